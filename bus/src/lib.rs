@@ -1,1 +1,10 @@
-//! bus
+//! An event bus on Redis Streams: publish, subscribe, consumer groups and their true lag.
+//!
+//! Modules that decide are pure: they know no connection, clock, environment or dice. Modules that act build on them.
+
+pub mod backoff;
+pub mod config;
+pub mod connect;
+pub mod duration;
+pub mod error;
+pub mod names;

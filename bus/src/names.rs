@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn entry_ids_sort_by_number_not_by_text() {
-        let ids: Vec<EntryId> = ["9-0", "10-0", "10-2", "10-10"].map(|t| t.parse().unwrap()).to_vec();
+        let ids: Vec<EntryId> =
+            ["9-0", "10-0", "10-2", "10-10"].map(|t| t.parse().unwrap()).to_vec();
         assert!(ids.is_sorted());
     }
 

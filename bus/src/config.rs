@@ -1,0 +1,210 @@
+//! Settings, from a look-up of names: every wrong one is told, all at once.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use crate::names::StreamKey;
+
+/// Where a setting's value comes from: environment, flags, a test's table.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A setting that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}={value:?}: {allowed}")]
+pub struct SettingError {
+    /// The setting's name, such as `REDIS_URL`.
+    pub name: String,
+    /// What it was set to; without credentials.
+    pub value: String,
+    /// What is allowed, and the way out.
+    pub allowed: String,
+}
+
+impl SettingError {
+    /// A refusal of `name`'s `value`.
+    #[must_use]
+    pub fn new(name: &str, value: &str, allowed: impl fmt::Display) -> Self {
+        Self { name: name.to_owned(), value: value.to_owned(), allowed: allowed.to_string() }
+    }
+}
+
+/// How to reach a Redis: its URL, and files for credentials and certificates.
+///
+/// Files are read at each connect, so that a change needs no restart. `Debug` shows no credentials.
+#[derive(Clone)]
+pub struct RedisConfig {
+    pub(crate) info: ConnectionInfo,
+    pub(crate) files: CredentialFiles,
+}
+
+/// Files with one credential each; a trailing line end does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CredentialFiles {
+    /// `REDIS_USERNAME_FILE`.
+    pub username: Option<PathBuf>,
+    /// `REDIS_PASSWORD_FILE`.
+    pub password: Option<PathBuf>,
+    /// `REDIS_CA_FILE`: PEM; unset: the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// `REDIS_CERT_FILE`: the client's certificate, PEM; only with the key.
+    pub cert: Option<PathBuf>,
+    /// `REDIS_KEY_FILE`: the client's key, PEM; only with the certificate.
+    pub key: Option<PathBuf>,
+}
+
+impl RedisConfig {
+    /// Takes a URL (`redis://` or `rediss://`) and credential files.
+    ///
+    /// # Errors
+    /// [`SettingError`] for `name` if the URL is none, or of a kind that is not supported yet.
+    pub fn new(name: &str, url: &str, files: CredentialFiles) -> Result<Self, SettingError> {
+        let refused = |allowed: &str| SettingError::new(name, &without_credentials(url), allowed);
+        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "redis" | "rediss" => {}
+            "redis-sentinel" | "redis-cluster" => {
+                return Err(refused(
+                    "Sentinel and Cluster addresses are not supported yet; use redis:// or rediss://",
+                ));
+            }
+            _ => return Err(refused("must be redis://host:port/db or rediss://host:port/db")),
+        }
+        let info = url
+            .into_connection_info()
+            .map_err(|_| refused("must be redis://host:port/db or rediss://host:port/db"))?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(refused("must not switch certificate verification off"));
+        }
+        if files.cert.is_some() != files.key.is_some() {
+            return Err(refused(
+                "a client certificate needs both REDIS_CERT_FILE and REDIS_KEY_FILE",
+            ));
+        }
+        Ok(Self { info, files })
+    }
+
+    /// Reads `REDIS_URL` (default `redis://localhost:6379`) and the five `REDIS_*_FILE` settings.
+    ///
+    /// # Errors
+    /// Every setting that is wrong.
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
+        let path = |name: &str| lookup(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let files = CredentialFiles {
+            username: path("REDIS_USERNAME_FILE"),
+            password: path("REDIS_PASSWORD_FILE"),
+            ca: path("REDIS_CA_FILE"),
+            cert: path("REDIS_CERT_FILE"),
+            key: path("REDIS_KEY_FILE"),
+        };
+        let url = lookup("REDIS_URL").unwrap_or_else(|| "redis://localhost:6379".to_owned());
+        Self::new("REDIS_URL", &url, files).map_err(|error| vec![error])
+    }
+
+    /// `host:port/db`: for logs and errors, never with credentials.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}/{}", self.info.addr(), self.info.redis_settings().db())
+    }
+
+    /// Whether the URL itself carries a user name or a password.
+    #[must_use]
+    pub fn has_inline_credentials(&self) -> bool {
+        let settings = self.info.redis_settings();
+        settings.username().is_some() || settings.password().is_some()
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("endpoint", &self.endpoint())
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A bus: one stream on one Redis.
+#[derive(Clone, Debug)]
+pub struct BusConfig {
+    /// The server.
+    pub redis: RedisConfig,
+    /// `REDIS_STREAM_NAME`, default `stream:events`.
+    pub stream: StreamKey,
+}
+
+impl BusConfig {
+    /// Reads the `REDIS_*` settings.
+    ///
+    /// # Errors
+    /// Every setting that is wrong.
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
+        let redis = RedisConfig::from_lookup(lookup);
+        let name = lookup("REDIS_STREAM_NAME").unwrap_or_else(|| "stream:events".to_owned());
+        let stream = StreamKey::new(name.clone())
+            .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
+        match (redis, stream) {
+            (Ok(redis), Ok(stream)) => Ok(Self { redis, stream }),
+            (redis, stream) => {
+                let mut errors = redis.err().unwrap_or_default();
+                errors.extend(stream.err());
+                Err(errors)
+            }
+        }
+    }
+}
+
+/// The URL with anything before the last `@` of its authority replaced.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, r)| (s, r));
+    let Some((_, host)) = rest.rsplit_once('@') else {
+        return url.to_owned();
+    };
+    if scheme.is_empty() { format!("***@{host}") } else { format!("{scheme}://***@{host}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<'a>(settings: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| settings.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    }
+
+    #[test]
+    fn without_settings_the_documented_defaults_hold() {
+        let config = BusConfig::from_lookup(&with(&[])).unwrap();
+        assert_eq!(config.redis.endpoint(), "localhost:6379/0");
+        assert_eq!(config.stream.as_str(), "stream:events");
+    }
+
+    #[test]
+    fn all_wrong_settings_are_told_at_once() {
+        let look = with(&[("REDIS_URL", "http://h"), ("REDIS_STREAM_NAME", "")]);
+        let names: Vec<_> =
+            BusConfig::from_lookup(&look).unwrap_err().into_iter().map(|e| e.name).collect();
+        assert_eq!(names, ["REDIS_URL", "REDIS_STREAM_NAME"]);
+    }
+
+    #[test]
+    fn no_error_and_no_debug_output_shows_a_password() {
+        let error = RedisConfig::from_lookup(&with(&[("REDIS_URL", "http://u:hunter2@h")]));
+        assert!(!format!("{error:?}").contains("hunter2"));
+        let config = RedisConfig::from_lookup(&with(&[("REDIS_URL", "redis://u:hunter2@h")]));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn sentinel_and_cluster_addresses_are_refused_until_they_work() {
+        for url in ["redis-sentinel://a,b/m/0", "redis-cluster://a,b"] {
+            let error = RedisConfig::from_lookup(&with(&[("REDIS_URL", url)])).unwrap_err();
+            assert!(error[0].allowed.contains("not supported yet"), "{url}");
+        }
+    }
+
+    #[test]
+    fn verification_of_certificates_cannot_be_switched_off() {
+        assert!(RedisConfig::new("u", "rediss://h/#insecure", CredentialFiles::default()).is_err());
+    }
+}

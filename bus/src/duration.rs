@@ -1,0 +1,81 @@
+//! Time spans as people write them in resources and settings: `90s`, `1h30m`, `500ms`.
+
+use std::time::Duration;
+
+/// A text that is no time span. The message shows it, and an example.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} must be a duration such as 90s or 1h30m")]
+pub struct DurationError(pub String);
+
+/// Reads one to four numbers of up to five digits, each with a unit of `h`, `m`, `s` or `ms`.
+///
+/// # Errors
+/// [`DurationError`] with the text.
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    let refused = || DurationError(text.to_owned());
+    let (mut rest, mut parts, mut total) = (text, 0, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        if !(1..=5).contains(&digits) || parts == 4 {
+            return Err(refused());
+        }
+        let number: u64 = number.parse().map_err(|_| refused())?;
+        let (unit, tail) = unit(tail).ok_or_else(refused)?;
+        total += Duration::from_millis(number * unit);
+        (rest, parts) = (tail, parts + 1);
+    }
+    if parts == 0 { Err(refused()) } else { Ok(total) }
+}
+
+/// Milliseconds of the unit at the start of `text`, and what follows it; `ms` is longer than `m`.
+fn unit(text: &str) -> Option<(u64, &str)> {
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)]
+        .into_iter()
+        .find_map(|(unit, millis)| Some((millis, text.strip_prefix(unit)?)))
+}
+
+/// Writes a time span so that [`parse`] reads it back, to the millisecond.
+#[must_use]
+pub fn format(span: Duration) -> String {
+    let mut rest = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let number = rest / millis;
+        rest %= millis;
+        if number > 0 {
+            text.push_str(&format!("{number}{unit}"));
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_add_up_their_parts() {
+        let cases = [("90s", 90_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m1ms", 60_001)];
+        for (text, millis) in cases {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_span_is_refused_with_an_example() {
+        for text in ["", "5", "s", "1d", "-1s", "1.5s", "123456s", "1s1s1s1s1s", "1 s"] {
+            assert_eq!(parse(text), Err(DurationError(text.into())), "{text}");
+        }
+        let message = parse("5").unwrap_err().to_string();
+        assert_eq!(message, r#""5" must be a duration such as 90s or 1h30m"#);
+    }
+
+    #[test]
+    fn a_written_span_reads_back() {
+        for millis in [0, 1, 999, 1_000, 61_000, 3_600_000, 5_430_250] {
+            let span = Duration::from_millis(millis);
+            assert_eq!(parse(&format(span)), Ok(span));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What can go wrong between this library and Redis, and what to do about it.
+
+use std::path::PathBuf;
+
+use redis::RedisError;
+
+use crate::names::{GroupName, StreamKey};
+
+/// A failed operation: what was tried, on what, and why it failed (its `source`).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file with a user name, password, certificate or key cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No connection: refused, timed out, wrong credentials, wrong certificate, …
+    #[error("cannot connect to Redis at {endpoint}")]
+    Connect {
+        /// `host:port/db`, never credentials.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// A command on the whole server failed.
+    #[error("cannot {operation} at {endpoint}")]
+    Server {
+        /// A verb and its object, such as `ping Redis`.
+        operation: &'static str,
+        /// `host:port/db`, never credentials.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// A command on a stream failed.
+    #[error("cannot {operation} on stream {stream}")]
+    Stream {
+        /// A verb and its object, such as `publish an event`.
+        operation: &'static str,
+        /// The stream.
+        stream: StreamKey,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// A command on a consumer group failed.
+    #[error("cannot {operation} in group {group} on stream {stream}")]
+    Group {
+        /// A verb and its object, such as `read events`.
+        operation: &'static str,
+        /// The stream.
+        stream: StreamKey,
+        /// The group.
+        group: GroupName,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// The server answered in a form that this version does not know.
+    #[error("cannot {operation} on stream {stream}: the server's reply has no {missing}")]
+    Reply {
+        /// A verb and its object.
+        operation: &'static str,
+        /// The stream.
+        stream: StreamKey,
+        /// What was looked for in the reply.
+        missing: &'static str,
+    },
+    /// A payload cannot be written as JSON.
+    #[error("cannot write the payload of an event of type {event_type} as JSON")]
+    Encode {
+        /// The event's type.
+        event_type: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An event's payload is larger than the publish limit.
+    #[error("the payload of an event of type {event_type} has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The event's type.
+        event_type: String,
+        /// Bytes.
+        size: usize,
+        /// Bytes.
+        limit: usize,
+    },
+    /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
+    #[error("group {group} on stream {stream} was not left within {grace:?}: Redis was away")]
+    NotLeft {
+        /// The stream.
+        stream: StreamKey,
+        /// The group.
+        group: GroupName,
+        /// The grace that was given.
+        grace: std::time::Duration,
+    },
+}
+
+/// What helps against an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same command again after a backoff, on the same or on a new connection.
+    Retry,
+    /// A new connection first: the server is no primary any more, or ended the wait.
+    Reconnect,
+    /// The group or the stream has to be created first.
+    CreateGroup,
+    /// Someone has to change something: a type, a right, a password.
+    Person,
+}
+
+impl Error {
+    /// What helps, by Redis' error code. Errors that are none of Redis' need a person.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        self.redis().map_or(Remedy::Person, remedy)
+    }
+
+    /// Whether the same call may succeed later without anybody's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.remedy(), Remedy::Retry | Remedy::Reconnect)
+    }
+
+    /// Whether the group or the stream is missing.
+    #[must_use]
+    pub fn is_no_group(&self) -> bool {
+        self.remedy() == Remedy::CreateGroup
+    }
+
+    /// Whether the key is no stream.
+    #[must_use]
+    pub fn is_wrong_type(&self) -> bool {
+        self.code() == Some("WRONGTYPE")
+    }
+
+    /// Whether user, password or rights are at fault.
+    #[must_use]
+    pub fn is_auth(&self) -> bool {
+        let refused =
+            self.redis().is_some_and(|e| e.kind() == redis::ErrorKind::AuthenticationFailed);
+        refused || matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+    }
+
+    /// Redis' own code, such as `OOM`, where Redis answered with an error.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.redis().and_then(RedisError::code)
+    }
+
+    /// A short fixed word for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Connect { .. } => "connect",
+            Self::Server { .. } => "server",
+            Self::Stream { .. } => "stream",
+            Self::Group { .. } => "group",
+            Self::Reply { .. } => "reply",
+            Self::Encode { .. } => "encode",
+            Self::TooLarge { .. } => "too_large",
+            Self::NotLeft { .. } => "not_left",
+        }
+    }
+
+    fn redis(&self) -> Option<&RedisError> {
+        match self {
+            Self::Connect { source, .. }
+            | Self::Server { source, .. }
+            | Self::Stream { source, .. }
+            | Self::Group { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The error and its causes in one line, each told once: for logs, conditions and answers to people.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+pub(crate) fn remedy(error: &RedisError) -> Remedy {
+    match error.code() {
+        Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
+        Some("NOGROUP") => Remedy::CreateGroup,
+        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
+        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => Remedy::Person,
+        // `ERR` too: "max number of clients reached" has no code of its own.
+        _ => Remedy::Retry,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(code: &str) -> Error {
+        let source = redis::make_extension_error(code.to_owned(), Some("why".to_owned()));
+        Error::Stream { operation: "read", stream: StreamKey::new("s").unwrap(), source }
+    }
+
+    #[test]
+    fn the_remedy_follows_the_code_of_the_server() {
+        let cases = [
+            ("OOM", Remedy::Retry),
+            ("LOADING", Remedy::Retry),
+            ("ERR", Remedy::Retry),
+            ("READONLY", Remedy::Reconnect),
+            ("UNBLOCKED", Remedy::Reconnect),
+            ("NOGROUP", Remedy::CreateGroup),
+            ("WRONGTYPE", Remedy::Person),
+            ("NOPERM", Remedy::Person),
+        ];
+        for (code, remedy) in cases {
+            assert_eq!(answered(code).remedy(), remedy, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_chain_tells_the_operation_its_subject_and_the_cause_once() {
+        assert_eq!(chain(&answered("OOM")), "cannot read on stream s: OOM: why");
+    }
+}
