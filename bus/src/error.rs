@@ -238,6 +238,6 @@ mod tests {
 
     #[test]
     fn a_chain_tells_the_operation_its_subject_and_the_cause_once() {
-        assert_eq!(chain(&answered("OOM")), "cannot read on stream s: OOM: why");
+        assert_eq!(chain(&answered("OOM")), "cannot read on stream s: \"OOM\": why");
     }
 }

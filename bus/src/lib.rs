@@ -7,4 +7,5 @@ pub mod config;
 pub mod connect;
 pub mod duration;
 pub mod error;
+pub mod event;
 pub mod names;

@@ -1,0 +1,140 @@
+//! Event types: the platform's own, and patterns that select among all.
+
+/// A volunteer began an application.
+pub const APPLICATION_CREATED: &str = "application.created";
+/// A volunteer sent an application.
+pub const APPLICATION_SUBMITTED: &str = "application.submitted";
+/// An application moved to another state.
+pub const APPLICATION_STATE_CHANGED: &str = "application.state.changed";
+/// Matches were computed for a volunteer.
+pub const MATCH_SUGGESTIONS_GENERATED: &str = "match.suggestions.generated";
+/// A volunteer applied to a suggested match.
+pub const MATCH_SUGGESTION_APPLIED: &str = "match.suggestion.applied";
+/// A volunteer signed up.
+pub const VOLUNTEER_REGISTERED: &str = "volunteer.registered";
+/// Someone logged in.
+pub const USER_LOGIN: &str = "user.login";
+/// A service came up.
+pub const SERVICE_STARTED: &str = "service.started";
+/// A service looked after its health.
+pub const SERVICE_HEALTH_CHECK: &str = "service.health.check";
+
+/// The types above. The registry is open: any type that [`TypeFilter`] accepts as a pattern without `*` may be
+/// published.
+pub const KNOWN: [&str; 9] = [
+    APPLICATION_CREATED,
+    APPLICATION_SUBMITTED,
+    APPLICATION_STATE_CHANGED,
+    MATCH_SUGGESTIONS_GENERATED,
+    MATCH_SUGGESTION_APPLIED,
+    VOLUNTEER_REGISTERED,
+    USER_LOGIN,
+    SERVICE_STARTED,
+    SERVICE_HEALTH_CHECK,
+];
+
+const MAX_PATTERN: usize = 128;
+
+/// A pattern that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "event type {0:?} must have 1 to 128 of letters, digits, '_', '-', '*', in parts joined by single dots"
+)]
+pub struct EventTypeError(pub String);
+
+/// Which event types are wanted: any of some patterns, or all where there is none.
+///
+/// `*` stands for any run of characters, dots included; the whole type must match, and case counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeFilter(Vec<String>);
+
+impl TypeFilter {
+    /// Takes patterns such as `application.*`.
+    ///
+    /// # Errors
+    /// [`EventTypeError`] with the first pattern that is none.
+    pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
+        let check = |pattern: &str| {
+            let part = |part: &str| {
+                !part.is_empty()
+                    && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-*".contains(c))
+            };
+            let good = pattern.len() <= MAX_PATTERN && pattern.split('.').all(part);
+            good.then(|| pattern.to_owned()).ok_or_else(|| EventTypeError(pattern.to_owned()))
+        };
+        patterns.into_iter().map(check).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether events of this type are wanted.
+    #[must_use]
+    pub fn matches(&self, event_type: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| fits(pattern, event_type))
+    }
+
+    /// The patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// The parts between the `*` must stand in the text in their order, the first at its start, the last at its end.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_dots_included_and_the_whole_type_must_match() {
+        let cases = [
+            ("application.*", "application.state.changed", true),
+            ("application.*", "application", false),
+            ("*.changed", "application.state.changed", true),
+            ("a*b*c", "a.b.b.c", true),
+            ("a*b*c", "a.c.b", false),
+            ("a*a", "a", false),
+            ("*", "anything", true),
+            ("user.login", "user.login", true),
+            ("user.login", "User.login", false),
+            ("user.login", "user.login.failed", false),
+        ];
+        for (pattern, event_type, wanted) in cases {
+            let filter = TypeFilter::parse([pattern]).unwrap();
+            assert_eq!(filter.matches(event_type), wanted, "{pattern} on {event_type}");
+        }
+    }
+
+    #[test]
+    fn without_patterns_every_type_is_wanted() {
+        assert!(TypeFilter::default().matches("x"));
+    }
+
+    #[test]
+    fn a_pattern_with_an_empty_part_or_an_odd_character_is_refused() {
+        for pattern in ["", ".", "a..b", "a.", "a b", "ä", &"a".repeat(129)] {
+            assert!(TypeFilter::parse([pattern]).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn every_known_type_is_a_pattern() {
+        assert!(TypeFilter::parse(KNOWN).is_ok());
+    }
+}
