@@ -5,7 +5,12 @@
 pub mod backoff;
 pub mod config;
 pub mod connect;
+pub mod count;
 pub mod duration;
 pub mod error;
 pub mod event;
+pub mod group;
+pub mod lag;
 pub mod names;
+mod script;
+pub mod sweep;
