@@ -1,1 +1,63 @@
-//! consumer
+//! The shared consumer: reads a consumer group and hands each event to a handler; and the health service beside it.
+//!
+//! What becomes of an event is decided by the library `bus`; this crate brings settings, handlers and probes.
+
+pub mod handler;
+pub mod http;
+pub mod settings;
+
+use std::sync::Arc;
+
+use bus::metrics::Metrics;
+use bus::subscribe::{Delivery, Subscriber};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::handler::Handler;
+use crate::settings::Settings;
+
+/// Why the consumer ended before it was told to, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The HTTP handler's client cannot be made.
+    #[error("cannot make the client of the HTTP handler")]
+    Client(#[source] reqwest::Error),
+    /// The probes and metrics cannot be served.
+    #[error("cannot serve the probes")]
+    Serve(#[source] std::io::Error),
+    /// The subscriber gave up, or could not leave cleanly.
+    #[error("the consumer did not end well")]
+    Subscriber(#[source] bus::error::Error),
+}
+
+/// Consumes until `stop` is cancelled and all that was in hand is settled; serves the probes on `listener` meanwhile.
+///
+/// # Errors
+/// [`Error`], where something failed that only a person can mend, or where the grace ended with Redis away.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut registry = Registry::default();
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("eventbus_build", "The version of this program", version);
+    let metrics = Metrics::register(&mut registry);
+    let handler = Handler::new(settings.handler).map_err(Error::Client)?;
+    let subscriber = Subscriber::new(settings.redis, settings.subscriber, metrics);
+    let router = http::probes(subscriber.readiness(), Arc::new(registry));
+
+    let drained = CancellationToken::new();
+    // The probes answer until the drain has ended: a pod that stops is still alive.
+    let probes = tokio::spawn(http::serve(listener, router, drained.clone()));
+    let handle = move |delivery: Arc<Delivery>| {
+        let handler = handler.clone();
+        async move { handler.handle(&delivery).await }
+    };
+    let result = subscriber.run(handle, stop).await.map_err(Error::Subscriber);
+    drained.cancel();
+    let served = probes.await.expect("the server of the probes does not panic");
+    result.and(served.map_err(Error::Serve))
+}

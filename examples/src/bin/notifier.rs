@@ -1,2 +1,117 @@
-//! notifier
-fn main() {}
+//! A handler to try the event bus with: takes events over HTTP, prints them, and tells what it got.
+//!
+//! - `POST /events` takes a CloudEvent in binary mode, prints its type and ID, and answers 200.
+//! - `GET /received` answers JSON: `count` (deliveries that were answered with 200), `types` (how many of each),
+//!   `event_ids` (each once, the first 10,000), `refused` (deliveries that were answered otherwise).
+//! - `POST /fail/503` makes it answer 503 to every event from then on, `POST /fail/200` ends that.
+//! - `GET /livez` answers 200.
+//!
+//! `LISTEN` is its address, default `0.0.0.0:8080`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use clap::Parser;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How many event IDs are kept.
+const IDS: usize = 10_000;
+
+/// A handler to try the event bus with.
+#[derive(Parser)]
+struct Settings {
+    /// Address to listen on.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+}
+
+/// What came in so far.
+#[derive(Clone, Default, Serialize)]
+struct Received {
+    count: u64,
+    types: BTreeMap<String, u64>,
+    event_ids: Vec<String>,
+    refused: u64,
+    #[serde(skip)]
+    known: HashSet<String>,
+}
+
+struct Notifier {
+    received: Mutex<Received>,
+    answer: Mutex<StatusCode>,
+}
+
+impl Notifier {
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self) -> MutexGuard<'_, StatusCode> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let settings = Settings::parse();
+    let notifier =
+        Notifier { received: Mutex::new(Received::default()), answer: Mutex::new(StatusCode::OK) };
+    let router = Router::new()
+        .route("/events", post(take))
+        .route("/received", get(received))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/fail/{status}", post(fail))
+        .with_state(Arc::new(notifier));
+    let listener = tokio::net::TcpListener::bind(settings.listen).await?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        terminate.recv().await;
+    };
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+async fn take(State(notifier): State<Arc<Notifier>>, headers: HeaderMap) -> StatusCode {
+    let answer = *notifier.answer();
+    if answer != StatusCode::OK {
+        notifier.received().refused += 1;
+        return answer;
+    }
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (Some(event_type), Some(id)) = (header("ce-type"), header("ce-id")) else {
+        notifier.received().refused += 1;
+        return StatusCode::BAD_REQUEST;
+    };
+    // A closed standard output is no reason to have an event delivered again.
+    writeln!(io::stdout(), "{event_type} {id}").ok();
+    notifier.received().add(event_type, id);
+    answer
+}
+
+impl Received {
+    fn add(&mut self, event_type: &str, id: &str) {
+        self.count += 1;
+        *self.types.entry(event_type.to_owned()).or_default() += 1;
+        if self.event_ids.len() < IDS && self.known.insert(id.to_owned()) {
+            self.event_ids.push(id.to_owned());
+        }
+    }
+}
+
+async fn received(State(notifier): State<Arc<Notifier>>) -> Json<Received> {
+    Json(notifier.received().clone())
+}
+
+async fn fail(State(notifier): State<Arc<Notifier>>, Path(status): Path<u16>) -> StatusCode {
+    let Ok(status) = StatusCode::from_u16(status) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    *notifier.answer() = status;
+    StatusCode::OK
+}

@@ -1,2 +1,82 @@
-//! publish
-fn main() {}
+//! Publishes events by the library, as a service would: `publish --count 300 --rate 50`.
+//!
+//! `REDIS_URL`, `REDIS_STREAM_NAME` and the other settings of the library say where to.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bus::config::BusConfig;
+use bus::error::{Error, chain};
+use bus::event::types::APPLICATION_SUBMITTED;
+use bus::publish::EventBus;
+use clap::Parser;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing_subscriber::EnvFilter;
+
+/// Publish events to try the event bus with.
+#[derive(Parser)]
+struct Settings {
+    /// How many events.
+    #[arg(long, default_value_t = 100)]
+    count: u64,
+    /// The events' type.
+    #[arg(long = "type", default_value = APPLICATION_SUBMITTED)]
+    event_type: String,
+    /// Events a second; as fast as they are taken where it is not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+    /// Who publishes.
+    #[arg(long, default_value = "applications")]
+    source: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let lookup =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = match BusConfig::from_lookup(&lookup) {
+        Ok(config) => config,
+        Err(errors) => {
+            errors.iter().for_each(|error| tracing::error!("{error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let stream = config.stream.clone();
+    match publish(config, &settings).await {
+        Ok(()) => {
+            let (count, event_type) = (settings.count, &settings.event_type);
+            writeln!(io::stdout(), "published {count} of {event_type} to {stream}").ok();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
+    let bus = EventBus::connect(config).await?;
+    let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
+    if let Some(pace) = &mut pace {
+        // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    for number in 1..=settings.count {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        let payload = json!({
+            "applicationId": format!("application-{number}"),
+            "volunteerId": format!("volunteer-{}", number % 17),
+            "opportunityId": format!("opportunity-{}", number % 5),
+        });
+        bus.publish(&settings.event_type, payload, Some(&settings.source)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Which addresses a handler's URL may lead to.
+//!
+//! Whoever may write a handler's URL must not reach, from inside the pod, what only the pod can reach: cloud metadata,
+//! the pod's own ports, the API server.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// Services of cloud providers that answer secrets to whoever asks and lie outside of the link-local ranges.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+];
+/// A URL's length limit in bytes, the same as the resource's.
+const MAX_URL: usize = 2048;
+
+/// What may be dialled: everything but link-local, multicast, unspecified and metadata addresses, and these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialPolicy {
+    /// Whether the handler may listen on this host: with a sidecar, and on a laptop.
+    pub allow_loopback: bool,
+    /// The API server's Service address, which is never dialled.
+    pub api_server: Option<IpAddr>,
+}
+
+impl DialPolicy {
+    /// Why `address` must not be dialled; `None` if it may. An IPv4 address in an IPv6 one is judged as itself.
+    #[must_use]
+    pub fn refusal(&self, address: IpAddr) -> Option<&'static str> {
+        let address = unwrapped(address);
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if link_local {
+            Some("a link-local address")
+        } else if METADATA.contains(&address) {
+            Some("the address of a cloud provider's metadata")
+        } else if address.is_unspecified() || in_this_network(address) {
+            Some("an unspecified address")
+        } else if address.is_multicast() || broadcast {
+            Some("a multicast address")
+        } else if address.is_loopback() && !self.allow_loopback {
+            Some("a loopback address (HANDLER_ALLOW_LOOPBACK=true allows it)")
+        } else if self.api_server.map(unwrapped) == Some(address) {
+            Some("the API server's address")
+        } else {
+            None
+        }
+    }
+}
+
+/// `0.0.0.0/8` means "this network", which some systems take for this host.
+fn in_this_network(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0)
+}
+
+/// The IPv4 address within a mapped, compatible, NAT64 or 6to4 IPv6 address, else the address as it is.
+fn unwrapped(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let from = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            from(high, low)
+        }
+        [0x2002, high, low, ..] => from(high, low),
+        _ => address,
+    }
+}
+
+/// A handler's address: `http` or `https`, with a host and without credentials; an address in figures was checked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HandlerUrl(Url);
+
+impl HandlerUrl {
+    /// Takes a URL.
+    ///
+    /// # Errors
+    /// What is allowed, if it is not a URL that `policy` lets through.
+    pub fn parse(text: &str, policy: &DialPolicy) -> Result<Self, String> {
+        let form =
+            "must be a URL such as http://notifier.default.svc/events, without user and password";
+        if text.len() > MAX_URL {
+            return Err(format!("must have at most {MAX_URL} bytes"));
+        }
+        let url = Url::parse(text).map_err(|_| form.to_owned())?;
+        let credentials = !url.username().is_empty() || url.password().is_some();
+        if !matches!(url.scheme(), "http" | "https") || credentials {
+            return Err(form.to_owned());
+        }
+        let host = url.host_str().ok_or(form)?.trim_matches(['[', ']']).trim_end_matches('.');
+        let address = match host.parse::<IpAddr>() {
+            Ok(address) => Some(address),
+            Err(_) if host == "localhost" || host.ends_with(".localhost") => {
+                Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+            }
+            Err(_) => None,
+        };
+        if let Some(why) = address.and_then(|address| policy.refusal(address)) {
+            return Err(format!("must not lead to {why}"));
+        }
+        Ok(Self(url))
+    }
+
+    /// The URL to send requests to.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Host and port, for logs: path and query may hold a token.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.authority()
+    }
+}
+
+impl fmt::Debug for HandlerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandlerUrl({})", self.authority())
+    }
+}
+
+/// Resolves names and hands out only the addresses that may be dialled, so that what was checked is what is dialled.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedResolver(pub DialPolicy);
+
+/// A name that leads nowhere where a handler may be.
+#[derive(Debug, thiserror::Error)]
+#[error("{host} leads to {why}")]
+struct Refused {
+    host: String,
+    why: &'static str,
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses = checked(name.as_str(), found.collect(), &policy)?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The addresses that may be dialled; an error if there were some and none may.
+fn checked(
+    host: &str,
+    found: Vec<SocketAddr>,
+    policy: &DialPolicy,
+) -> Result<Vec<SocketAddr>, Refused> {
+    let why = found.iter().find_map(|address| policy.refusal(address.ip()));
+    let allowed: Vec<_> =
+        found.into_iter().filter(|address| policy.refusal(address.ip()).is_none()).collect();
+    match why {
+        Some(why) if allowed.is_empty() => Err(Refused { host: host.to_owned(), why }),
+        _ => Ok(allowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRICT: DialPolicy = DialPolicy {
+        allow_loopback: false,
+        api_server: Some(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1))),
+    };
+    const LAPTOP: DialPolicy = DialPolicy { allow_loopback: true, api_server: None };
+
+    #[test]
+    fn addresses_that_only_the_pod_can_reach_are_refused() {
+        for text in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "fe80::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+            "127.0.0.1",
+            "127.8.9.1",
+            "::1",
+            "10.96.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+        ] {
+            assert!(STRICT.refusal(text.parse().unwrap()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn services_pods_and_public_addresses_may_be_dialled() {
+        for text in ["10.96.0.2", "10.244.1.7", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1"]
+        {
+            assert_eq!(STRICT.refusal(text.parse().unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_alone_is_opened_by_its_setting() {
+        for (text, allowed) in [("127.0.0.1", true), ("::1", true), ("169.254.169.254", false)] {
+            assert_eq!(LAPTOP.refusal(text.parse().unwrap()).is_none(), allowed, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_figures_is_checked_however_it_is_written() {
+        for url in [
+            "http://169.254.169.254/latest",
+            "http://2852039166/",
+            "http://0xa9.0xfe.0xa9.0xfe/",
+            "http://0251.0376.0251.0376/",
+            "http://[fe80::1]/",
+            "http://[::ffff:169.254.169.254]:80/",
+            "http://localhost:8080/",
+            "http://localhost./",
+            "http://x.localhost/",
+            "http://127.1/",
+        ] {
+            assert!(HandlerUrl::parse(url, &STRICT).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_another_scheme_or_with_credentials_is_refused() {
+        let long = format!("http://h/{}", "a".repeat(2048));
+        for url in
+            ["", "h/events", "ftp://h/", "file:///etc/passwd", "http://u:p@h/", "http://", &long]
+        {
+            assert!(HandlerUrl::parse(url, &LAPTOP).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_handler_is_not_shown() {
+        let url = HandlerUrl::parse("https://h:8443/events?token=hunter2", &STRICT).unwrap();
+        assert_eq!(format!("{url:?}"), "HandlerUrl(h:8443)");
+    }
+
+    #[test]
+    fn only_the_allowed_addresses_of_a_name_are_dialled() {
+        let found = ["169.254.169.254:0", "10.0.0.7:0"].map(|a| a.parse().unwrap()).to_vec();
+        let allowed = checked("h", found, &STRICT).unwrap();
+        assert_eq!(allowed, ["10.0.0.7:0".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_name_that_leads_to_refused_addresses_alone_is_an_error_that_says_so() {
+        let found = vec!["169.254.169.254:0".parse().unwrap()];
+        let error = checked("metadata.example", found, &STRICT).unwrap_err();
+        assert_eq!(error.to_string(), "metadata.example leads to a link-local address");
+    }
+}

@@ -1,0 +1,103 @@
+//! Calls an HTTP handler.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bus::subscribe::{Answer, Delivery};
+use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
+use reqwest::redirect::Policy;
+
+use super::answer::{self, Reply};
+use super::dial::{CheckedResolver, DialPolicy, HandlerUrl};
+use super::request::{self, Format};
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// Many servers close an idle connection after five seconds; a request must not race with that.
+const IDLE: Duration = Duration::from_secs(4);
+/// How much of an answer's body is read, in bytes.
+const BODY: usize = 64 * 1024;
+
+/// Where events go, and how they are written.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// `HANDLER_URL`.
+    pub url: HandlerUrl,
+    /// `HANDLER_FORMAT`.
+    pub format: Format,
+    /// What the URL's host name may lead to.
+    pub policy: DialPolicy,
+}
+
+/// A client for one handler. Its calls end when they are dropped: the subscriber sets their time limit.
+#[derive(Clone, Debug)]
+pub struct HttpHandler {
+    client: reqwest::Client,
+    settings: HttpSettings,
+}
+
+impl HttpHandler {
+    /// Makes the client: no redirects, no proxy, only checked addresses.
+    ///
+    /// # Errors
+    /// The client's own error if its TLS cannot be set up.
+    pub fn new(settings: HttpSettings) -> Result<Self, reqwest::Error> {
+        // The client panics without a provider; a second installation is refused and does no harm.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("eventbus-consumer/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            // A proxy from the environment would resolve names by itself, past our check.
+            .no_proxy()
+            .dns_resolver(CheckedResolver(settings.policy))
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE);
+        Ok(Self { client: with_authorities(builder)?.build()?, settings })
+    }
+
+    /// Hands one event to the handler and tells what its answer means.
+    pub async fn handle(&self, delivery: &Delivery) -> Answer {
+        let (headers, body) = request::build(delivery, self.settings.format);
+        let url = self.settings.url.url().clone();
+        match self.client.post(url).headers(headers).body(body).send().await {
+            Ok(response) => answered(response).await,
+            Err(error) => retry("the handler cannot be called", error),
+        }
+    }
+}
+
+/// Uses the system's authorities, and the built-in ones where the image has none: the client refuses to exist without.
+fn with_authorities(
+    builder: reqwest::ClientBuilder,
+) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+    if !rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Ok(builder);
+    }
+    let built_in = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let built_in: Result<Vec<_>, _> = built_in.map(|c| reqwest::Certificate::from_der(c)).collect();
+    Ok(builder.tls_certs_only(built_in?))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a Retry-After date is turned into a wait here")]
+async fn answered(mut response: Response) -> Answer {
+    let mut body = Vec::new();
+    while body.len() < BODY {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            // The part that is missing could have asked for a retry.
+            Err(error) => return retry("the handler's answer was cut off", error),
+        }
+    }
+    body.truncate(BODY);
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let status = response.status().as_u16();
+    answer::judge(&Reply { status, retry_after, body: &body }, jiff::Timestamp::now())
+}
+
+/// The URL is left out of the reason: path and query may hold a token.
+fn retry(what: &str, error: reqwest::Error) -> Answer {
+    let error = error.without_url();
+    let cause = error.source().map(bus::error::chain).unwrap_or_else(|| error.to_string());
+    Answer::Retry { after: None, reason: format!("{what}: {cause}") }
+}

@@ -1,0 +1,177 @@
+//! The request that tells a handler of an event: its headers and its body, without sending anything.
+
+use std::fmt::Write;
+
+use bus::subscribe::Delivery;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// How an event is written into a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// CloudEvents' binary mode: the body is the payload, byte for byte, the rest is in `ce-` headers.
+    #[default]
+    CloudEventBinary,
+    /// CloudEvents' structured mode: one JSON object with the payload as `data`.
+    CloudEventStructured,
+    /// One JSON object: `id`, `event_id`, `type`, `timestamp`, `payload`, `source_service`, `attempt`.
+    Json,
+}
+
+impl Format {
+    /// The format of this name, as in the resource; `None` if there is none.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "CloudEventBinary" => Some(Self::CloudEventBinary),
+            "CloudEventStructured" => Some(Self::CloudEventStructured),
+            "Json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// The headers and the body that tell of `delivery`.
+///
+/// No field of an event can add a header or break one: values are percent-encoded as CloudEvents' HTTP binding says,
+/// and a trace context that is none is left out.
+#[must_use]
+pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
+    let event = &delivery.event;
+    let mut headers = HeaderMap::new();
+    put(&mut headers, "idempotency-key", &event.event_id);
+    put(&mut headers, "x-event-entry-id", &event.id.to_string());
+    put(&mut headers, "x-event-attempt", &delivery.attempt.to_string());
+    put(&mut headers, "x-event-group", delivery.group.as_str());
+    put(&mut headers, "x-event-stream", delivery.stream.as_str());
+    put_trace(&mut headers, delivery);
+    let (content_type, body) = match format {
+        Format::CloudEventBinary => {
+            put(&mut headers, "ce-specversion", "1.0");
+            put(&mut headers, "ce-id", &event.event_id);
+            put(&mut headers, "ce-type", &event.event_type);
+            put(&mut headers, "ce-source", source(delivery));
+            put(&mut headers, "ce-time", &event.timestamp.to_string());
+            ("application/json", event.payload.as_str().as_bytes().to_vec())
+        }
+        Format::CloudEventStructured => {
+            ("application/cloudevents+json", written(&CloudEvent::of(delivery)))
+        }
+        Format::Json => ("application/json", written(&Plain::of(delivery))),
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    (headers, body)
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    let value = HeaderValue::from_str(&percent_encoded(value))
+        .expect("percent-encoded text is visible ASCII");
+    headers.insert(name, value);
+}
+
+/// The trace context is passed on as it is, since encoding would change it; `tracestate` means nothing alone.
+fn put_trace(headers: &mut HeaderMap, delivery: &Delivery) {
+    let printable = |text: &Option<String>| {
+        let text = text.as_deref()?;
+        let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        HeaderValue::from_str(text).ok().filter(|_| printable && !text.is_empty())
+    };
+    let Some(traceparent) = printable(&delivery.event.traceparent) else {
+        return;
+    };
+    headers.insert("traceparent", traceparent);
+    if let Some(tracestate) = printable(&delivery.event.tracestate) {
+        headers.insert("tracestate", tracestate);
+    }
+}
+
+/// CloudEvents needs a source: the stream's name where the publisher gave none.
+fn source(delivery: &Delivery) -> &str {
+    let source = delivery.event.source_service.as_deref();
+    source.filter(|source| !source.is_empty()).unwrap_or(delivery.stream.as_str())
+}
+
+/// A header's value by section 3.1.3.2 of CloudEvents' HTTP binding: space, quote, per cent and all that is not
+/// visible ASCII become `%XX`, byte by byte.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%') {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a String takes every write");
+        }
+    }
+    encoded
+}
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    time: String,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    data: &'a RawValue,
+}
+
+impl<'a> CloudEvent<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let event = &delivery.event;
+        Self {
+            specversion: "1.0",
+            id: &event.event_id,
+            source: source(delivery),
+            r#type: &event.event_type,
+            time: event.timestamp.to_string(),
+            datacontenttype: "application/json",
+            traceparent: event.traceparent.as_deref(),
+            tracestate: event.tracestate.as_deref(),
+            data: raw(delivery),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Plain<'a> {
+    id: String,
+    event_id: &'a str,
+    r#type: &'a str,
+    timestamp: String,
+    payload: &'a RawValue,
+    source_service: Option<&'a str>,
+    attempt: u32,
+}
+
+impl<'a> Plain<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let event = &delivery.event;
+        Self {
+            id: event.id.to_string(),
+            event_id: &event.event_id,
+            r#type: &event.event_type,
+            timestamp: event.timestamp.to_string(),
+            payload: raw(delivery),
+            source_service: event.source_service.as_deref(),
+            attempt: delivery.attempt,
+        }
+    }
+}
+
+/// The payload's own text, so that no number in it is rounded.
+fn raw(delivery: &Delivery) -> &RawValue {
+    serde_json::from_str(delivery.event.payload.as_str()).expect("a payload is checked to be JSON")
+}
+
+fn written(object: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(object).expect("an object of texts and checked JSON can be written")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! The settings of `consumer run`, from a look-up of names: every wrong one is told, all at once.
+
+mod reader;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bus::backoff::Backoff;
+use bus::config::{BusConfig, Lookup, RedisConfig, SettingError};
+use bus::event::TypeFilter;
+use bus::names::{ConsumerName, GroupName, StreamKey};
+use bus::subscribe::{DeliveryConfig, SubscriberConfig};
+
+use self::reader::Reader;
+use crate::handler::HandlerSettings;
+use crate::handler::dial::{DialPolicy, HandlerUrl};
+use crate::handler::http::HttpSettings;
+use crate::handler::request::Format;
+
+/// A setting's name, as an environment variable, and its description for `--help`.
+pub type Setting = (&'static str, &'static str);
+
+/// How Redis is reached: the same settings for every program.
+pub const REDIS: [Setting; 7] = [
+    ("REDIS_URL", "The server: redis:// or rediss:// [default: redis://localhost:6379]"),
+    ("REDIS_STREAM_NAME", "The stream [default: stream:events]"),
+    ("REDIS_USERNAME_FILE", "File with the user name; read again at each connect"),
+    ("REDIS_PASSWORD_FILE", "File with the password; read again at each connect"),
+    ("REDIS_CA_FILE", "File with the authorities' certificates, PEM [default: the system's]"),
+    ("REDIS_CERT_FILE", "File with the client's certificate, PEM"),
+    ("REDIS_KEY_FILE", "File with the client's key, PEM"),
+];
+
+/// What `consumer run` knows beside [`REDIS`]. Settings that only accept their default belong to features to come.
+pub const RUN: [Setting; 27] = [
+    ("EVENT_GROUP", "The consumer group; required"),
+    ("EVENT_CONSUMER", "This consumer's name; a nonce is added [default: the host's name]"),
+    (
+        "EVENT_TYPES",
+        "Patterns of event types, with commas; * stands for any characters [default: all]",
+    ),
+    (
+        "EVENT_START",
+        "Create a missing group here: 0, $, an entry ID or a time [default: wait for the group]",
+    ),
+    ("HANDLER", "Where events go: http or log [default: http]"),
+    ("HANDLER_URL", "The URL of the http handler; required for it"),
+    (
+        "HANDLER_FORMAT",
+        "CloudEventBinary, CloudEventStructured or Json [default: CloudEventBinary]",
+    ),
+    (
+        "HANDLER_ALLOW_LOOPBACK",
+        "Whether the handler may be on this host [default: true, in a pod false]",
+    ),
+    ("HANDLER_COMMAND", "Not supported yet"),
+    ("DELIVERY_TIMEOUT", "Time limit of one call of the handler, up to 1h [default: 30s]"),
+    ("DELIVERY_CONCURRENCY", "Calls at a time, 1 to 256 [default: 8]"),
+    ("DELIVERY_BATCH_SIZE", "Events a read, 1 to 1000 [default: 16]"),
+    (
+        "DELIVERY_LEASE",
+        "How long an event stays with a consumer that went silent, 5s to 1h [default: 30s]",
+    ),
+    ("DELIVERY_BACKOFF_INITIAL", "Wait before the second try, up to the maximum [default: 1s]"),
+    ("DELIVERY_BACKOFF_MAX", "Longest wait between two tries, up to 24h [default: 5m]"),
+    ("DELIVERY_BACKOFF_MULTIPLIER", "Factor from one wait to the next, 1 to 10 [default: 2]"),
+    ("DELIVERY_BACKOFF_JITTER_PERCENT", "Spread of the waits, 0 to 100 [default: 20]"),
+    ("DELIVERY_MAX_ATTEMPTS", "Not supported yet [default: 5]"),
+    ("DELIVERY_ORDERING", "Not supported yet [default: None]"),
+    ("DELIVERY_ON_UNAVAILABLE", "Not supported yet [default: Pause]"),
+    ("DELIVERY_MAX_EVENTS_PER_SECOND", "Not supported yet"),
+    ("REAP_CONSUMERS_AFTER", "Not supported yet [default: 10m]"),
+    ("DEAD_LETTER_ENABLED", "Not supported yet [default: true]"),
+    ("DEAD_LETTER_STREAM", "Where dead letters go [default: <stream in braces>:dlq:<group>]"),
+    ("DEAD_LETTER_MAX_LENGTH", "Dead letters that are kept, at least 1 [default: 10000]"),
+    ("SHUTDOWN_GRACE", "Time to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]"),
+    ("LISTEN", "Address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
+];
+
+/// Of [`RUN`]: what is known and not supported yet, with the only value that is accepted (empty: none).
+const NOT_YET: [(&str, &str); 7] = [
+    ("HANDLER_COMMAND", ""),
+    ("DELIVERY_MAX_ATTEMPTS", "5"),
+    ("DELIVERY_ORDERING", "None"),
+    ("DELIVERY_ON_UNAVAILABLE", "Pause"),
+    ("DELIVERY_MAX_EVENTS_PER_SECOND", ""),
+    ("REAP_CONSUMERS_AFTER", "10m"),
+    ("DEAD_LETTER_ENABLED", "true"),
+];
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MAX_TYPES: usize = 64;
+const MAX_TYPE: usize = 128;
+
+/// What `consumer run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server.
+    pub redis: RedisConfig,
+    /// What to read and how to deliver it.
+    pub subscriber: SubscriberConfig,
+    /// Where events go.
+    pub handler: HandlerSettings,
+    /// Where the probes and the metrics are served.
+    pub listen: SocketAddr,
+}
+
+impl Settings {
+    /// Reads the settings; `host_name` is the consumer's name where none is set. An empty value counts as unset.
+    ///
+    /// # Errors
+    /// Every setting that is wrong.
+    pub fn from_lookup(
+        lookup: Lookup<'_>,
+        host_name: Option<&str>,
+    ) -> Result<Self, Vec<SettingError>> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut reader = Reader::new(&lookup);
+        let bus = reader.take(BusConfig::from_lookup(&lookup));
+        let group = reader.required("EVENT_GROUP", |text| GroupName::new(text).map_err(|_| GROUP));
+        let consumer = consumer(&mut reader, host_name);
+        let types = reader.parsed("EVENT_TYPES", types);
+        let start = reader.parsed("EVENT_START", |text| {
+            text.parse().map_err(|_| "must be 0, $, an entry ID such as 1700000000000-0, or a time such as 2026-11-01T00:00:00Z")
+        });
+        let delivery = delivery(&mut reader);
+        let stream = bus.as_ref().map(|bus| &bus.stream);
+        let dead_letters = dead_letters(&mut reader, stream, group.as_ref());
+        let dead_letter_max_length = reader.number("DEAD_LETTER_MAX_LENGTH", 10_000, 1..=u64::MAX);
+        let handler = handler(&mut reader);
+        let listen = reader.parsed("LISTEN", |text| {
+            text.parse().map_err(|_| "must be an address and a port such as 0.0.0.0:9090")
+        });
+        for (name, default) in NOT_YET {
+            reader.only(name, default);
+        }
+        let errors = reader.into_errors();
+        match (bus, group, consumer, dead_letters, handler) {
+            (Some(bus), Some(group), Some(consumer), Some(dead_letters), Some(handler))
+                if errors.is_empty() =>
+            {
+                let subscriber = SubscriberConfig {
+                    stream: bus.stream,
+                    group,
+                    consumer,
+                    types: types.unwrap_or_default(),
+                    start,
+                    dead_letters,
+                    dead_letter_max_length,
+                    delivery,
+                    handler: handler.kind().to_owned(),
+                };
+                let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)));
+                Ok(Self { redis: bus.redis, subscriber, handler, listen })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+const GROUP: &str =
+    "must start with a letter or digit and have up to 200 of letters, digits, '.', '_', ':', '-'";
+
+fn consumer(reader: &mut Reader<'_>, host_name: Option<&str>) -> Option<ConsumerName> {
+    let parse = |text: &str| {
+        ConsumerName::new(text)
+            .map_err(|_| "must have 1 to 320 visible ASCII characters and be none of ecg:parked, ecg:suspect")
+    };
+    if reader.text("EVENT_CONSUMER").is_some() {
+        return reader.parsed("EVENT_CONSUMER", parse);
+    }
+    let name = host_name.and_then(|name| parse(name).ok());
+    if name.is_none() {
+        reader.refuse("EVENT_CONSUMER", "must be set: this host has no name that can be used");
+    }
+    name
+}
+
+fn types(text: &str) -> Result<TypeFilter, String> {
+    let patterns: Vec<&str> = text.split(',').map(str::trim).collect();
+    if patterns.len() > MAX_TYPES || patterns.iter().any(|pattern| pattern.len() > MAX_TYPE) {
+        return Err(format!("must be up to {MAX_TYPES} patterns of up to {MAX_TYPE} characters"));
+    }
+    TypeFilter::parse(patterns).map_err(|error| error.to_string())
+}
+
+fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
+    let seconds = Duration::from_secs;
+    let timeout = reader.span("DELIVERY_TIMEOUT", seconds(30), MILLISECOND..=HOUR);
+    DeliveryConfig {
+        timeout,
+        concurrency: reader.number("DELIVERY_CONCURRENCY", 8, 1..=256),
+        batch_size: reader.number("DELIVERY_BATCH_SIZE", 16, 1..=1000),
+        lease: reader.span("DELIVERY_LEASE", seconds(30), seconds(5)..=HOUR),
+        backoff: backoff(reader),
+        grace: reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR),
+    }
+}
+
+fn backoff(reader: &mut Reader<'_>) -> Backoff {
+    let default = Backoff::default();
+    let max = reader.span("DELIVERY_BACKOFF_MAX", default.max, MILLISECOND..=DAY);
+    // Bounded by the day and not by `max`: one error says more than two.
+    let initial = reader.span("DELIVERY_BACKOFF_INITIAL", default.initial, MILLISECOND..=DAY);
+    if initial > max {
+        reader.refuse("DELIVERY_BACKOFF_INITIAL", "must not exceed DELIVERY_BACKOFF_MAX");
+    }
+    Backoff {
+        initial,
+        max,
+        multiplier: reader.number("DELIVERY_BACKOFF_MULTIPLIER", default.multiplier, 1..=10),
+        jitter_percent: reader.number(
+            "DELIVERY_BACKOFF_JITTER_PERCENT",
+            default.jitter_percent,
+            0..=100,
+        ),
+    }
+}
+
+/// The stream of the dead letters; scripts write to it and to the stream at once, so both share a hash slot.
+fn dead_letters(
+    reader: &mut Reader<'_>,
+    stream: Option<&StreamKey>,
+    group: Option<&GroupName>,
+) -> Option<StreamKey> {
+    let (stream, group) = (stream?, group?);
+    let default = stream.dead_letters(group);
+    if reader.text("DEAD_LETTER_STREAM").is_none() {
+        return Some(default);
+    }
+    let tag = hash_tag(default.as_str());
+    reader.parsed("DEAD_LETTER_STREAM", |text| {
+        let fits = text.contains(":dlq:") && hash_tag(text) == tag && text != stream.as_str();
+        StreamKey::new(text).ok().filter(|_| fits).ok_or_else(|| {
+            format!("must contain :dlq: and be in the stream's hash slot, such as {default}")
+        })
+    })
+}
+
+/// What Redis Cluster takes the slot from: the text in the first braces that hold some, else the whole key.
+fn hash_tag(key: &str) -> &str {
+    let within = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    within.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
+fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
+    match reader.text("HANDLER").as_deref() {
+        None | Some("http") => http(reader),
+        Some("log") => Some(HandlerSettings::Log),
+        Some(other) => {
+            let yet = if other == "exec" { "is not supported yet; " } else { "" };
+            reader.refuse("HANDLER", format!("{yet}must be http or log"));
+            None
+        }
+    }
+}
+
+fn http(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
+    // Every pod is told where the API server is.
+    let api_server = reader.text("KUBERNETES_SERVICE_HOST");
+    let policy = DialPolicy {
+        allow_loopback: reader
+            .parsed("HANDLER_ALLOW_LOOPBACK", |text| {
+                text.parse().map_err(|_| "must be true or false")
+            })
+            .unwrap_or(api_server.is_none()),
+        api_server: api_server.and_then(|host| host.parse::<IpAddr>().ok()),
+    };
+    let format = reader.parsed("HANDLER_FORMAT", |text| {
+        Format::from_name(text).ok_or("must be CloudEventBinary, CloudEventStructured or Json")
+    });
+    let text = reader.text("HANDLER_URL").unwrap_or_default();
+    match HandlerUrl::parse(&text, &policy) {
+        Ok(url) => {
+            let format = format.unwrap_or_default();
+            Some(HandlerSettings::Http(HttpSettings { url, format, policy }))
+        }
+        Err(allowed) => {
+            reader.refuse_shown("HANDLER_URL", &without_credentials(&text), allowed);
+            None
+        }
+    }
+}
+
+/// The URL with what stands before an `@` hidden.
+fn without_credentials(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (_, None) => url.to_owned(),
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (None, Some((_, rest))) => format!("***@{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
