@@ -1,0 +1,91 @@
+{{- define "eventbus.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What objects' names begin with: short enough for the longest of their endings, "-operator". */}}
+{{- define "eventbus.fullname" -}}
+{{- $name := include "eventbus.name" . -}}
+{{- $fullname := .Values.fullnameOverride -}}
+{{- if not $fullname -}}
+{{- $fullname = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- end -}}
+{{- $fullname | trunc 54 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels that never change. Takes (list . COMPONENT). */}}
+{{- define "eventbus.selectorLabels" -}}
+{{- $root := first . -}}
+app.kubernetes.io/name: {{ include "eventbus.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end -}}
+
+{{/* Labels of an object. Takes (list . COMPONENT). */}}
+{{- define "eventbus.labels" -}}
+{{- $root := first . -}}
+{{ include "eventbus.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: eventbus
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/* An image's full name. Takes (list . IMAGE). */}}
+{{- define "eventbus.image" -}}
+{{- $root := first . -}}
+{{- $image := last . -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eventbus.serviceAccountName" -}}
+{{- $account := .Values.operator.serviceAccount -}}
+{{- if $account.create -}}
+{{- default (printf "%s-operator" (include "eventbus.fullname" .)) $account.name -}}
+{{- else -}}
+{{- required "operator.serviceAccount.create is off: name an existing one in operator.serviceAccount.name" $account.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What Pod Security "restricted" asks of a pod. Takes the user's ID. */}}
+{{- define "eventbus.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "eventbus.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Where a pod may run, and with what its images are pulled. Takes (list . VALUES-OF-THE-WORKLOAD). */}}
+{{- define "eventbus.scheduling" -}}
+{{- $root := first . -}}
+{{- $values := last . -}}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- end -}}
