@@ -92,6 +92,16 @@ pub enum Error {
         /// Bytes.
         limit: usize,
     },
+    /// Redis did not answer within the operation's own limit; it may have carried the command out.
+    #[error("cannot {operation} on stream {stream}: no answer within {limit:?}")]
+    TimedOut {
+        /// A verb and its object.
+        operation: &'static str,
+        /// The stream.
+        stream: StreamKey,
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
     #[error("group {group} on stream {stream} was not left within {grace:?}: Redis was away")]
     NotLeft {
@@ -121,7 +131,10 @@ impl Error {
     /// What helps, by Redis' error code. Errors that are none of Redis' need a person.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
-        self.redis().map_or(Remedy::Person, remedy)
+        match self {
+            Self::TimedOut { .. } => Remedy::Retry,
+            _ => self.redis().map_or(Remedy::Person, remedy),
+        }
     }
 
     /// Whether the same call may succeed later without anybody's doing.
@@ -168,6 +181,7 @@ impl Error {
             Self::Reply { .. } => "reply",
             Self::Encode { .. } => "encode",
             Self::TooLarge { .. } => "too_large",
+            Self::TimedOut { .. } => "timed_out",
             Self::NotLeft { .. } => "not_left",
         }
     }

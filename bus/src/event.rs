@@ -135,7 +135,7 @@ fn required(name: &'static str, value: Option<Vec<u8>>) -> Result<String, Unread
 }
 
 /// The time in an entry's ID; one beyond the calendar is its last moment.
-fn time_of(id: EntryId) -> Timestamp {
+pub(crate) fn time_of(id: EntryId) -> Timestamp {
     let ms = i64::try_from(id.ms).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
@@ -250,10 +250,7 @@ mod tests {
         assert_eq!(decode(&[("payload", "1")]), Err(Unreadable::Missing("type")));
         assert_eq!(decode(&[("type", ""), ("payload", "1")]), Err(Unreadable::Missing("type")));
         assert_eq!(decode(&[("type", "t")]), Err(Unreadable::Missing("payload")));
-        assert!(matches!(
-            decode(&[("type", "t"), ("payload", "{")]),
-            Err(Unreadable::NotJson(_))
-        ));
+        assert!(matches!(decode(&[("type", "t"), ("payload", "{")]), Err(Unreadable::NotJson(_))));
         let mut raw = entry(&MINIMAL);
         raw.fields.push((b"payload".to_vec(), vec![b'"', 0xff, b'"']));
         let error = StreamEvent::decode(&StreamKey::new("s").unwrap(), raw);

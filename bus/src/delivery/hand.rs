@@ -1,0 +1,135 @@
+//! The entries in hand: pending at this consumer, and not settled yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::names::EntryId;
+
+use super::{Burial, Delivery, Moment, Parking, Pool};
+
+/// One entry in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Where it came from; `None`: new.
+    pub pool: Option<Pool>,
+    /// When the command that got it was sent.
+    pub since: Moment,
+    /// Nothing starts or goes on past this.
+    pub leased_until: Moment,
+    /// The attempt that its handler call is.
+    pub attempt: u32,
+    pub stage: Stage,
+}
+
+/// How far an entry in hand has come. `sent`: the command is outstanding on the present connection.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// For a free worker.
+    Waiting(Arc<Delivery>),
+    /// Its handler runs; `forgotten`: the group it belonged to is gone, so its end means nothing.
+    Running {
+        forgotten: bool,
+    },
+    /// To be acknowledged.
+    Finished {
+        sent: bool,
+    },
+    Parking {
+        parking: Parking,
+        sent: bool,
+    },
+    Burying {
+        burial: Burial,
+        sent: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hand(BTreeMap<EntryId, Held>);
+
+impl Hand {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Held> {
+        self.0.get_mut(&id)
+    }
+
+    pub fn insert(&mut self, id: EntryId, held: Held) {
+        self.0.insert(id, held);
+    }
+
+    pub fn remove(&mut self, id: EntryId) {
+        self.0.remove(&id);
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EntryId, &mut Held)> {
+        self.0.iter_mut().map(|(id, held)| (*id, held))
+    }
+
+    pub fn retain(&mut self, mut keep: impl FnMut(EntryId, &mut Held) -> bool) {
+        self.0.retain(|id, held| keep(*id, held));
+    }
+
+    /// The end of the lease that ends first, of those that a handler has or will have.
+    pub fn first_lease_end(&self) -> Option<Moment> {
+        let covered = self.0.values().filter(|held| {
+            matches!(held.stage, Stage::Waiting(_) | Stage::Running { forgotten: false })
+        });
+        covered.map(|held| held.leased_until).min()
+    }
+
+    /// Entries whose lease a beat renews: those that a handler has or will have.
+    pub fn renewable(&self) -> Vec<EntryId> {
+        self.ids(|held| {
+            matches!(held.stage, Stage::Waiting(_) | Stage::Running { forgotten: false })
+        })
+    }
+
+    pub fn running(&self) -> usize {
+        self.count(|held| matches!(held.stage, Stage::Running { .. }))
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.count(|held| matches!(held.stage, Stage::Waiting(_)))
+    }
+
+    /// New entries that no worker had time for yet.
+    pub fn waiting_new(&self) -> usize {
+        self.count(|held| held.pool.is_none() && matches!(held.stage, Stage::Waiting(_)))
+    }
+
+    /// Entries from the parked pool that keep a worker busy or will at once.
+    pub fn retrying(&self) -> usize {
+        self.count(|held| {
+            held.pool == Some(Pool::Parked)
+                && matches!(held.stage, Stage::Waiting(_) | Stage::Running { .. })
+        })
+    }
+
+    /// The entry to start next: suspects and retries before new ones, the oldest first.
+    pub fn next_waiting(&self) -> Option<EntryId> {
+        let waiting = self.0.iter().filter(|(_, held)| matches!(held.stage, Stage::Waiting(_)));
+        waiting.min_by_key(|(id, held)| (held.pool.is_none(), **id)).map(|(id, _)| *id)
+    }
+
+    /// Finished entries whose acknowledgement is not outstanding: within their lease, and past it.
+    pub fn unacknowledged(&self, now: Moment) -> (Vec<EntryId>, Vec<EntryId>) {
+        let open = |held: &Held| matches!(held.stage, Stage::Finished { sent: false });
+        let leased = self.ids(|held| open(held) && held.leased_until > now);
+        (leased, self.ids(|held| open(held) && held.leased_until <= now))
+    }
+
+    fn ids(&self, select: impl Fn(&Held) -> bool) -> Vec<EntryId> {
+        self.0.iter().filter(|(_, held)| select(held)).map(|(id, _)| *id).collect()
+    }
+
+    fn count(&self, select: impl Fn(&Held) -> bool) -> usize {
+        self.0.values().filter(|held| select(held)).count()
+    }
+}

@@ -1,0 +1,139 @@
+//! Counters and histograms of this library, declared once.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::names::{GroupName, StreamKey};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    stream: String,
+    group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    stream: String,
+    group: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublishLabels {
+    stream: String,
+    outcome: &'static str,
+}
+
+/// The metrics of one process; clones share their values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    consumed: Family<OutcomeLabels, Counter>,
+    handling: Family<GroupLabels, Histogram, fn() -> Histogram>,
+    in_flight: Family<GroupLabels, Gauge>,
+    published: Family<PublishLabels, Counter>,
+    publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
+    connected: Gauge,
+    reconnects: Counter,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0])
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them under `eventbus_…`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            consumed: Family::default(),
+            handling: Family::new_with_constructor(histogram),
+            in_flight: Family::default(),
+            published: Family::default(),
+            publishing: Family::new_with_constructor(histogram),
+            connected: Gauge::default(),
+            reconnects: Counter::default(),
+        };
+        let eventbus = registry.sub_registry_with_prefix("eventbus");
+        eventbus.register(
+            "consumed",
+            "Entries by what became of them: ack, retry, dead, skipped, lost",
+            metrics.consumed.clone(),
+        );
+        eventbus.register_with_unit(
+            "handler_duration",
+            "How long handler calls took, failed ones included",
+            Unit::Seconds,
+            metrics.handling.clone(),
+        );
+        eventbus.register(
+            "in_flight",
+            "Entries in this consumer's hand: read, and not settled yet",
+            metrics.in_flight.clone(),
+        );
+        eventbus.register(
+            "published",
+            "Events by whether Redis took them: ok, or the kind of error",
+            metrics.published.clone(),
+        );
+        eventbus.register_with_unit(
+            "publish_duration",
+            "How long publishing took until Redis answered",
+            Unit::Seconds,
+            metrics.publishing.clone(),
+        );
+        eventbus.register(
+            "redis_up",
+            "1 while connected to Redis, else 0",
+            metrics.connected.clone(),
+        );
+        eventbus.register(
+            "redis_reconnects",
+            "Connections to Redis made after the first",
+            metrics.reconnects.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn consumed(
+        &self,
+        stream: &StreamKey,
+        group: &GroupName,
+        outcome: &'static str,
+        number: u64,
+    ) {
+        if number > 0 {
+            let labels =
+                OutcomeLabels { stream: stream.to_string(), group: group.to_string(), outcome };
+            self.consumed.get_or_create(&labels).inc_by(number);
+        }
+    }
+
+    pub(crate) fn in_flight(&self, stream: &StreamKey, group: &GroupName, number: u64) {
+        let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
+        self.in_flight.get_or_create(&labels).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn handled(&self, stream: &StreamKey, group: &GroupName, took: Duration) {
+        let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
+        self.handling.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn published(&self, stream: &StreamKey, outcome: &'static str, took: Duration) {
+        let labels = PublishLabels { stream: stream.to_string(), outcome };
+        self.published.get_or_create(&labels).inc();
+        self.publishing.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn connected(&self, up: bool) {
+        self.connected.set(i64::from(up));
+    }
+
+    pub(crate) fn reconnected(&self) {
+        self.reconnects.inc();
+    }
+}

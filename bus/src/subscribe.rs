@@ -1,0 +1,103 @@
+//! Subscribing: reading a group's events, handing each to a handler, and settling it by the answer.
+//!
+//! The decisions are [`delivery`](crate::delivery)'s; here are the connections, the commands and the handler calls.
+
+mod commands;
+mod driver;
+mod outage;
+mod reply;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RedisConfig;
+use crate::delivery::{Answer, Delivery, DeliveryConfig};
+use crate::error::Error;
+use crate::event::TypeFilter;
+use crate::group::Start;
+use crate::metrics::Metrics;
+use crate::names::{ConsumerName, GroupName, StreamKey};
+
+/// What to read, as whom, and how to deliver it.
+#[derive(Clone, Debug)]
+pub struct SubscriberConfig {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The consumer group.
+    pub group: GroupName,
+    /// The process's name; a nonce is added, so that two starts never share pending entries.
+    pub consumer: ConsumerName,
+    /// Which types are wanted; others are acknowledged unseen.
+    pub types: TypeFilter,
+    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing; one that went
+    /// missing later is created there again, [`Start::Latest`] then meaning the beginning, so that nothing is passed
+    /// over.
+    pub start: Option<Start>,
+    /// The stream for dead letters; [`StreamKey::dead_letters`] names the usual one.
+    pub dead_letters: StreamKey,
+    /// About so many dead letters are kept, the newest. Default 10,000.
+    pub dead_letter_max_length: u64,
+    /// Limits and times.
+    pub delivery: DeliveryConfig,
+    /// The handler's kind, such as `http`; for people who look at the consumers' hash.
+    pub handler: String,
+}
+
+/// Whether a subscriber has found its group yet.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// `true` from the first time on that the group was found: a later outage does not change it.
+    #[must_use]
+    pub fn has_connected(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A consumer of one group, not running yet.
+#[derive(Debug)]
+pub struct Subscriber {
+    redis: RedisConfig,
+    config: SubscriberConfig,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Subscriber {
+    /// A consumer that connects when it [runs](Self::run).
+    #[must_use]
+    pub fn new(redis: RedisConfig, config: SubscriberConfig, metrics: Metrics) -> Self {
+        Self { redis, config, metrics, readiness: Readiness::default() }
+    }
+
+    /// To ask while it runs.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Reads, handles and settles until `stop` is cancelled, then finishes what is in hand and leaves the group.
+    ///
+    /// Every event is handed over at least once, up to `concurrency` at a time. The handler's future is dropped at the
+    /// time limit, at the end of the grace, and when its entry belongs to another consumer by now. A panic counts as
+    /// a failed attempt. Redis may go away and come back at any time. Dropping this future is a crash: what was in
+    /// hand is delivered to others once its lease is over.
+    ///
+    /// # Errors
+    /// [`Error::NotLeft`] if Redis was away when the grace ended with entries still in hand.
+    pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        driver::Driver::new(self, handler).run(stop).await
+    }
+}

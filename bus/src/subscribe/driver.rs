@@ -1,0 +1,396 @@
+//! Carries out what the state machine says: connections, outstanding commands, handler calls, time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use redis::aio::MultiplexedConnection;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::connect;
+use crate::delivery::{Answer, Counts, Delivery, Input, Machine, Moment, Outcome, Output};
+use crate::error::{Error, chain};
+use crate::group::{self, Start};
+use crate::metrics::Metrics;
+use crate::names::EntryId;
+
+use super::commands::Consumer;
+use super::outage::{Missing, Outage};
+use super::{Readiness, Subscriber};
+
+const MOST_BLOCK: Duration = Duration::from_secs(2);
+/// What a blocking read may take beyond its BLOCK before the connection counts as dead.
+const MARGIN: Duration = Duration::from_secs(3);
+/// What settling may take once the handlers were cut off.
+const AFTER_GRACE: Duration = Duration::from_secs(3);
+
+type Reply = BoxFuture<'static, Result<Input, Error>>;
+type Handled = Result<(Id, (EntryId, Option<Answer>, Duration)), JoinError>;
+
+/// One connection for reads that block, one for everything else.
+struct Links {
+    reader: MultiplexedConnection,
+    commands: MultiplexedConnection,
+}
+
+/// What the driver waits for.
+enum Happened {
+    Replied(Result<Input, Error>),
+    Linked(Result<Links, Error>),
+    Handled(Handled),
+    Tick,
+    Stop,
+    Deadline,
+}
+
+pub(super) struct Driver<H> {
+    machine: Machine,
+    consumer: Arc<Consumer>,
+    redis: crate::config::RedisConfig,
+    handler: Arc<H>,
+    metrics: Metrics,
+    readiness: Readiness,
+    links: Option<Links>,
+    linking: Option<BoxFuture<'static, Result<Links, Error>>>,
+    replies: FuturesUnordered<Reply>,
+    calls: JoinSet<(EntryId, Option<Answer>, Duration)>,
+    running: HashMap<EntryId, AbortHandle>,
+    outage: Outage,
+    counted: Counts,
+    began: Instant,
+    /// When the grace ends, then when settling has to end.
+    deadline: Option<Instant>,
+    cut_off: bool,
+}
+
+impl<H, F> Driver<H>
+where
+    H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    pub fn new(subscriber: Subscriber, handler: H) -> Self {
+        let Subscriber { redis, config, metrics, readiness } = subscriber;
+        let me = config.consumer.with_nonce(nonce());
+        let machine = Machine::new(
+            config.stream.clone(),
+            config.group.clone(),
+            config.types.clone(),
+            config.delivery.clone(),
+        );
+        Self {
+            machine,
+            consumer: Arc::new(Consumer::new(me, config)),
+            redis,
+            handler: Arc::new(handler),
+            metrics,
+            readiness,
+            links: None,
+            linking: None,
+            replies: FuturesUnordered::new(),
+            calls: JoinSet::new(),
+            running: HashMap::new(),
+            outage: Outage::default(),
+            counted: Counts::default(),
+            began: now(),
+            deadline: None,
+            cut_off: false,
+        }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let config = &self.consumer.config;
+        tracing::info!(stream = %config.stream, group = %config.group, consumer = %self.consumer.me,
+            redis = %self.redis.endpoint(), "subscribing");
+        self.link(Duration::ZERO);
+        loop {
+            let input = match self.wait(&stop).await {
+                Happened::Replied(Ok(input)) => self.replied(input),
+                Happened::Replied(Err(error)) | Happened::Linked(Err(error)) => self.failed(&error),
+                Happened::Linked(Ok(links)) => self.linked(links),
+                Happened::Handled(handled) => match self.handled(handled) {
+                    Some(input) => input,
+                    None => continue,
+                },
+                Happened::Tick => Input::Tick,
+                Happened::Stop => self.stop(),
+                Happened::Deadline => self.deadline()?,
+            };
+            let outputs = self.machine.on(input, self.moment(), die());
+            for output in outputs {
+                if output == Output::Stopped {
+                    self.count();
+                    tracing::info!(consumer = %self.consumer.me, "left");
+                    return Ok(());
+                }
+                self.carry_out(output);
+            }
+            self.count();
+        }
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken) -> Happened {
+        let wake = self.machine.wake_at(self.moment()).map(|moment| self.began + moment);
+        let stopping = self.deadline.is_some();
+        tokio::select! {
+            biased;
+            () = at(self.deadline), if stopping => Happened::Deadline,
+            () = stop.cancelled(), if !stopping => Happened::Stop,
+            Some(reply) = self.replies.next(), if !self.replies.is_empty() => Happened::Replied(reply),
+            Some(handled) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
+                Happened::Handled(handled)
+            }
+            links = linked(&mut self.linking), if self.linking.is_some() => Happened::Linked(links),
+            () = at(wake), if wake.is_some() => Happened::Tick,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        now() - self.began
+    }
+
+    /// Begins to connect after `wait`, and to create the group where that is this process's part.
+    fn link(&mut self, wait: Duration) {
+        let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
+        // A group that was there before was lost with what came meanwhile: the stream's end would pass that over.
+        let lost = self.readiness.has_connected();
+        self.linking = Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            let config = &consumer.config;
+            let third = config.delivery.lease / 3;
+            let reader = connect(&redis, third.min(MOST_BLOCK) + MARGIN).await?;
+            let mut commands = connect(&redis, third.min(MOST_BLOCK)).await?;
+            if let Some(start) = config.start {
+                let start =
+                    if lost && start == Start::Latest { Start::Id(EntryId::ZERO) } else { start };
+                group::create(&mut commands, &config.stream, &config.group, &start).await?;
+            }
+            Ok(Links { reader, commands })
+        }));
+    }
+
+    fn linked(&mut self, links: Links) -> Input {
+        self.linking = None;
+        self.links = Some(links);
+        self.metrics.connected(true);
+        Input::Connected
+    }
+
+    fn replied(&mut self, input: Input) -> Input {
+        if let Input::Beaten { report, .. } = &input {
+            let config = &self.consumer.config;
+            if !self.readiness.has_connected() || self.outage.failures() > 0 {
+                tracing::info!(stream = %config.stream, group = %config.group,
+                    after_failures = self.outage.failures(), "connected to the group");
+            }
+            self.readiness.set();
+            self.outage.end();
+            if report.moved > 0 {
+                tracing::warn!(stream = %config.stream, group = %config.group, entries = report.moved,
+                    "took over entries of consumers that vanished");
+            }
+        }
+        input
+    }
+
+    /// Whatever failed, both connections are made anew: their outstanding replies would be nobody's.
+    fn failed(&mut self, error: &Error) -> Input {
+        let missing = if error.is_no_group() { Missing::Group } else { Missing::Redis };
+        if self.links.take().is_some() {
+            self.metrics.reconnected();
+        }
+        self.metrics.connected(missing == Missing::Group);
+        self.replies = FuturesUnordered::new();
+        let longest = self.consumer.config.delivery.lease / 3;
+        let (wait, say) = self.outage.fail(missing, longest, self.moment(), die());
+        if say {
+            let failures = self.outage.failures();
+            match missing {
+                Missing::Redis => tracing::warn!(redis = %self.redis.endpoint(), failures,
+                    error = %chain(error), "Redis cannot be used, trying again"),
+                Missing::Group => tracing::warn!(stream = %self.consumer.config.stream,
+                    group = %self.consumer.config.group, failures, "waiting for the group"),
+            }
+        }
+        self.link(wait);
+        match missing {
+            Missing::Redis => Input::Disconnected,
+            Missing::Group => Input::NoGroup,
+        }
+    }
+
+    fn handled(&mut self, handled: Handled) -> Option<Input> {
+        let config = &self.consumer.config;
+        let (id, outcome) = match handled {
+            Ok((call, (id, answer, took))) => {
+                // A call that was cut off as it ended: its entry may be in another call's hands by now.
+                self.running.get(&id).filter(|running| running.id() == call)?;
+                self.metrics.handled(&config.stream, &config.group, took);
+                (id, answer.map_or(Outcome::TimedOut, Outcome::Answered))
+            }
+            Err(error) => {
+                let known = self.running.iter().find(|(_, call)| call.id() == error.id());
+                (known.map(|(id, _)| *id)?, Outcome::Panicked)
+            }
+        };
+        self.running.remove(&id);
+        match &outcome {
+            Outcome::Answered(Answer::Done) => {}
+            Outcome::Answered(Answer::Retry { reason, .. }) => {
+                tracing::info!(entry = %id, reason, "the handler failed, the event is tried again");
+            }
+            Outcome::Answered(Answer::Dead { reason }) => {
+                tracing::warn!(entry = %id, reason, "the handler refused the event, a dead letter");
+            }
+            Outcome::TimedOut => {
+                tracing::warn!(entry = %id, "the handler took too long, the event is tried again");
+            }
+            Outcome::Panicked => {
+                tracing::error!(entry = %id, "the handler panicked, the event is tried again");
+            }
+        }
+        Some(Input::Handled { id, outcome })
+    }
+
+    fn stop(&mut self) -> Input {
+        let grace = self.consumer.config.delivery.grace;
+        self.deadline = Some(now() + grace);
+        tracing::info!(in_flight = self.machine.counts().in_flight, ?grace, "stopping");
+        Input::Stop
+    }
+
+    fn deadline(&mut self) -> Result<Input, Error> {
+        if self.cut_off || self.links.is_none() {
+            let config = &self.consumer.config;
+            return Err(Error::NotLeft {
+                stream: config.stream.clone(),
+                group: config.group.clone(),
+                grace: config.delivery.grace,
+            });
+        }
+        self.cut_off = true;
+        self.deadline = Some(now() + AFTER_GRACE);
+        Ok(Input::GraceOver)
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Start(delivery) => self.start(delivery),
+            Output::Cancel(id) => {
+                if let Some(call) = self.running.remove(&id) {
+                    call.abort();
+                }
+            }
+            output => {
+                if let Some(links) = &self.links {
+                    let sent = now() - self.began;
+                    self.replies.push(send(self.consumer.clone(), links, output, sent));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, delivery: Arc<Delivery>) {
+        let id = delivery.event.id;
+        let (handler, limit) = (self.handler.clone(), self.consumer.config.delivery.timeout);
+        let call = self.calls.spawn(async move {
+            let began = now();
+            let answer = tokio::time::timeout(limit, handler(delivery)).await.ok();
+            (id, answer, now() - began)
+        });
+        self.running.insert(id, call);
+    }
+
+    /// Moves the metrics by what the counts moved.
+    fn count(&mut self) {
+        let (counts, config) = (self.machine.counts(), &self.consumer.config);
+        let moved = [
+            ("ack", counts.acknowledged - self.counted.acknowledged),
+            ("retry", counts.retried - self.counted.retried),
+            ("dead", counts.dead - self.counted.dead),
+            ("skipped", counts.skipped - self.counted.skipped),
+            ("lost", counts.lost - self.counted.lost),
+        ];
+        for (outcome, number) in moved {
+            self.metrics.consumed(&config.stream, &config.group, outcome, number);
+        }
+        if counts.in_flight != self.counted.in_flight {
+            self.metrics.in_flight(&config.stream, &config.group, counts.in_flight);
+        }
+        self.counted = counts;
+    }
+}
+
+/// The command for an output; its reply is the next input.
+fn send(consumer: Arc<Consumer>, links: &Links, output: Output, sent: Moment) -> Reply {
+    let (reader, conn) = (links.reader.clone(), links.commands.clone());
+    Box::pin(async move {
+        Ok(match output {
+            Output::Read { count } => {
+                let block = (consumer.config.delivery.lease / 3).min(MOST_BLOCK);
+                Input::Read { sent, entries: consumer.read(reader, count, block).await? }
+            }
+            Output::Take { pool, count } => {
+                Input::Taken { sent, pool, entries: consumer.take(conn, pool, count).await? }
+            }
+            Output::Ack { ids, checked } => {
+                consumer.acknowledge(conn, &ids, checked).await?;
+                Input::Acked(ids)
+            }
+            Output::Park(parkings) => Input::Parked(consumer.park(conn, &parkings).await?),
+            Output::Bury(burial) => {
+                let settled = consumer.bury(conn, &burial, wall_clock()).await?;
+                Input::Buried(burial.id, settled)
+            }
+            Output::Beat { ids, look, counts } => {
+                Input::Beaten { sent, report: consumer.beat(conn, &ids, look, &counts).await? }
+            }
+            Output::Leave(counts) => {
+                consumer.leave(conn, &counts).await?;
+                Input::Left
+            }
+            Output::Start(_) | Output::Cancel(_) | Output::Stopped => Input::Tick,
+        })
+    })
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn linked(
+    linking: &mut Option<BoxFuture<'static, Result<Links, Error>>>,
+) -> Result<Links, Error> {
+    match linking {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that gives the machine its clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that stamps dead letters")]
+fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's dice")]
+fn die() -> f64 {
+    rand::random()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that names this start of the process")]
+fn nonce() -> u32 {
+    rand::random()
+}
