@@ -12,4 +12,4 @@ if reply.err then
   end
   return reply
 end
-return { #reply, reply[1] and reply[#reply][1] }
+return { #reply, reply[1] and reply[#reply][1] or false }

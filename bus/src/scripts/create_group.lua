@@ -40,13 +40,12 @@ local function count_after(id, length)
   local mean = type(size) == 'number' and size / length or 1024
   limit = math.min(limit, math.floor(bytes / mean))
   local count, page = 0, math.max(1, math.min(100, limit))
-  while count <= limit do
+  repeat
     local entries = run('XRANGE', stream, '(' .. id, '+', 'COUNT', page)
     count = count + #entries
-    if #entries < page then return count end
-    id = entries[#entries][1]
-  end
-  return nil
+    id = #entries > 0 and entries[#entries][1]
+  until #entries < page or count > limit
+  return count <= limit and count or nil
 end
 
 -- How many entries were added up to `position`, or nil where that is not known: the server believes any number.
@@ -77,7 +76,8 @@ local function create()
     command[#command + 1] = string.format('%.0f', read)
   end
   run(unpack(command))
-  return { 1, position, info and info['first-entry'] and info['first-entry'][1], info and 0 or 1 }
+  local first = info and info['first-entry']
+  return { 1, position, first and first[1] or false, info and 0 or 1 }
 end
 
 local ok, answer = pcall(create)

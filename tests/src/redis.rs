@@ -1,0 +1,172 @@
+//! A redis-server of a test's own: free port, own directory, gone with the test.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use ::redis::AsyncConnectionConfig;
+use ::redis::aio::MultiplexedConnection;
+use bus::config::{CredentialFiles, RedisConfig};
+use tempfile::TempDir;
+
+/// Milliseconds within which a server is ready, its data read from disk.
+const START: u64 = 20_000;
+/// Milliseconds between two looks whether it is.
+const TRY: u64 = 5;
+
+/// A running, stopped or halted redis-server; it is killed when this is dropped.
+pub struct RedisServer {
+    child: Option<Child>,
+    port: u16,
+    dir: TempDir,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server that keeps nothing on disk and answers PING.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with options such as `["--appendonly", "yes"]`.
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let options = options.iter().map(ToString::to_string).collect();
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut server = Self { child: None, port: free_port(), dir, options };
+        // Somebody else may take the port between the look and the start.
+        for _ in 0..5 {
+            if server.try_start() {
+                return server;
+            }
+            server.port = free_port();
+        }
+        panic!("redis-server does not start:\n{}", server.log());
+    }
+
+    /// The port on 127.0.0.1; it stays the same over [`RedisServer::stop`] and [`RedisServer::restart`].
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's URL, without credentials.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The server as the library is told of it.
+    #[must_use]
+    pub fn config(&self) -> RedisConfig {
+        RedisConfig::new("REDIS_URL", &self.url(), CredentialFiles::default())
+            .expect("the URL is right")
+    }
+
+    /// A new connection that waits for its answers as long as they take.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        self.connection_to(&self.url()).await
+    }
+
+    /// A new connection as `user`.
+    pub async fn connection_as(&self, user: &str, password: &str) -> MultiplexedConnection {
+        self.connection_to(&format!("redis://{user}:{password}@127.0.0.1:{}", self.port)).await
+    }
+
+    async fn connection_to(&self, url: &str) -> MultiplexedConnection {
+        let client = ::redis::Client::open(url).expect("the URL is right");
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .expect("the server takes connections")
+    }
+
+    /// Ends the server at once, as a crash does; what was not on disk is lost.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("the server can be killed");
+            child.wait().expect("the server can be awaited");
+        }
+    }
+
+    /// Starts it again after [`RedisServer::stop`], on the same port and directory.
+    pub fn restart(&mut self) {
+        self.stop();
+        assert!(self.try_start(), "redis-server does not start again:\n{}", self.log());
+    }
+
+    /// Halts the server: connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a halted server go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        // `kill` is part of every shell, and not always a program.
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{signal} {pid}")).status();
+        assert!(status.expect("there is a shell").success(), "cannot send {signal}");
+    }
+
+    fn try_start(&mut self) -> bool {
+        let log = File::create(self.dir.path().join("log")).expect("the directory can be written");
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
+            .arg("--dir")
+            .arg(self.dir.path())
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a file can be opened twice"))
+            .stdout(log)
+            .spawn()
+            .expect("redis-server is installed");
+        let child = self.child.insert(child);
+        for _ in 0..START / TRY {
+            if child.try_wait().expect("a child can be asked").is_some() {
+                return false;
+            }
+            if answers(self.port, child.id()) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(TRY));
+        }
+        false
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Whether the server with process id `pid` is ready on `port`: somebody else's may be there.
+fn answers(port: u16, pid: u32) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let process = format!("process_id:{pid}\r\n");
+    ask().is_ok_and(|answer: String| answer.starts_with("+PONG") && answer.contains(&process))
+}

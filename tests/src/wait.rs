@@ -1,0 +1,23 @@
+//! Waiting for a condition, with a deadline.
+
+use std::time::Duration;
+
+/// Between two looks at the condition.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What `probe` finds, as soon as it finds something.
+///
+/// # Panics
+/// If it finds nothing within `limit`; `what` says what was waited for.
+pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let found = tokio::time::timeout(limit, found).await;
+    found.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+}
