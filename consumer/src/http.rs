@@ -46,10 +46,8 @@ pub async fn serve(
 fn ready(readiness: &Readiness) -> (StatusCode, &'static str) {
     if readiness.has_connected() {
         (StatusCode::OK, "ok\n")
-    } else if readiness.is_waiting_for_group() {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for group\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not connected to Redis\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "waiting for group\n")
     }
 }
 

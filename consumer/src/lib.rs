@@ -8,8 +8,9 @@ pub mod settings;
 
 use std::sync::Arc;
 
+use bus::delivery::Delivery;
 use bus::metrics::Metrics;
-use bus::subscribe::{Delivery, Subscriber};
+use bus::subscribe::Subscriber;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;

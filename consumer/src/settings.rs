@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bus::backoff::Backoff;
 use bus::config::{BusConfig, Lookup, RedisConfig, SettingError};
+use bus::delivery::DeliveryConfig;
 use bus::event::TypeFilter;
 use bus::names::{ConsumerName, GroupName, StreamKey};
-use bus::subscribe::{DeliveryConfig, SubscriberConfig};
+use bus::subscribe::SubscriberConfig;
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
@@ -187,13 +188,14 @@ fn types(text: &str) -> Result<TypeFilter, String> {
 }
 
 fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
+    let default = DeliveryConfig::default();
     let seconds = Duration::from_secs;
-    let timeout = reader.span("DELIVERY_TIMEOUT", seconds(30), MILLISECOND..=HOUR);
+    let timeout = reader.span("DELIVERY_TIMEOUT", default.timeout, MILLISECOND..=HOUR);
     DeliveryConfig {
         timeout,
-        concurrency: reader.number("DELIVERY_CONCURRENCY", 8, 1..=256),
-        batch_size: reader.number("DELIVERY_BATCH_SIZE", 16, 1..=1000),
-        lease: reader.span("DELIVERY_LEASE", seconds(30), seconds(5)..=HOUR),
+        concurrency: reader.number("DELIVERY_CONCURRENCY", default.concurrency, 1..=256),
+        batch_size: reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000),
+        lease: reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR),
         backoff: backoff(reader),
         grace: reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR),
     }

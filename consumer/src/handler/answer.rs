@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::subscribe::Answer;
+use bus::delivery::Answer;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use bus::subscribe::{Answer, Delivery};
+use bus::delivery::{Answer, Delivery};
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;

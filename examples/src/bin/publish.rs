@@ -9,8 +9,10 @@ use std::time::Duration;
 use bus::config::BusConfig;
 use bus::error::{Error, chain};
 use bus::event::types::APPLICATION_SUBMITTED;
+use bus::metrics::Metrics;
 use bus::publish::EventBus;
 use clap::Parser;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing_subscriber::EnvFilter;
@@ -61,7 +63,9 @@ async fn main() -> ExitCode {
 }
 
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
-    let bus = EventBus::connect(config).await?;
+    // Nobody asks a program that ends by itself for its metrics.
+    let metrics = Metrics::register(&mut Registry::default());
+    let bus = EventBus::connect(config, metrics).await?;
     let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
     if let Some(pace) = &mut pace {
         // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
@@ -76,7 +80,7 @@ async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
             "volunteerId": format!("volunteer-{}", number % 17),
             "opportunityId": format!("opportunity-{}", number % 5),
         });
-        bus.publish(&settings.event_type, payload, Some(&settings.source)).await?;
+        bus.publish(&settings.event_type, &payload, Some(&settings.source)).await?;
     }
     Ok(())
 }
