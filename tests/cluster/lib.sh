@@ -94,7 +94,7 @@ lock_holders() {
   local fd pid holders=()
   for fd in /proc/[0-9]*/fd/9; do
     pid=${fd#/proc/} pid=${pid%%/*}
-    [[ $pid != "$$" && $fd -ef $1 ]] && holders+=("$pid")
+    [[ $pid != "$$" && $pid != "$BASHPID" && $fd -ef $1 ]] && holders+=("$pid")
   done
   echo "${holders[*]:-unknown}"
 }
