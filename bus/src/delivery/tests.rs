@@ -1,1 +1,384 @@
+//! The state machine's rules, each as a short story with a literal end.
 
+use std::time::Duration;
+
+use crate::event::{RawEntry, TypeFilter};
+use crate::names::{EntryId, GroupName, StreamKey};
+
+use super::{
+    Answer, BeatReport, Burial, DeliveryConfig, Input, Machine, Outcome, Output, Parking, Pool,
+    Settled, Taken,
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+const DIE: f64 = 0.5;
+
+struct Story {
+    machine: Machine,
+    now: Duration,
+}
+
+fn id(ms: u64) -> EntryId {
+    EntryId { ms, seq: 0 }
+}
+
+fn entry(ms: u64) -> RawEntry {
+    let field = |name: &str, value: &str| (name.into(), value.into());
+    RawEntry { id: id(ms), fields: vec![field("type", "t"), field("payload", "{}")] }
+}
+
+fn taken(ms: u64, attempt: u32) -> Taken {
+    Taken { id: id(ms), attempt, entry: Some(entry(ms)) }
+}
+
+fn done(ms: u64) -> Input {
+    Input::Handled { id: id(ms), outcome: Outcome::Answered(Answer::Done) }
+}
+
+fn retry(ms: u64) -> Input {
+    let answer = Answer::Retry { after: Some(Duration::from_secs(9)), reason: "no".into() };
+    Input::Handled { id: id(ms), outcome: Outcome::Answered(answer) }
+}
+
+fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
+    Parking { id: id(ms), attempts, delay: Duration::from_secs(seconds) }
+}
+
+/// The entries whose handler is started, as (milliseconds of the ID, attempt).
+fn started(outputs: &[Output]) -> Vec<(u64, u32)> {
+    let start = |output: &Output| match output {
+        Output::Start(delivery) => Some((delivery.event.id.ms, delivery.attempt)),
+        _ => None,
+    };
+    outputs.iter().filter_map(start).collect()
+}
+
+fn beat_of(outputs: &[Output]) -> Option<(Vec<EntryId>, bool)> {
+    outputs.iter().find_map(|output| match output {
+        Output::Beat { ids, look, .. } => Some((ids.clone(), *look)),
+        _ => None,
+    })
+}
+
+impl Story {
+    fn new(concurrency: usize, batch_size: usize) -> Self {
+        let config =
+            DeliveryConfig { concurrency, batch_size, lease: LEASE, ..DeliveryConfig::default() };
+        let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
+        let types = TypeFilter::parse(["t"]).unwrap();
+        Self { machine: Machine::new(stream, group, types, config), now: Duration::ZERO }
+    }
+
+    /// Connected, beaten, reading, with no parked entry found.
+    fn reading(concurrency: usize, batch_size: usize) -> Self {
+        let mut story = Self::new(concurrency, batch_size);
+        story.on(Input::Connected);
+        story.beaten(BeatReport::default());
+        story.taken(Pool::Parked, vec![]);
+        story
+    }
+
+    fn on(&mut self, input: Input) -> Vec<Output> {
+        self.machine.on(input, self.now, DIE)
+    }
+
+    fn after(&mut self, seconds: u64) -> Vec<Output> {
+        self.now += Duration::from_secs(seconds);
+        self.on(Input::Tick)
+    }
+
+    fn read(&mut self, entries: Vec<RawEntry>) -> Vec<Output> {
+        self.on(Input::Read { sent: self.now, entries })
+    }
+
+    fn taken(&mut self, pool: Pool, entries: Vec<Taken>) -> Vec<Output> {
+        self.on(Input::Taken { sent: self.now, pool, entries })
+    }
+
+    fn beaten(&mut self, report: BeatReport) -> Vec<Output> {
+        self.on(Input::Beaten { sent: self.now, report })
+    }
+}
+
+#[test]
+fn after_connecting_a_beat_comes_before_any_reading() {
+    let mut story = Story::new(2, 4);
+    let outputs = story.on(Input::Connected);
+    assert!(matches!(outputs.as_slice(), [Output::Beat { look: false, .. }]), "{outputs:?}");
+    let outputs = story.beaten(BeatReport::default());
+    let take = Output::Take { pool: Pool::Parked, count: 2 };
+    assert_eq!(outputs, [take, Output::Read { count: 4 }]);
+}
+
+#[test]
+fn an_entry_is_acknowledged_only_after_its_handler_was_done() {
+    let mut story = Story::reading(2, 4);
+    let outputs = story.read(vec![entry(1)]);
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Ack { .. })));
+    assert_eq!(started(&outputs), [(1, 1)]);
+    let outputs = story.on(done(1));
+    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+}
+
+#[test]
+fn acknowledgements_gather_while_other_entries_are_in_hand() {
+    let mut story = Story::reading(2, 4);
+    story.read(vec![entry(1), entry(2)]);
+    assert_eq!(story.on(done(1)), []);
+    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(5)));
+    let outputs = story.on(done(2));
+    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1), id(2)], checked: false });
+}
+
+#[test]
+fn no_more_handlers_run_than_there_are_workers_and_no_more_is_in_hand_than_agreed() {
+    let mut story = Story::reading(2, 4);
+    let outputs = story.read((1..=4).map(entry).collect());
+    assert_eq!(started(&outputs), [(1, 1), (2, 1)]);
+    assert_eq!(outputs.last(), Some(&Output::Start(story_delivery(2))));
+    assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
+    let outputs = story.read((5..=6).map(entry).collect());
+    assert_eq!(outputs, []);
+}
+
+fn story_delivery(ms: u64) -> std::sync::Arc<super::Delivery> {
+    let mut story = Story::reading(1, 1);
+    let outputs = story.read(vec![entry(ms)]);
+    let start = outputs.into_iter().find_map(|output| match output {
+        Output::Start(delivery) => Some(delivery),
+        _ => None,
+    });
+    start.unwrap()
+}
+
+#[test]
+fn a_failed_attempt_waits_in_the_pending_list_for_as_long_as_the_handler_said() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 1, 9)]));
+}
+
+#[test]
+fn an_attempt_that_was_taken_up_again_is_counted() {
+    let mut story = Story::reading(1, 1);
+    story.after(1);
+    let outputs = story.taken(Pool::Parked, vec![taken(1, 3)]);
+    assert_eq!(started(&outputs), [(1, 3)]);
+    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 3, 9)]));
+}
+
+#[test]
+fn retries_leave_half_of_the_workers_to_new_entries_that_wait() {
+    let mut story = Story::reading(4, 4);
+    story.read((1..=4).map(entry).collect());
+    story.read((5..=8).map(entry).collect());
+    story.after(1);
+    for ms in 1..=3 {
+        let outputs = story.on(done(ms));
+        let takes = outputs.contains(&Output::Take { pool: Pool::Parked, count: 1 });
+        assert_eq!(takes, ms == 1, "{outputs:?}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_no_event_is_buried_without_calling_the_handler() {
+    let mut story = Story::reading(1, 1);
+    let fields = vec![(b"payload".to_vec(), b"{}".to_vec())];
+    let outputs = story.read(vec![RawEntry { id: id(1), fields }]);
+    let error = r#"the entry has no field "type""#.to_owned();
+    let burial = Burial { id: id(1), attempts: 0, reason: "unreadable", error };
+    assert_eq!(outputs[0], Output::Bury(burial));
+    assert_eq!(started(&outputs), []);
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_waits_and_is_not_lost() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    let answer = Outcome::Answered(Answer::Dead { reason: "422".into() });
+    story.on(Input::Handled { id: id(1), outcome: answer });
+    let outputs = story.on(Input::Buried(id(1), Settled::Refused));
+    assert_eq!(outputs[0], Output::Park(vec![parked(1, 1, 300)]));
+}
+
+#[test]
+fn an_event_of_an_unwanted_type_is_acknowledged_unseen() {
+    let mut story = Story::reading(1, 1);
+    let mut unwanted = entry(1);
+    unwanted.fields[0].1 = b"other".to_vec();
+    let outputs = story.read(vec![unwanted]);
+    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+    assert_eq!(story.machine.counts().skipped, 1);
+}
+
+#[test]
+fn a_beat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_ends() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    let (ids, look) = beat_of(&story.after(10)).unwrap();
+    assert_eq!((ids, look), (vec![id(1)], false));
+    story.beaten(BeatReport::default());
+    assert!(!story.after(29).contains(&Output::Cancel(id(1))));
+    assert!(story.after(1).contains(&Output::Cancel(id(1))));
+}
+
+#[test]
+fn what_belongs_to_somebody_else_by_now_is_cut_off_and_forgotten() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.after(10);
+    let report = BeatReport { lost: vec![id(1)], ..BeatReport::default() };
+    assert_eq!(story.beaten(report)[0], Output::Cancel(id(1)));
+    assert_eq!(story.on(done(1)), []);
+}
+
+#[test]
+fn others_entries_are_looked_for_only_after_a_whole_lease_on_one_connection() {
+    let mut story = Story::reading(1, 1);
+    let mut looked = Vec::new();
+    for _ in 0..4 {
+        looked.extend(beat_of(&story.after(10)).map(|(_, look)| look));
+        story.beaten(BeatReport::default());
+    }
+    assert_eq!(looked, [false, false, true, true]);
+    story.on(Input::Disconnected);
+    let (_, look) = beat_of(&story.on(Input::Connected)).unwrap();
+    assert!(!look);
+}
+
+#[test]
+fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
+    let mut story = Story::reading(2, 2);
+    story.read(vec![entry(1)]);
+    story.after(10);
+    story.taken(Pool::Parked, vec![]);
+    let outputs = story.beaten(BeatReport { suspects: 1, ..BeatReport::default() });
+    assert_eq!(outputs, [], "something is in hand, and a read is outstanding");
+    assert_eq!(story.read(vec![]), [], "something is in hand");
+    story.on(done(1));
+    let outputs = story.on(Input::Acked(vec![id(1)]));
+    assert_eq!(outputs, [Output::Take { pool: Pool::Suspect, count: 1 }]);
+    let outputs = story.taken(Pool::Suspect, vec![taken(2, 2)]);
+    assert_eq!(started(&outputs), [(2, 2)]);
+    assert_eq!(outputs.len(), 1, "nothing but the suspect: {outputs:?}");
+    story.on(done(2));
+    story.on(Input::Acked(vec![id(2)]));
+    let outputs = story.taken(Pool::Suspect, vec![]);
+    assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
+}
+
+#[test]
+fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(Input::Disconnected);
+    assert_eq!(story.on(done(1)), []);
+    story.now += Duration::from_secs(2);
+    let outputs = story.on(Input::Connected);
+    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: false }]);
+    let outputs = story.on(Input::Acked(vec![id(1)]));
+    assert!(matches!(outputs.as_slice(), [Output::Beat { .. }]), "{outputs:?}");
+}
+
+#[test]
+fn past_its_lease_an_entry_is_acknowledged_only_where_it_is_still_ours() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(Input::Disconnected);
+    story.on(done(1));
+    story.after(31);
+    let outputs = story.on(Input::Connected);
+    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: true }]);
+}
+
+#[test]
+fn a_settlement_that_an_outage_cut_off_is_repeated() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(retry(1));
+    story.on(Input::Disconnected);
+    story.on(Input::Connected);
+    let outputs = story.beaten(BeatReport::default());
+    assert_eq!(outputs[0], Output::Park(vec![parked(1, 1, 9)]));
+}
+
+#[test]
+fn when_the_group_is_lost_handlers_finish_and_their_end_means_nothing() {
+    let mut story = Story::reading(1, 2);
+    story.read(vec![entry(1), entry(2)]);
+    story.on(Input::NoGroup);
+    assert_eq!(story.on(done(1)), []);
+    assert_eq!(story.machine.counts().in_flight, 0);
+}
+
+#[test]
+fn an_entry_delivered_again_while_its_handler_runs_is_not_handled_twice() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(Input::NoGroup);
+    story.on(Input::Connected);
+    story.beaten(BeatReport::default());
+    story.taken(Pool::Parked, vec![]);
+    assert_eq!(started(&story.read(vec![entry(1)])), []);
+    assert_eq!(story.on(done(1))[0], Output::Ack { ids: vec![id(1)], checked: false });
+}
+
+#[test]
+fn stopping_hands_back_what_no_worker_began_with_its_attempt_uncounted() {
+    let mut story = Story::reading(1, 2);
+    story.read(vec![entry(1), entry(2)]);
+    assert_eq!(story.on(Input::Stop), [Output::Park(vec![parked(2, 0, 0)])]);
+}
+
+#[test]
+fn stopping_finishes_acknowledges_and_leaves_last() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    assert_eq!(story.on(Input::Stop), []);
+    assert_eq!(story.read(vec![]), []);
+    let outputs = story.on(done(1));
+    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: false }]);
+    let outputs = story.on(Input::Acked(vec![id(1)]));
+    assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
+    assert_eq!(story.on(Input::Left), [Output::Stopped]);
+}
+
+#[test]
+fn stopping_awaits_the_outstanding_read_and_hands_back_what_it_brings() {
+    let mut story = Story::reading(1, 1);
+    assert_eq!(story.on(Input::Stop), []);
+    assert_eq!(story.read(vec![entry(1)]), [Output::Park(vec![parked(1, 0, 0)])]);
+    let outputs = story.on(Input::Parked(vec![(id(1), Settled::Done)]));
+    assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
+}
+
+#[test]
+fn a_call_that_the_end_of_the_grace_cuts_off_counts_as_an_attempt() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(Input::Stop);
+    let outputs = story.on(Input::GraceOver);
+    assert_eq!(outputs, [Output::Cancel(id(1)), Output::Park(vec![parked(1, 1, 1)])]);
+}
+
+#[test]
+fn stopping_without_a_connection_and_nothing_in_hand_is_done_at_once() {
+    let mut story = Story::new(1, 1);
+    assert_eq!(story.on(Input::Stop), [Output::Stopped]);
+}
+
+#[test]
+fn too_many_parked_entries_in_the_group_pause_reading() {
+    let mut story = Story::new(1, 1);
+    story.on(Input::Connected);
+    let outputs = story.beaten(BeatReport { parked: 10_000, ..BeatReport::default() });
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Read { .. })), "{outputs:?}");
+}
+
+#[test]
+fn an_entry_that_was_trimmed_while_it_waited_is_counted_as_lost() {
+    let mut story = Story::reading(1, 1);
+    story.after(1);
+    story.taken(Pool::Parked, vec![Taken { id: id(1), attempt: 2, entry: None }]);
+    assert_eq!(story.machine.counts().lost, 1);
+}
