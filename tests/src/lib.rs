@@ -1,5 +1,8 @@
 //! What the tests of this workspace share: servers and programs of their own, and waiting for a condition.
 
+pub mod consumer;
+pub mod handler;
 pub mod programs;
 pub mod redis;
+pub mod subscriber;
 pub mod wait;

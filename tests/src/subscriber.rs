@@ -1,0 +1,173 @@
+//! A subscriber of the library inside the test, whose handler notes what it gets.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use bus::backoff::Backoff;
+use bus::config::RedisConfig;
+use bus::delivery::{Answer, Delivery, DeliveryConfig};
+use bus::error::Error;
+use bus::event::TypeFilter;
+use bus::metrics::Metrics;
+use bus::names::{ConsumerName, GroupName, StreamKey};
+use bus::subscribe::{Readiness, Subscriber, SubscriberConfig};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::wait;
+
+/// Longer than anything here takes on a busy machine.
+pub const LONG: Duration = Duration::from_secs(30);
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A group `g` on stream `s`, beginning at the stream's start, with times short enough for a test.
+#[must_use]
+pub fn config() -> SubscriberConfig {
+    let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
+    let dead_letters = stream.dead_letters(&group);
+    let second = Duration::from_secs(1);
+    let backoff = Backoff { initial: second / 10, max: second, multiplier: 2, jitter_percent: 0 };
+    SubscriberConfig {
+        stream,
+        group,
+        consumer: ConsumerName::new("pod").unwrap(),
+        types: TypeFilter::default(),
+        start: Some("0".parse().unwrap()),
+        dead_letters,
+        dead_letter_max_length: 10_000,
+        delivery: DeliveryConfig {
+            timeout: LONG,
+            concurrency: 4,
+            batch_size: 8,
+            lease: 5 * second,
+            backoff,
+            grace: LONG,
+        },
+        handler: "test".to_owned(),
+    }
+}
+
+/// What the handler got, in its order: payload and attempt.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<Vec<(String, u32)>>>);
+
+impl Seen {
+    /// Notes a delivery.
+    pub fn note(&self, delivery: &Delivery) {
+        let payload = delivery.event.payload.as_str().to_owned();
+        self.0.lock().unwrap().push((payload, delivery.attempt));
+    }
+
+    /// All deliveries so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, u32)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How often each payload was handed over.
+    #[must_use]
+    pub fn times(&self) -> BTreeMap<String, usize> {
+        let mut times = BTreeMap::new();
+        for (payload, _) in self.all() {
+            *times.entry(payload).or_default() += 1;
+        }
+        times
+    }
+}
+
+/// A subscriber that runs; dropping it is a crash.
+pub struct Running {
+    /// What its handler got.
+    pub seen: Seen,
+    /// Whether it found its group.
+    pub readiness: Readiness,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// Subscribes with a handler that notes each delivery and answers with what `answer` makes of it.
+    #[must_use]
+    pub fn start<F>(
+        redis: RedisConfig,
+        config: SubscriberConfig,
+        answer: impl Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let (seen, stop) = (Seen::default(), CancellationToken::new());
+        let metrics = Metrics::register(&mut Registry::default());
+        let subscriber = Subscriber::new(redis, config, metrics);
+        let readiness = subscriber.readiness();
+        let notes = seen.clone();
+        let handler = move |delivery: Arc<Delivery>| -> Answering {
+            notes.note(&delivery);
+            Box::pin(answer(delivery))
+        };
+        let task = tokio::spawn(subscriber.run(handler, stop.clone()));
+        Self { seen, readiness, stop, task }
+    }
+
+    /// Asks it to finish and leave, and waits until it has.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(LONG, &mut self.task).await;
+        ended.expect("it ends in time").expect("it does not panic")
+    }
+
+    /// Asks it to finish, without waiting.
+    pub fn cancel(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs a command given as one line of words.
+pub async fn command(conn: &mut MultiplexedConnection, line: &str) -> ::redis::Value {
+    let mut words = line.split(' ');
+    let mut command = ::redis::cmd(words.next().unwrap());
+    command.arg(words.collect::<Vec<_>>()).query_async(conn).await.unwrap()
+}
+
+/// Appends an event with this payload in the plainest way, and answers its entry's ID.
+pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
+    let fields = [("type", "t"), ("payload", payload), ("source", "test"), ("ts", "")];
+    ::redis::cmd("XADD").arg("s").arg("*").arg(&fields).query_async(conn).await.unwrap()
+}
+
+/// How many entries are pending in the group, reserved names included.
+pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
+    let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) =
+        ::redis::cmd("XPENDING").arg("s").arg("g").query_async(conn).await.unwrap();
+    reply.0
+}
+
+/// Waits until the group has delivered everything and nothing is pending.
+pub async fn drained(conn: &mut MultiplexedConnection) {
+    wait::until("the group is drained", LONG, async || {
+        let mut info = ::redis::cmd("XINFO");
+        let groups = info.arg("GROUPS").arg("s");
+        let groups: ::redis::streams::StreamInfoGroupsReply =
+            groups.query_async(&mut conn.clone()).await.ok()?;
+        let group = groups.groups.into_iter().find(|group| group.name == "g")?;
+        let mut last = ::redis::cmd("XREVRANGE");
+        let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
+        let last: ::redis::streams::StreamRangeReply =
+            last.query_async(&mut conn.clone()).await.ok()?;
+        let all = last.ids.first().is_none_or(|entry| entry.id == group.last_delivered_id);
+        (group.pending == 0 && all).then_some(())
+    })
+    .await;
+}
