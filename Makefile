@@ -1,0 +1,64 @@
+# `make help` tells the targets. Everything here can also be run by hand: a recipe is one or a few plain commands.
+
+cluster := tests/cluster
+# make test-cluster TEST=word runs only the tests whose name contains the word; alike test-unit, test-redis, test-api.
+TEST :=
+
+.PHONY: help demo test test-unit test-redis test-api test-cluster fmt lint images crds cluster-up cluster-down \
+	clean-cluster setup
+# The targets share the machine's cores, its cargo and its one cluster.
+.NOTPARALLEL:
+
+help: ## Tell the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
+		printf '  make %-14s %s\n' "$$target" "$$text"; done
+
+demo: ## Watch events flow on a real cluster (12 minutes the first time, then about 1)
+	$(cluster)/demo
+
+test: setup lint ## Run everything: format, clippy, unit, Redis, API server, cluster
+	cargo test --locked --workspace
+	$(cluster)/test api
+	$(cluster)/test cluster
+
+test-unit: ## Run the tests that need nothing
+	cargo test --locked --workspace --lib --bins -- $(TEST)
+
+test-redis: ## Run the tests that need redis-server
+	cargo test --locked --workspace --test 'redis_*' -- $(TEST)
+
+test-api: ## Run the tests that need an API server
+	$(cluster)/test api $(TEST)
+
+test-cluster: ## Run the tests that need a whole cluster; KEEP_CLUSTER=1 leaves it running
+	$(cluster)/test cluster $(TEST)
+
+fmt: ## Format the Rust code
+	cargo fmt --all
+
+lint: ## Check the format, and the code with clippy and shellcheck
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	shellcheck --external-sources --source-path SCRIPTDIR $$(git grep -lE '^#!.*bash|^# shellcheck shell=bash')
+
+images: ## Build the container images into target/images
+	$(cluster)/build
+	$(cluster)/images
+
+crds: ## Generate the resource definition from the operator's types
+	cargo build --locked --workspace --bins
+	"$${CARGO_TARGET_DIR:-target}/debug/operator" crd >crds/eventconsumergroups.yaml
+	cp crds/eventconsumergroups.yaml charts/eventbus/files/
+
+cluster-up: ## Bring up the test cluster, or keep the one that runs
+	$(cluster)/up
+
+cluster-down: ## End the test cluster
+	$(cluster)/down
+
+clean-cluster: ## End the test cluster and the API server of test-api
+	$(cluster)/down --control-plane
+	$(cluster)/down
+
+setup: ## Install what demo and tests need (Debian, Ubuntu), or tell what is missing
+	$(cluster)/setup
