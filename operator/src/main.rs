@@ -1,2 +1,4 @@
-//! operator
-fn main() {}
+//! The operator's program.
+fn main() {
+    print!("{}", operator::crd::yaml());
+}

@@ -1,0 +1,31 @@
+//! The custom resource: its types are the one source of the CRD's names, bounds, defaults and rules.
+
+mod definition;
+mod delivery;
+mod handler;
+mod pod;
+mod policy;
+mod scalars;
+mod spec;
+mod status;
+
+pub use definition::{definition, yaml};
+pub use delivery::{Backoff, Delivery, OnUnavailable, Ordering};
+pub use handler::{
+    Custom, Exec, External, Format, Handler, Header, Http, Log, ScaleTarget, SecretKey, ServiceRef,
+    Sidecar,
+};
+pub use pod::{
+    ConfigMapVolume, EmptyDirVolume, KeyToPath, PodTemplate, PullSecret, Resources, SecretVolume,
+    Volume,
+};
+pub use policy::{
+    CreationPolicy, DeadLetter, DeletionPolicy, GroupLostPolicy, Lifecycle, Objectives,
+    PendingEntries, Reset, Scaling, StreamPolicy,
+};
+pub use scalars::{DurationText, Quantity};
+pub use spec::{EventConsumerGroup, EventConsumerGroupSpec, RedisRef, SecretRef, StartAt};
+pub use status::{
+    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
+    GroupOrigin, LagSource, LossStatus, PositionStatus, RedisStatus, ResetStatus,
+};

@@ -1,0 +1,83 @@
+//! Scalar types whose schema says more than their Rust type.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bus::duration::{self, DurationError};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
+/// A time span such as `90s` or `1h30m`: one to four numbers with a unit of `h`, `m`, `s` or `ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DurationText(pub String);
+
+impl DurationText {
+    /// The span that the text means.
+    ///
+    /// # Errors
+    /// [`DurationError`] where the text is none; the API server refuses such a text before.
+    pub fn span(&self) -> Result<Duration, DurationError> {
+        duration::parse(&self.0)
+    }
+}
+
+impl From<&str> for DurationText {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "DurationText".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // The rule says with an example what a failed pattern can only print.
+        json_schema!({
+            "type": "string",
+            "maxLength": 16,
+            "pattern": DURATION,
+            "x-kubernetes-validations": [{
+                "rule": format!("self.matches('{DURATION}')"),
+                "message": "must be a duration such as 90s or 1h30m",
+            }],
+        })
+    }
+}
+
+/// An amount of CPU or memory as Kubernetes writes it: `100m`, `64Mi`, or a whole number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Quantity {
+    /// A whole number, such as `cpu: 1`.
+    Number(i64),
+    /// A number with a unit.
+    Text(String),
+}
+
+impl JsonSchema for Quantity {
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "maxLength": 32,
+            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+        })
+    }
+}

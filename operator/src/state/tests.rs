@@ -1,0 +1,150 @@
+use k8s_openapi::api::apps::v1::DeploymentCondition;
+
+use crate::testing::{deployed, observed, seen, wanted};
+
+use super::*;
+
+/// STATE and the status of Ready.
+fn state(wanted: &Wanted, observed: &Observed) -> (&'static str, bool) {
+    let ready = conditions(wanted, observed, &Failures::default()).swap_remove(0);
+    (ready.reason, ready.holds.unwrap())
+}
+
+fn running(redis: RedisView, ready: i32) -> Observed {
+    Observed { deployment: deployed(&wanted(), ready), ..observed(redis) }
+}
+
+fn view(change: impl Fn(&mut GroupView)) -> RedisView {
+    let RedisView::Seen(mut view) = seen(Some(0)) else { unreachable!() };
+    change(&mut view);
+    RedisView::Seen(view)
+}
+
+#[test]
+fn with_all_pods_ready_the_backlog_tells_consuming_from_idle() {
+    assert_eq!(state(&wanted(), &running(seen(Some(0)), 2)), ("Idle", true));
+    assert_eq!(state(&wanted(), &running(seen(Some(3)), 2)), ("Consuming", true));
+    let pending = view(|v| v.group.as_mut().unwrap().pending = 1);
+    assert_eq!(state(&wanted(), &running(pending, 2)), ("Consuming", true));
+}
+
+#[test]
+fn an_unknown_lag_counts_as_work() {
+    let unknown = view(|v| v.lag = bus::lag::Lag::UNKNOWN);
+    assert_eq!(state(&wanted(), &running(unknown, 2)), ("Consuming", true));
+}
+
+#[test]
+fn without_a_ready_pod_the_resource_is_not_ready() {
+    assert_eq!(state(&wanted(), &running(seen(Some(0)), 0)), ("ConsumersUnavailable", false));
+    assert_eq!(state(&wanted(), &observed(seen(Some(0)))), ("ConsumersUnavailable", false));
+}
+
+#[test]
+fn some_ready_pods_are_scaling() {
+    assert_eq!(state(&wanted(), &running(seen(Some(0)), 1)), ("Scaling", true));
+    assert_eq!(state(&wanted(), &running(seen(Some(0)), 3)), ("Scaling", true));
+}
+
+#[test]
+fn a_deployment_that_fails_says_why() {
+    let mut observed = running(seen(Some(0)), 1);
+    let DeploymentView::Ours(deployment) = &mut observed.deployment else { unreachable!() };
+    deployment.status.as_mut().unwrap().conditions = Some(vec![DeploymentCondition {
+        type_: "ReplicaFailure".into(),
+        status: "True".into(),
+        message: Some("exceeded quota".into()),
+        ..DeploymentCondition::default()
+    }]);
+    let all = conditions(&wanted(), &observed, &Failures::default());
+    assert_eq!((all[0].reason, &*all[0].message), ("ConsumersUnavailable", "exceeded quota"));
+}
+
+#[test]
+fn suspended_and_stopped_are_what_the_user_asked_for() {
+    let suspended = Wanted { suspend: true, ..wanted() };
+    assert_eq!(state(&suspended, &running(seen(Some(3)), 0)), ("Suspended", true));
+    let stopped = Wanted { replicas: 0, ..wanted() };
+    assert_eq!(state(&stopped, &running(seen(Some(3)), 0)), ("Stopped", true));
+    assert_eq!(state(&stopped, &running(seen(Some(0)), 0)), ("Idle", true));
+}
+
+#[test]
+fn work_that_does_not_move_is_stalled() {
+    let stalled = |lag| {
+        view(|v| {
+            (v.is_stalled, v.lag) = (true, bus::lag::Lag::new(lag, bus::lag::LagSource::Exact))
+        })
+    };
+    assert_eq!(state(&wanted(), &running(stalled(2), 2)), ("Stalled", false));
+    assert_eq!(state(&wanted(), &running(stalled(0), 2)), ("Idle", true));
+    let suspended = Wanted { suspend: true, ..wanted() };
+    assert_eq!(state(&suspended, &running(stalled(2), 0)), ("Suspended", true));
+}
+
+#[test]
+fn too_many_waiting_entries_are_a_retry_backlog() {
+    let parked = view(|v| v.group.as_mut().unwrap().parked = 10_000);
+    assert_eq!(state(&wanted(), &running(parked, 2)), ("RetryBacklog", false));
+}
+
+#[test]
+fn a_group_past_the_end_of_its_stream_is_told_with_the_way_out() {
+    let ahead = view(|v| v.stream.last_generated = bus::names::EntryId { ms: 3, seq: 0 });
+    let all = conditions(&wanted(), &running(ahead, 2), &Failures::default());
+    assert_eq!(all[0].reason, "GroupAheadOfStream");
+    assert!(all[0].message.contains("reset"), "{}", all[0].message);
+}
+
+#[test]
+fn each_trouble_has_its_state_and_leaves_the_group_unknown() {
+    let text = || "why".to_owned();
+    for (trouble, reason, reachable) in [
+        (Trouble::AuthFailed(text()), "AuthFailed", false),
+        (Trouble::Unreachable(text()), "RedisUnreachable", false),
+        (Trouble::UnsupportedServer(text()), "UnsupportedServer", false),
+        (Trouble::WrongType(text()), "WrongType", true),
+    ] {
+        let all =
+            conditions(&wanted(), &running(RedisView::Trouble(trouble), 2), &Failures::default());
+        assert_eq!((all[0].reason, all[0].holds), (reason, Some(false)));
+        assert_eq!((all[1].kind, all[1].holds), ("RedisReachable", Some(reachable)), "{reason}");
+        assert_eq!((all[3].kind, all[3].holds), ("GroupReady", None), "{reason}");
+    }
+}
+
+#[test]
+fn a_missing_group_says_why_it_could_not_be_created() {
+    let failures = Failures { group: Some("OOM".into()), ..Failures::default() };
+    let all = conditions(&wanted(), &running(seen(None), 2), &failures);
+    assert_eq!(all[0].reason, "GroupLost");
+    assert!(all[0].message.ends_with("OOM"), "{}", all[0].message);
+}
+
+#[test]
+fn a_taken_name_comes_before_a_conflict_and_that_before_all_of_redis() {
+    let trouble = || RedisView::Trouble(Trouble::Unreachable("why".into()));
+    let claim = Claim::Other { name: Some("older".into()) };
+    let both =
+        Observed { claim: claim.clone(), redis: trouble(), deployment: DeploymentView::Foreign };
+    assert_eq!(state(&wanted(), &both), ("NameTaken", false));
+    let conflict = Observed { deployment: DeploymentView::Absent, ..both };
+    assert_eq!(state(&wanted(), &conflict), ("Conflict", false));
+}
+
+#[test]
+fn the_loser_of_a_conflict_names_the_owner_and_wants_no_pods() {
+    let claim = Claim::Other { name: Some("older".into()) };
+    let all =
+        conditions(&wanted(), &Observed { claim, ..observed(seen(Some(0))) }, &Failures::default());
+    assert!(all[0].message.contains("\"older\""), "{}", all[0].message);
+    let kinds: Vec<_> = all.iter().map(|said| (said.kind, said.reason)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("Ready", "Conflict"),
+            ("Conflict", "OlderResource"),
+            ("ConsumersAvailable", "NoneWanted")
+        ]
+    );
+}

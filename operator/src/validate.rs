@@ -1,0 +1,232 @@
+//! From a resource to what it asks for, or to why it is refused.
+
+mod unsupported;
+
+use bus::backoff::Backoff;
+use bus::group::Start;
+use bus::names::{GroupName, StreamKey};
+use kube::ResourceExt;
+
+use crate::crd::{self, EventConsumerGroup, EventConsumerGroupSpec};
+use crate::endpoints::{self, Endpoints};
+use crate::reasons;
+use crate::wanted::{DeliverySettings, HandlerKind, PodRedis, ResourceId, Target, Wanted};
+
+/// Why nothing is done for a resource: the reason and message of its condition Ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One of [`reasons`].
+    pub reason: &'static str,
+    /// For people: the fields, and the way out.
+    pub message: String,
+}
+
+impl Refusal {
+    fn template(field: &str, problem: impl std::fmt::Display) -> Self {
+        Self { reason: reasons::INVALID_TEMPLATE, message: format!("{field}: {problem}") }
+    }
+}
+
+/// Reads `resource`. `image` is the consumer's unless the resource names one.
+///
+/// # Errors
+/// [`Refusal`], the first that holds of `NotYetSupported`, `EndpointNotAllowed` and `InvalidTemplate`.
+pub fn validate(
+    resource: &EventConsumerGroup,
+    endpoints: &Endpoints,
+    image: &str,
+) -> Result<Wanted, Refusal> {
+    let spec = &resource.spec;
+    let unsupported = unsupported::fields(spec);
+    if !unsupported.is_empty() {
+        let message = format!(
+            "not supported yet: {}; nothing is created or changed until these are at their defaults",
+            unsupported.join(", ")
+        );
+        return Err(Refusal { reason: reasons::NOT_YET_SUPPORTED, message });
+    }
+    let resource = resource_id(resource);
+    let stream = StreamKey::new(&*spec.stream).map_err(|e| Refusal::template("stream", e))?;
+    let name = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
+    let endpoint =
+        endpoints.find(name.unwrap_or(endpoints::DEFAULT), &resource.namespace, &stream).map_err(
+            |error| Refusal { reason: reasons::ENDPOINT_NOT_ALLOWED, message: error.to_string() },
+        )?;
+    let group = spec.group.as_deref().unwrap_or(&resource.name);
+    Ok(Wanted {
+        group: GroupName::new(group).map_err(|e| Refusal::template("group", e))?,
+        target: Target { endpoint: endpoint.name.clone(), stream },
+        start: start(spec)?,
+        redis: PodRedis { url: endpoint.url.clone(), secret: endpoint.secret.clone() },
+        event_types: spec.event_types.clone(),
+        handler: handler(spec, &resource.namespace)?,
+        delivery: delivery(&spec.delivery)?,
+        replicas: spec.replicas.unwrap_or(1),
+        suspend: spec.suspend,
+        image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
+        resource,
+    })
+}
+
+/// The identity of a resource that the API server gave us.
+#[must_use]
+pub fn resource_id(resource: &EventConsumerGroup) -> ResourceId {
+    ResourceId {
+        namespace: resource.namespace().unwrap_or_default(),
+        name: resource.name_any(),
+        uid: resource.uid().unwrap_or_default(),
+        generation: resource.metadata.generation.unwrap_or_default(),
+    }
+}
+
+fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
+    let Some(start) = &spec.start else {
+        return Ok(Start::Id(bus::names::EntryId::ZERO));
+    };
+    let (field, text) = match (&start.id, &start.time) {
+        (Some(id), _) => ("start.id", id),
+        (None, Some(time)) => ("start.time", time),
+        (None, None) => {
+            return Err(Refusal::template("start", "set exactly one of id, time, copyFrom"));
+        }
+    };
+    text.parse().map_err(|error| Refusal::template(field, error))
+}
+
+fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind, Refusal> {
+    let Some(http) = &spec.handler.http else {
+        return Ok(HandlerKind::Log);
+    };
+    let url = match (&http.url, &http.service) {
+        (Some(url), _) => url.clone(),
+        (None, Some(service)) => service_url(service, namespace),
+        (None, None) => {
+            return Err(Refusal::template("handler.http", "set exactly one of url, service"));
+        }
+    };
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        let problem = "must not hold a user name or password: it can be read by everybody who reads the resource";
+        return Err(Refusal::template("handler.http.url", problem));
+    }
+    Ok(HandlerKind::Http { url, format: http.format })
+}
+
+fn service_url(service: &crd::ServiceRef, namespace: &str) -> String {
+    let port = if service.port == 80 { String::new() } else { format!(":{}", service.port) };
+    let slash = if service.path.starts_with('/') { "" } else { "/" };
+    format!("http://{}.{namespace}.svc{port}{slash}{}", service.name, service.path)
+}
+
+fn delivery(delivery: &crd::Delivery) -> Result<DeliverySettings, Refusal> {
+    let span = |field: &str, text: &crd::DurationText| {
+        text.span().map_err(|error| Refusal::template(field, error))
+    };
+    let backoff = &delivery.backoff;
+    Ok(DeliverySettings {
+        timeout: span("delivery.timeout", &delivery.timeout)?,
+        concurrency: delivery.concurrency.unwrap_or(8),
+        batch_size: delivery.batch_size,
+        lease: span("delivery.lease", &delivery.lease)?,
+        backoff: Backoff {
+            initial: span("delivery.backoff.initial", &backoff.initial)?,
+            max: span("delivery.backoff.max", &backoff.max)?,
+            multiplier: backoff.multiplier,
+            jitter_percent: backoff.jitter_percent,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn endpoints() -> Endpoints {
+        let yaml = "endpoints: [{name: default, url: 'redis://r:6379'}, {name: other, url: 'redis://o', namespaces: [x]}]";
+        Endpoints::parse(yaml, &|_| false).unwrap()
+    }
+
+    fn validated(spec: Value) -> Result<Wanted, Refusal> {
+        let resource = json!({
+            "apiVersion": "eventbus.seraaj.dev/v1alpha1", "kind": "EventConsumerGroup",
+            "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": 3},
+            "spec": spec,
+        });
+        validate(&serde_json::from_value(resource).unwrap(), &endpoints(), "img")
+    }
+
+    fn refused(spec: Value) -> (&'static str, String) {
+        let refusal = validated(spec).unwrap_err();
+        (refusal.reason, refusal.message)
+    }
+
+    #[test]
+    fn the_smallest_resource_gets_the_documented_defaults() {
+        let wanted = validated(json!({"stream": "s", "handler": {"log": {}}})).unwrap();
+        assert_eq!(wanted.group.as_str(), "n");
+        assert_eq!(wanted.start, Start::Id(bus::names::EntryId::ZERO));
+        assert_eq!((wanted.replicas, wanted.suspend, &*wanted.image), (1, false, "img"));
+        assert_eq!(wanted.delivery.concurrency, 8);
+        assert_eq!(wanted.delivery.timeout, Duration::from_secs(30));
+        assert_eq!(wanted.delivery.backoff, Backoff::default());
+        assert_eq!(wanted.resource.generation, 3);
+    }
+
+    #[test]
+    fn a_service_becomes_a_url_in_the_namespace_of_the_resource() {
+        let cases = [
+            (json!({"name": "web"}), "http://web.ns.svc/"),
+            (
+                json!({"name": "web", "port": 8080, "path": "events"}),
+                "http://web.ns.svc:8080/events",
+            ),
+        ];
+        for (service, url) in cases {
+            let spec = json!({"stream": "s", "handler": {"http": {"service": service}}});
+            let format = crate::crd::Format::CloudEventBinary;
+            let expected = HandlerKind::Http { url: url.to_owned(), format };
+            assert_eq!(validated(spec).unwrap().handler, expected);
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_password_is_refused() {
+        let spec = json!({"stream": "s", "handler": {"http": {"url": "http://u:p@h/x"}}});
+        let (reason, message) = refused(spec);
+        assert_eq!(reason, "InvalidTemplate");
+        assert!(message.starts_with("handler.http.url") && !message.contains("u:p"), "{message}");
+        let at_sign_in_path = json!({"stream": "s", "handler": {"http": {"url": "http://h/@x"}}});
+        assert!(validated(at_sign_in_path).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_of_other_namespaces_is_not_allowed() {
+        let spec = json!({"stream": "s", "handler": {"log": {}}, "redis": {"name": "other"}});
+        assert_eq!(refused(spec).0, "EndpointNotAllowed");
+    }
+
+    #[test]
+    fn an_entry_id_that_does_not_fit_is_refused_with_its_field() {
+        let spec =
+            json!({"stream": "s", "handler": {"log": {}}, "start": {"id": "99999999999999999999"}});
+        let (reason, message) = refused(spec);
+        assert_eq!(reason, "InvalidTemplate");
+        assert!(message.starts_with("start.id"), "{message}");
+    }
+
+    #[test]
+    fn all_fields_that_are_not_supported_yet_are_named_before_anything_else() {
+        let spec = json!({
+            "stream": "s", "handler": {"log": {"payload": true}},
+            "redis": {"name": "other"}, "scaling": {"maxReplicas": 3},
+        });
+        let (reason, message) = refused(spec);
+        assert_eq!(reason, "NotYetSupported");
+        assert!(message.contains("handler.log.payload, scaling"), "{message}");
+    }
+}
