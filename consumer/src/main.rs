@@ -75,6 +75,9 @@ fn start(work: Work) -> Result<(), String> {
         let interrupt = listen_for(SignalKind::interrupt())?;
         tokio::spawn(stop_on_signal(terminate, interrupt, stop.clone()));
         let listener = bind(work.listen()).await?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "serving HTTP");
+        }
         work.run(listener, stop).await
     })
 }
