@@ -44,6 +44,12 @@ struct Wanted<'a> {
     facts: &'a GroupFacts,
 }
 
+impl Wanted<'_> {
+    fn reported(&self) -> (String, Lag) {
+        (self.name.to_owned(), Lag::reported(self.facts))
+    }
+}
+
 /// What was known of a group before, brought up to the present facts.
 #[derive(Clone, Copy)]
 struct Carried {
@@ -78,8 +84,7 @@ impl LagReader {
             match self.count(&mut counter, facts, &wanted, deep).await {
                 Ok(counted) => lags.extend(counted),
                 Err(source) if source.code() == Some("NOPERM") => {
-                    let reported = |w: &Wanted<'_>| (w.name.to_owned(), Lag::reported(w.facts));
-                    lags.extend(wanted.iter().map(reported));
+                    lags.extend(wanted.iter().map(Wanted::reported));
                 }
                 Err(source) => {
                     let (operation, stream) = ("count the entries", stream.clone());
@@ -158,6 +163,14 @@ impl LagReader {
         };
         self.deep_at_ms.is_none_or(waited) && wanted.iter().any(unknown)
     }
+}
+
+/// The lag of every group in `facts` as far as it is known without counting, else as the server reports it.
+#[must_use]
+pub fn without_counting(facts: &StreamFacts, server: &ServerInfo) -> BTreeMap<String, Lag> {
+    let (mut lags, wanted) = estimates(facts, server);
+    lags.extend(wanted.iter().map(Wanted::reported));
+    lags
 }
 
 /// What the facts tell, and the groups about which they do not tell enough.

@@ -13,6 +13,7 @@ pub mod event;
 pub mod group;
 pub mod lag;
 pub mod metrics;
+pub mod monitor;
 pub mod names;
 pub mod publish;
 mod script;

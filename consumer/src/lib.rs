@@ -3,6 +3,7 @@
 //! What becomes of an event is decided by the library `bus`; this crate brings settings, handlers and probes.
 
 pub mod handler;
+pub mod health;
 pub mod http;
 pub mod settings;
 

@@ -1,0 +1,71 @@
+//! The health service: one answer that tells whether Redis is there and how every consumer group stands.
+
+mod metrics;
+mod report;
+pub mod settings;
+mod shared;
+
+use std::io;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bus::monitor::Monitor;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::settings::HealthSettings;
+use self::shared::{Looker, Looks, looks};
+use crate::http;
+
+/// An answer is due within 2 s, also while Redis hangs.
+const LIMIT: Duration = Duration::from_millis(1_500);
+
+/// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
+///
+/// Redis is asked when somebody asks here, once for all who ask meanwhile, over one connection.
+///
+/// # Errors
+/// That of the listener.
+pub async fn run(
+    settings: HealthSettings,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stream = settings.stream.clone();
+    let monitor = Monitor::new(settings.redis, settings.stream, LIMIT);
+    let (looks, answering) = looks(Looker::new(monitor, stream, settings.groups));
+    tokio::select! {
+        served = http::serve(listener, router(looks), stop) => served,
+        never = answering.answer() => match never {},
+    }
+}
+
+fn router(looks: Looks) -> Router {
+    Router::new()
+        .route("/api/health/events", get(events))
+        .route("/health/events", get(events))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
+        .with_state(looks)
+}
+
+/// 200 also while Redis is away: the answer says so.
+async fn events(State(looks): State<Looks>) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(&*looks.take().await)).into_response()
+}
+
+async fn ready(State(looks): State<Looks>) -> (StatusCode, String) {
+    match &looks.take().await.seen {
+        Ok(_) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
+async fn show_metrics(State(looks): State<Looks>) -> Response {
+    http::metrics(&metrics::registry(&*looks.take().await))
+}
