@@ -1,0 +1,134 @@
+//! Publishing to a real server: what stands on the wire, and what happens when nobody answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bus::config::BusConfig;
+use bus::event::{NewEvent, Payload, StreamEvent};
+use bus::metrics::Metrics;
+use bus::names::StreamKey;
+use bus::publish::{EventBus, MAX_PAYLOAD};
+use prometheus_client::registry::Registry;
+use redis::streams::StreamRangeReply;
+use serde_json::json;
+use tests::redis::RedisServer;
+use tests::subscriber::LONG;
+use tests::wait;
+
+async fn bus_on(server: &RedisServer) -> EventBus {
+    let config = BusConfig { redis: server.config(), stream: StreamKey::new("s").unwrap() };
+    EventBus::connect(config, Metrics::register(&mut Registry::default())).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_event_stands_in_the_stream_under_the_id_that_publish_answers() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let id = bus.publish("user.login", &json!({"user": 7}), Some("bff")).await.unwrap();
+    let mut conn = server.connection().await;
+    let mut range = redis::cmd("XRANGE");
+    let reply: StreamRangeReply =
+        range.arg("s").arg("-").arg("+").query_async(&mut conn).await.unwrap();
+    let entry = reply.ids.into_iter().next().unwrap();
+    assert_eq!(entry.id, id.to_string());
+    let text = |value| redis::from_redis_value::<String>(value).unwrap();
+    let fields: BTreeMap<String, String> =
+        entry.map.into_iter().map(|(name, value)| (name, text(value))).collect();
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    assert_eq!(names, ["id", "payload", "source", "ts", "type"]);
+    assert_eq!(fields["payload"], r#"{"user":7}"#);
+    assert_eq!((fields["type"].as_str(), fields["source"].as_str()), ("user.login", "bff"));
+    let published: jiff::Timestamp = fields["ts"].parse().unwrap();
+    let stored = jiff::Timestamp::from_millisecond(i64::try_from(id.ms).unwrap()).unwrap();
+    assert!(published.duration_until(stored).abs() < jiff::SignedDuration::from_secs(10));
+}
+
+#[tokio::test]
+async fn many_callers_share_one_connection() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let publish = (0..200).map(|n| {
+        let bus = bus.clone();
+        async move { bus.publish("t", &n, None).await.unwrap() }
+    });
+    let ids = futures::future::join_all(publish).await;
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 200);
+    let mut conn = server.connection().await;
+    let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut conn).await.unwrap();
+    let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
+    // The start-up look, the bus, and the one that asks.
+    assert!(connections.unwrap().trim().parse::<u32>().unwrap() <= 3, "{connections:?}");
+}
+
+#[tokio::test]
+async fn a_payload_over_the_limit_is_refused_with_its_size() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let large = Payload::from_text(format!("\"{}\"", "x".repeat(MAX_PAYLOAD))).unwrap();
+    let error = bus.publish_event(NewEvent::new("t", large)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the payload of an event of type t has 1048578 bytes, the limit is 1048576"
+    );
+}
+
+#[tokio::test]
+async fn while_redis_hangs_a_publish_fails_in_time_and_works_again_afterwards() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    server.pause();
+    // The publish has its own, shorter limit: this one is for a machine that is busy.
+    let publish = tokio::time::timeout(Duration::from_secs(5), bus.publish("t", &1, None)).await;
+    let error = publish.expect("it fails in time").unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    server.resume();
+    wait::until("a publish works", LONG, async || bus.publish("t", &2, None).await.ok()).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_redis_publishing_goes_on() {
+    let mut server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    server.stop();
+    assert!(bus.publish("t", &1, None).await.unwrap_err().is_transient());
+    server.restart();
+    wait::until("a publish works", LONG, async || bus.publish("t", &2, None).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_another_type_is_an_error_that_names_it() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let mut conn = server.connection().await;
+    redis::cmd("SET").arg("s").arg("x").exec_async(&mut conn).await.unwrap();
+    let error = bus.publish("t", &1, None).await.unwrap_err();
+    assert!(error.is_wrong_type() && !error.is_transient());
+    assert!(error.to_string().contains("on stream s"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_published_reads_back() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let mut event = NewEvent::new("a.b", Payload::from_text("[1, 2]".to_owned()).unwrap());
+    (event.id, event.key) = (Some("mine".to_owned()), Some("k".to_owned()));
+    event.traceparent = Some("00-1-2-01".to_owned());
+    bus.publish_event(event).await.unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(None::<StreamEvent>));
+    let note = seen.clone();
+    let running = tests::subscriber::Running::start(
+        server.config(),
+        tests::subscriber::config(),
+        move |delivery| {
+            *note.lock().unwrap() = Some(delivery.event.clone());
+            async { bus::delivery::Answer::Done }
+        },
+    );
+    let mut conn = server.connection().await;
+    tests::subscriber::drained(&mut conn).await;
+    let event = seen.lock().unwrap().take().unwrap();
+    assert_eq!((event.event_id.as_str(), event.key.as_deref()), ("mine", Some("k")));
+    assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(event.payload.as_str(), "[1, 2]");
+    running.stop().await.unwrap();
+}
