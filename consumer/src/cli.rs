@@ -1,6 +1,7 @@
 //! The command line: a flag for every setting, which overrides the environment variable of the same name.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use consumer::health::settings::HEALTH;
 use consumer::settings::{REDIS, RUN, Setting};
 
 const LOGGING: [Setting; 2] = [
@@ -22,6 +23,8 @@ pub struct Invocation {
 pub enum Program {
     /// `consumer run`
     Run,
+    /// `consumer health`
+    Health,
 }
 
 impl Invocation {
@@ -39,6 +42,7 @@ pub fn parse() -> Invocation {
     let (name, flags) = matches.remove_subcommand().expect("clap requires a subcommand");
     let program = match name.as_str() {
         "run" => Program::Run,
+        "health" => Program::Health,
         other => unreachable!("clap knows no subcommand {other}"),
     };
     Invocation { program, check: flags.get_flag("check"), flags }
@@ -59,12 +63,14 @@ pub fn host_name() -> Option<String> {
 
 fn command() -> Command {
     let run = Command::new("run").about("Hand the events of a consumer group to a handler");
+    let health = Command::new("health").about("Answer how a stream and its consumer groups stand");
     Command::new("consumer")
         .about("The shared consumer of a consumer group on a Redis stream")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_flags(run, RUN.iter().chain(&REDIS).chain(&LOGGING)))
+        .subcommand(with_flags(health, HEALTH.iter().chain(&REDIS).chain(&LOGGING)))
 }
 
 fn with_flags<'a>(command: Command, settings: impl Iterator<Item = &'a Setting>) -> Command {

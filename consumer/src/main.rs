@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use bus::config::{Lookup, SettingError};
 use bus::error::chain;
+use consumer::health;
+use consumer::health::settings::HealthSettings;
 use consumer::settings::Settings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,7 +26,8 @@ const WRONG_SETTINGS: u8 = 2;
 
 /// A program with its settings.
 enum Work {
-    Run(Settings),
+    Run(Box<Settings>),
+    Health(HealthSettings),
 }
 
 fn main() -> ExitCode {
@@ -52,7 +55,11 @@ fn main() -> ExitCode {
 
 fn settings(invocation: &Invocation, lookup: Lookup<'_>) -> Result<Work, Vec<SettingError>> {
     match invocation.program {
-        Program::Run => Settings::from_lookup(lookup, cli::host_name().as_deref()).map(Work::Run),
+        Program::Run => {
+            let settings = Settings::from_lookup(lookup, cli::host_name().as_deref())?;
+            Ok(Work::Run(Box::new(settings)))
+        }
+        Program::Health => HealthSettings::from_lookup(lookup).map(Work::Health),
     }
 }
 
@@ -86,13 +93,18 @@ impl Work {
     fn listen(&self) -> SocketAddr {
         match self {
             Self::Run(settings) => settings.listen,
+            Self::Health(settings) => settings.listen,
         }
     }
 
     async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), String> {
         match self {
             Self::Run(settings) => {
-                consumer::run(settings, listener, stop).await.map_err(|error| chain(&error))
+                consumer::run(*settings, listener, stop).await.map_err(|error| chain(&error))
+            }
+            Self::Health(settings) => {
+                let served = health::run(settings, listener, stop).await;
+                served.map_err(|error| format!("cannot serve the health of the stream: {error}"))
             }
         }
     }
