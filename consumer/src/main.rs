@@ -25,8 +25,9 @@ const FAILED: u8 = 1;
 const WRONG_SETTINGS: u8 = 2;
 
 /// A program with its settings.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process, and it is moved once")]
 enum Work {
-    Run(Box<Settings>),
+    Run(Settings),
     Health(HealthSettings),
 }
 
@@ -55,10 +56,7 @@ fn main() -> ExitCode {
 
 fn settings(invocation: &Invocation, lookup: Lookup<'_>) -> Result<Work, Vec<SettingError>> {
     match invocation.program {
-        Program::Run => {
-            let settings = Settings::from_lookup(lookup, cli::host_name().as_deref())?;
-            Ok(Work::Run(Box::new(settings)))
-        }
+        Program::Run => Settings::from_lookup(lookup, cli::host_name().as_deref()).map(Work::Run),
         Program::Health => HealthSettings::from_lookup(lookup).map(Work::Health),
     }
 }
@@ -100,7 +98,7 @@ impl Work {
     async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), String> {
         match self {
             Self::Run(settings) => {
-                consumer::run(*settings, listener, stop).await.map_err(|error| chain(&error))
+                consumer::run(settings, listener, stop).await.map_err(|error| chain(&error))
             }
             Self::Health(settings) => {
                 let served = health::run(settings, listener, stop).await;
