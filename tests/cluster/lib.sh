@@ -11,7 +11,7 @@ say() { printf '==> %s\n' "$*" >&2; }
 
 # die WORD… tells why nothing can go on, and ends the script.
 die() {
-  printf '%s: %s\n' "tests/cluster/${0##*/}" "$*" >&2
+  printf "%s: %s\n" "${0#"$root_dir/"}" "$*" >&2
   exit 1
 }
 
