@@ -1,5 +1,6 @@
 //! What the tests of this workspace share: servers and programs of their own, and waiting for a condition.
 
+pub mod cluster;
 pub mod consumer;
 pub mod handler;
 pub mod programs;

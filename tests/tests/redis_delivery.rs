@@ -171,7 +171,8 @@ async fn while_dead_letters_are_refused_the_event_waits_and_goes_there_afterward
 async fn an_entry_of_ten_thousand_fields_is_dead_lettered_in_one_raw_field() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
-    let fields: Vec<(String, String)> = (0..10_000).map(|n| (n.to_string(), String::new())).collect();
+    let fields: Vec<(String, String)> =
+        (0..10_000).map(|n| (n.to_string(), String::new())).collect();
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
     let running = Running::start(server.config(), config(), done);
     drained(&mut conn).await;
@@ -241,10 +242,8 @@ async fn stopping_finishes_what_runs_and_hands_back_the_rest_at_once() {
     first.cancel();
     // The two that no worker had begun go to another consumer while the four still run.
     let second = Running::start(server.config(), config(), done);
-    wait::until("two are handed over", LONG, async || {
-        (second.seen.all().len() == 2).then_some(())
-    })
-    .await;
+    wait::until("two are handed over", LONG, async || (second.seen.all().len() == 2).then_some(()))
+        .await;
     gate.add_permits(4);
     let seen = first.seen.clone();
     first.stop().await.unwrap();
@@ -252,8 +251,13 @@ async fn stopping_finishes_what_runs_and_hands_back_the_rest_at_once() {
     assert_eq!(seen.all().len(), 4);
     assert!(second.seen.all().iter().all(|(_, attempt)| *attempt == 1));
     second.stop().await.unwrap();
-    let names: Vec<BTreeMap<String, redis::Value>> =
-        redis::cmd("XINFO").arg("CONSUMERS").arg("s").arg("g").query_async(&mut conn).await.unwrap();
+    let names: Vec<BTreeMap<String, redis::Value>> = redis::cmd("XINFO")
+        .arg("CONSUMERS")
+        .arg("s")
+        .arg("g")
+        .query_async(&mut conn)
+        .await
+        .unwrap();
     let names: Vec<String> = names
         .into_iter()
         .map(|consumer| redis::from_redis_value(consumer["name"].clone()).unwrap())

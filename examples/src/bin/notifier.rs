@@ -2,7 +2,9 @@
 //!
 //! - `POST /events` takes a CloudEvent in binary mode, prints its type and ID, and answers 200.
 //! - `GET /received` answers JSON: `count` (deliveries that were answered with 200), `types` (how many of each),
-//!   `event_ids` (each once, the first 10,000), `refused` (deliveries that were answered otherwise).
+//!   `event_ids` (each once, the first 10,000), `refused` (deliveries that were answered otherwise),
+//!   and `begun` (deliveries that came in).
+//! - `POST /delay/5000` makes it wait so many milliseconds before each answer from then on, `POST /delay/0` ends that.
 //! - `POST /fail/503` makes it answer 503 to every event from then on, `POST /fail/200` ends that.
 //! - `GET /livez` answers 200.
 //!
@@ -11,7 +13,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -39,6 +43,7 @@ struct Received {
     types: BTreeMap<String, u64>,
     event_ids: Vec<String>,
     refused: u64,
+    begun: u64,
     #[serde(skip)]
     known: HashSet<String>,
 }
@@ -46,6 +51,7 @@ struct Received {
 struct Notifier {
     received: Mutex<Received>,
     answer: Mutex<StatusCode>,
+    delay_ms: AtomicU64,
 }
 
 impl Notifier {
@@ -61,12 +67,16 @@ impl Notifier {
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let settings = Settings::parse();
-    let notifier =
-        Notifier { received: Mutex::new(Received::default()), answer: Mutex::new(StatusCode::OK) };
+    let notifier = Notifier {
+        received: Mutex::new(Received::default()),
+        answer: Mutex::new(StatusCode::OK),
+        delay_ms: AtomicU64::new(0),
+    };
     let router = Router::new()
         .route("/events", post(take))
         .route("/received", get(received))
         .route("/livez", get(|| async { "ok\n" }))
+        .route("/delay/{ms}", post(delay))
         .route("/fail/{status}", post(fail))
         .with_state(Arc::new(notifier));
     let listener = tokio::net::TcpListener::bind(settings.listen).await?;
@@ -78,6 +88,9 @@ async fn main() -> io::Result<()> {
 }
 
 async fn take(State(notifier): State<Arc<Notifier>>, headers: HeaderMap) -> StatusCode {
+    notifier.received().begun += 1;
+    let delay = Duration::from_millis(notifier.delay_ms.load(Ordering::Relaxed));
+    tokio::time::sleep(delay).await;
     let answer = *notifier.answer();
     if answer != StatusCode::OK {
         notifier.received().refused += 1;
@@ -106,6 +119,10 @@ impl Received {
 
 async fn received(State(notifier): State<Arc<Notifier>>) -> Json<Received> {
     Json(notifier.received().clone())
+}
+
+async fn delay(State(notifier): State<Arc<Notifier>>, Path(ms): Path<u64>) {
+    notifier.delay_ms.store(ms, Ordering::Relaxed);
 }
 
 async fn fail(State(notifier): State<Arc<Notifier>>, Path(status): Path<u16>) -> StatusCode {
