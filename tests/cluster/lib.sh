@@ -15,6 +15,9 @@ die() {
   exit 1
 }
 
+# macOS comes with a bash of 2007.
+((BASH_VERSINFO[0] >= 5)) || die "bash 5 or newer is needed, this is $BASH_VERSION"
+
 # has COMMAND: whether COMMAND can be run.
 has() { command -v "$1" >/dev/null 2>&1; }
 
