@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod handler;
 pub mod programs;
+pub mod raw;
 pub mod redis;
 pub mod subscriber;
 pub mod wait;
