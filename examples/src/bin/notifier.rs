@@ -80,6 +80,7 @@ async fn main() -> io::Result<()> {
         .route("/fail/{status}", post(fail))
         .with_state(Arc::new(notifier));
     let listener = tokio::net::TcpListener::bind(settings.listen).await?;
+    writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         terminate.recv().await;
