@@ -79,7 +79,8 @@ impl Monitor {
                     result => return result.map(|(server, stream)| (conn, server, stream)),
                 }
             }
-            let mut conn = connect(&self.redis, self.limit).await?;
+            // The alarm is the limit; the connection's own must not go off in the same moment.
+            let mut conn = connect(&self.redis, 2 * self.limit).await?;
             let (server, stream) = self.ask(&mut conn).await?;
             Ok((conn, server, stream))
         };

@@ -55,17 +55,17 @@ fn router(looks: Looks) -> Router {
 }
 
 /// 200 also while Redis is away: the answer says so.
-async fn events(State(looks): State<Looks>) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(&*looks.take().await)).into_response()
+async fn events(State(looks): State<Looks>) -> Result<Response, StatusCode> {
+    let report = looks.take().await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }
 
-async fn ready(State(looks): State<Looks>) -> (StatusCode, String) {
-    match &looks.take().await.seen {
-        Ok(_) => (StatusCode::OK, "ok\n".to_owned()),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-    }
+async fn ready(State(looks): State<Looks>) -> Result<&'static str, (StatusCode, String)> {
+    let report = looks.take().await.map_err(|status| (status, "ending\n".to_owned()))?;
+    let away = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
+    report.seen.as_ref().map(|_| "ok\n").map_err(away)
 }
 
-async fn show_metrics(State(looks): State<Looks>) -> Response {
-    http::metrics(&metrics::registry(&*looks.take().await))
+async fn show_metrics(State(looks): State<Looks>) -> Result<Response, StatusCode> {
+    Ok(http::metrics(&metrics::registry(&*looks.take().await?)))
 }

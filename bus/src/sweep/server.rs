@@ -26,10 +26,10 @@ impl ServerInfo {
         self.role == "slave"
     }
 
-    /// Whether the server is new enough for this library: Redis 7.0, Valkey 7.2.
+    /// Whether the server is new enough for this library: Redis 7.0, Valkey 7.2. One that is not known may be.
     #[must_use]
     pub fn is_supported(&self) -> bool {
-        self.number() >= if self.is_valkey() { (7, 2) } else { (7, 0) }
+        self.version.is_empty() || self.number() >= if self.is_valkey() { (7, 2) } else { (7, 0) }
     }
 
     /// Whether a lag that the server reports can be believed: Redis 8.0, Valkey 8.1. Older ones count entries that
@@ -75,9 +75,13 @@ pub async fn server_info(
     conn: &mut MultiplexedConnection,
     endpoint: &str,
 ) -> Result<ServerInfo, Error> {
-    let info: Result<String, _> =
-        redis::cmd("INFO").arg("server").arg("replication").query_async(conn).await;
-    info.map(|info| ServerInfo::parse(&info)).map_err(|source| Error::Server {
+    // Servers before 7.0, which are to be told as such, know one section a command.
+    let sections =
+        redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication").to_owned();
+    let info: Result<(String, String), _> = sections.query_async(conn).await;
+    let parse =
+        |(server, replication): (String, String)| ServerInfo::parse(&(server + &replication));
+    info.map(parse).map_err(|source| Error::Server {
         operation: "ask for version and role",
         endpoint: endpoint.to_owned(),
         source,

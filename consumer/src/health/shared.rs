@@ -6,6 +6,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use bus::error::chain;
 use bus::monitor::Monitor;
 use bus::names::{GroupName, StreamKey};
@@ -45,11 +46,13 @@ pub struct Answering {
 
 impl Looks {
     /// What a look shows that is going on now, or a new one.
-    pub async fn take(&self) -> Arc<Report> {
+    ///
+    /// # Errors
+    /// 503 where the service ends before there is an answer.
+    pub async fn take(&self) -> Result<Arc<Report>, StatusCode> {
         let (waiter, report) = oneshot::channel();
-        // The looker ends with the service, after the last answer.
-        self.0.send(waiter).await.expect("the looker outlives the requests");
-        report.await.expect("the looker answers everybody")
+        self.0.send(waiter).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        report.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
