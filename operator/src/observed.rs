@@ -44,6 +44,8 @@ pub enum DeploymentView {
 /// What Redis told last about a stream and one of its groups.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RedisView {
+    /// It was not asked: the group is another resource's.
+    NotAsked,
     /// It did not answer, or not with what is needed.
     Trouble(Trouble),
     /// It answered.
@@ -80,7 +82,7 @@ pub struct GroupView {
     pub unmanaged: Vec<String>,
     /// Whether anything of this differs from the sweep before.
     pub is_moving: bool,
-    /// How long neither a delivery nor an acknowledgement was seen.
+    /// Whether there was work for 60 s, pods were ready, and neither a delivery nor an acknowledgement was seen.
     pub is_stalled: bool,
 }
 

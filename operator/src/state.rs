@@ -11,6 +11,7 @@ use crate::workload;
 
 /// So many entries may wait for another attempt; consumers stop reading beyond.
 const MOST_PARKED: u64 = 10_000;
+const NOT_ASKED: &str = "Redis was not asked yet";
 
 /// What came of the steps of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,7 @@ fn ready(wanted: &Wanted, observed: &Observed, failures: &Failures, consumers: &
         return no(reasons::CONFLICT, conflict_message(wanted, name.as_deref()));
     }
     let view = match &observed.redis {
+        RedisView::NotAsked => return no(reasons::REDIS_UNREACHABLE, NOT_ASKED.to_owned()),
         RedisView::Trouble(trouble) => {
             return no(trouble_reason(trouble), trouble.message().to_owned());
         }
@@ -134,6 +136,7 @@ fn redis_reachable(redis: &RedisView) -> Said {
         RedisView::Trouble(trouble) => {
             Said::new(kind, Some(false), trouble_reason(trouble), trouble.message())
         }
+        RedisView::NotAsked => Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
     }
 }
 
@@ -151,6 +154,7 @@ fn stream_exists(wanted: &Wanted, redis: &RedisView) -> Said {
             Said::new(kind, Some(false), reasons::WRONG_TYPE, message)
         }
         RedisView::Trouble(trouble) => Said::new(kind, None, reasons::UNKNOWN, trouble.message()),
+        RedisView::NotAsked => Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
     }
 }
 
@@ -161,6 +165,7 @@ fn group_ready(wanted: &Wanted, redis: &RedisView, failures: &Failures) -> Said 
         RedisView::Trouble(trouble) => {
             return Said::new(kind, None, reasons::UNKNOWN, trouble.message());
         }
+        RedisView::NotAsked => return Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
     };
     match &view.group {
         None => {

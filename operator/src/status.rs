@@ -67,7 +67,7 @@ pub fn build(wanted: &Wanted, input: &Input<'_>) -> EventConsumerGroupStatus {
     match &input.observed.redis {
         RedisView::Seen(view) => fill(&mut status, view, now),
         // What a group had done is needed when it is back and the group is not.
-        RedisView::Trouble(_) => keep_position(&mut status, input.previous),
+        RedisView::Trouble(_) | RedisView::NotAsked => keep_position(&mut status, input.previous),
     }
     status
 }

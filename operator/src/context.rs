@@ -1,0 +1,185 @@
+//! What every reconcile needs: clients, caches, and what is remembered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+
+use crate::claim::Contender;
+use crate::crd::EventConsumerGroup;
+use crate::elector::Elector;
+use crate::endpoints::{self, Endpoints};
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::metrics::Metrics;
+use crate::observed::RedisView;
+use crate::pacing::{Budget, Change};
+use crate::settings::Settings;
+use crate::sweeps::Sweeps;
+use crate::validate::validate;
+use crate::wake::Guarded;
+use crate::wanted::Wanted;
+
+/// The name under which the operator writes events.
+const REPORTER: &str = "eventbus-operator";
+
+/// The parts that a context is made of.
+pub struct Parts {
+    /// The API server.
+    pub client: Client,
+    /// How the operator runs.
+    pub settings: Settings,
+    /// The Redis endpoints.
+    pub endpoints: Arc<Endpoints>,
+    /// One cache for each watched namespace.
+    pub caches: Vec<Cache>,
+    /// What Redis tells.
+    pub sweeps: Sweeps,
+    /// Whether we may write.
+    pub elector: Arc<Elector>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The name of this replica.
+    pub identity: String,
+}
+
+/// What every reconcile needs.
+pub struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) sweeps: Sweeps,
+    pub(crate) metrics: Metrics,
+    pub(crate) memory: Memory,
+    pub(crate) recorder: Recorder,
+    caches: Vec<Cache>,
+    elector: Arc<Elector>,
+    budget: Mutex<Budget>,
+}
+
+/// The objects of one namespace, or of all, as the watches bring them.
+#[derive(Clone)]
+pub struct Cache {
+    /// The namespace; `None`: all.
+    pub namespace: Option<String>,
+    /// The resources.
+    pub groups: Store<Guarded>,
+    /// The operator's Deployments.
+    pub deployments: Store<Deployment>,
+}
+
+impl Context {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance: Some(parts.identity) };
+        Self {
+            recorder: Recorder::new(parts.client.clone(), reporter),
+            client: parts.client,
+            budget: Mutex::new(Budget::new(parts.settings.status_writes_per_second, now())),
+            settings: parts.settings,
+            endpoints: parts.endpoints,
+            sweeps: parts.sweeps,
+            metrics: parts.metrics,
+            memory: Memory::default(),
+            caches: parts.caches,
+            elector: parts.elector,
+        }
+    }
+
+    /// Fails where another replica may be the leader: nothing is written then.
+    pub(crate) fn may_write(&self, operation: &'static str, subject: &str) -> Result<(), Error> {
+        if self.elector.is_leading() {
+            return Ok(());
+        }
+        Err(Error::NotLeading { operation, subject: subject.to_owned() })
+    }
+
+    /// Takes one status write of all that the operator may do now, or tells when to ask again.
+    pub(crate) fn take_write(&self, change: Change) -> Result<(), Duration> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(change, now())
+    }
+
+    /// The Deployment `name`, if it is one of ours and was seen by the watch.
+    pub(crate) fn deployment(&self, namespace: &str, name: &str) -> Option<Arc<Deployment>> {
+        let key = ObjectRef::new(name).within(namespace);
+        self.cache(namespace)?.deployments.get(&key)
+    }
+
+    /// Waits until the watches brought what there is.
+    pub(crate) async fn until_synced(&self) -> Result<(), Error> {
+        for cache in &self.caches {
+            cache.groups.wait_until_ready().await.map_err(|_| Error::WatchEnded)?;
+            cache.deployments.wait_until_ready().await.map_err(|_| Error::WatchEnded)?;
+        }
+        Ok(())
+    }
+
+    /// The resources that want the same group as `wanted`, `wanted` included. One that is refused wants nothing.
+    pub(crate) fn contenders(&self, wanted: &Wanted) -> Vec<Contender> {
+        let group = wanted.group.as_str();
+        let same = |other: &EventConsumerGroup| {
+            let endpoint = other.spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
+            other.spec.stream == wanted.target.stream.as_str()
+                && other.spec.group.as_deref().unwrap_or(&other.name_any()) == group
+                && endpoint.unwrap_or(endpoints::DEFAULT) == wanted.target.endpoint
+        };
+        let valid = |other: &EventConsumerGroup| {
+            validate(other, &self.endpoints, &self.settings.consumer_image).is_ok()
+        };
+        let all = self.resources();
+        all.iter().filter(|other| same(other)).filter(|other| valid(other)).map(contender).collect()
+    }
+
+    /// Every resource that can be read.
+    pub(crate) fn resources(&self) -> Vec<EventConsumerGroup> {
+        let guarded = self.caches.iter().flat_map(|cache| cache.groups.state());
+        guarded.filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
+    }
+
+    /// Forgets resources that are no longer there.
+    pub(crate) fn forget_deleted(&self) {
+        let mut uids = std::collections::HashSet::new();
+        for cache in &self.caches {
+            uids.extend(cache.groups.state().iter().filter_map(|guarded| guarded.uid()));
+        }
+        self.sweeps.retain(|uid| uids.contains(uid));
+        self.memory.retain(|uid| uids.contains(uid));
+    }
+
+    /// What Redis told about the group, asking for it from now on; `None` while it was not asked yet.
+    pub(crate) fn redis_view(&self, wanted: &Wanted, at_work: bool) -> Option<RedisView> {
+        self.sweeps.join(wanted, at_work);
+        self.sweeps.view(wanted)
+    }
+
+    fn cache(&self, namespace: &str) -> Option<&Cache> {
+        let fits = |cache: &&Cache| cache.namespace.as_deref().is_none_or(|n| n == namespace);
+        self.caches.iter().find(fits)
+    }
+}
+
+fn contender(resource: &EventConsumerGroup) -> Contender {
+    Contender {
+        namespace: resource.namespace().unwrap_or_default(),
+        name: resource.name_any(),
+        uid: resource.uid().unwrap_or_default(),
+        created: resource.metadata.creation_timestamp.as_ref().map(|time| time.0),
+    }
+}
+
+/// Monotonic time.
+#[expect(clippy::disallowed_methods, reason = "the edge where time enters the decisions")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The time that people see.
+#[expect(clippy::disallowed_methods, reason = "the edge where time enters the decisions")]
+pub(crate) fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}

@@ -1,0 +1,244 @@
+//! Metrics of the operator and of the groups that it looks after.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::observed::{GroupView, RedisView};
+
+/// Which group of which resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GroupLabels {
+    /// The resource's namespace.
+    pub namespace: String,
+    /// The resource's name.
+    pub name: String,
+    /// The stream.
+    pub stream: String,
+    /// The group.
+    pub group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    endpoint: String,
+    stream: String,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The metrics of one operator; clones share their values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    lag: Family<GroupLabels, Gauge>,
+    pending: Family<GroupLabels, Gauge>,
+    oldest: Family<GroupLabels, Seconds>,
+    dead_letters: Family<GroupLabels, Gauge>,
+    redis_up: Family<StreamLabels, Gauge>,
+    reconciles: Family<ResultLabels, Counter>,
+    reconcile_errors: Family<ReasonLabels, Counter>,
+    reconcile_duration: Histogram,
+    status_writes: Counter,
+    leader: Gauge,
+}
+
+impl Metrics {
+    /// Registers the metrics, all of which begin with `eventbus_`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            lag: Family::default(),
+            pending: Family::default(),
+            oldest: Family::default(),
+            dead_letters: Family::default(),
+            redis_up: Family::default(),
+            reconciles: Family::default(),
+            reconcile_errors: Family::default(),
+            reconcile_duration: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 5.0, 15.0]),
+            status_writes: Counter::default(),
+            leader: Gauge::default(),
+        };
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("eventbus_operator", "The operator's version", Info::new(version));
+        registry.register(
+            "eventbus_group_lag",
+            "Entries never delivered to the group; absent while unknown",
+            metrics.lag.clone(),
+        );
+        registry.register(
+            "eventbus_group_pending",
+            "Entries delivered and not acknowledged; absent while unknown",
+            metrics.pending.clone(),
+        );
+        registry.register_with_unit(
+            "eventbus_group_oldest_unprocessed",
+            "Age of the oldest entry not acknowledged; absent while unknown",
+            Unit::Seconds,
+            metrics.oldest.clone(),
+        );
+        registry.register(
+            "eventbus_group_dead_letters",
+            "Dead letters of the group; absent while unknown",
+            metrics.dead_letters.clone(),
+        );
+        registry.register(
+            "eventbus_stream_redis_up",
+            "Whether Redis answered when the stream was last looked at",
+            metrics.redis_up.clone(),
+        );
+        registry.register("eventbus_reconcile", "Reconciles", metrics.reconciles.clone());
+        registry.register(
+            "eventbus_reconcile_errors",
+            "Failed reconciles by their cause",
+            metrics.reconcile_errors.clone(),
+        );
+        registry.register_with_unit(
+            "eventbus_reconcile_duration",
+            "How long a reconcile took",
+            Unit::Seconds,
+            metrics.reconcile_duration.clone(),
+        );
+        registry.register("eventbus_status_writes", "Status writes", metrics.status_writes.clone());
+        registry.register(
+            "eventbus_leader",
+            "Whether this replica is the leader",
+            metrics.leader.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a reconcile; `failure` is the label of its error.
+    pub fn reconciled(&self, took: Duration, failure: Option<&'static str>) {
+        let result = if failure.is_some() { "error" } else { "ok" };
+        self.reconciles.get_or_create(&ResultLabels { result }).inc();
+        if let Some(reason) = failure {
+            self.reconcile_errors.get_or_create(&ReasonLabels { reason }).inc();
+        }
+        self.reconcile_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a status write.
+    pub fn status_written(&self) {
+        self.status_writes.inc();
+    }
+
+    /// Tells whether this replica is the leader.
+    pub fn set_leader(&self, leader: bool) {
+        self.leader.set(i64::from(leader));
+    }
+
+    /// Tells whether Redis answered for a stream; `None`: nobody looks at it any more.
+    pub fn set_redis_up(&self, endpoint: &str, stream: &str, up: Option<bool>) {
+        let labels = StreamLabels { endpoint: endpoint.to_owned(), stream: stream.to_owned() };
+        match up {
+            Some(up) => drop(self.redis_up.get_or_create(&labels).set(i64::from(up))),
+            None => drop(self.redis_up.remove(&labels)),
+        }
+    }
+
+    /// Shows what is known of a group; what is unknown has no value.
+    pub fn set_group(&self, labels: &GroupLabels, redis: &RedisView) {
+        let view = match redis {
+            RedisView::Seen(view) => Some(&**view),
+            RedisView::Trouble(_) | RedisView::NotAsked => None,
+        };
+        let group = view.and_then(|view| view.group.as_ref());
+        set(&self.lag, labels, view.and_then(|view| view.lag.value));
+        set(&self.pending, labels, group.map(|group| group.pending));
+        let letters = group.and_then(|group| group.dead_letters);
+        set(&self.dead_letters, labels, letters.map(|letters| letters.length));
+        match view.and_then(oldest) {
+            Some(age) => drop(self.oldest.get_or_create(labels).set(age.as_secs_f64())),
+            None => drop(self.oldest.remove(labels)),
+        }
+    }
+
+    /// Forgets a group.
+    pub fn forget_group(&self, labels: &GroupLabels) {
+        self.set_group(labels, &RedisView::NotAsked);
+    }
+}
+
+/// The age of the oldest entry that is not done; nothing is old in a group without such an entry.
+fn oldest(view: &GroupView) -> Option<Duration> {
+    let id = view.group.as_ref()?.oldest_unprocessed();
+    Some(id.map_or(Duration::ZERO, |id| {
+        Duration::from_millis(view.stream.server_ms.saturating_sub(id.ms))
+    }))
+}
+
+fn set(family: &Family<GroupLabels, Gauge>, labels: &GroupLabels, value: Option<u64>) {
+    match value {
+        Some(value) => {
+            family.get_or_create(labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        None => {
+            family.remove(labels);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use crate::observed::Trouble;
+    use crate::testing::seen;
+
+    use super::*;
+
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text
+    }
+
+    fn labels() -> GroupLabels {
+        let [namespace, name, stream, group] = ["ns", "n", "s", "g"].map(ToOwned::to_owned);
+        GroupLabels { namespace, name, stream, group }
+    }
+
+    #[test]
+    fn an_unknown_lag_is_absent_and_not_zero() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.set_group(&labels(), &seen(Some(3)));
+        let line = r#"eventbus_group_lag{namespace="ns",name="n",stream="s",group="g"} 3"#;
+        assert!(text(&registry).contains(line), "{}", text(&registry));
+        metrics.set_group(&labels(), &RedisView::Trouble(Trouble::Unreachable("down".into())));
+        assert!(!text(&registry).contains("eventbus_group_lag{"), "{}", text(&registry));
+    }
+
+    #[test]
+    fn reconciles_are_counted_by_result_and_cause() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.reconciled(Duration::from_millis(2), None);
+        metrics.reconciled(Duration::from_millis(2), Some("kube"));
+        let text = text(&registry);
+        for line in [
+            r#"eventbus_reconcile_total{result="ok"} 1"#,
+            r#"eventbus_reconcile_total{result="error"} 1"#,
+            r#"eventbus_reconcile_errors_total{reason="kube"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The whole program: probes, election, and the controllers while this replica leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::api::{Api, ListParams};
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::calls::within;
+use crate::context::{Context, Parts};
+use crate::controller::{drive, feeds};
+use crate::crd::EventConsumerGroup;
+use crate::elector::Elector;
+use crate::endpoints::Endpoints;
+use crate::error::Error;
+use crate::http::{Readiness, serve};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::sweeps::Sweeps;
+
+/// Between two looks for the definition of the resource.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the operator is run with.
+pub struct Operator {
+    /// How it runs.
+    pub settings: Settings,
+    /// The Redis endpoints.
+    pub endpoints: Endpoints,
+    /// How the API server is reached. The Lease is in its default namespace.
+    pub kubernetes: Config,
+    /// Differs from that of every other replica and every earlier start.
+    pub identity: String,
+}
+
+/// One replica in its turns of waiting and leading.
+struct Replica {
+    settings: Settings,
+    endpoints: Arc<Endpoints>,
+    identity: String,
+    client: Client,
+    elector: Arc<Elector>,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Operator {
+    /// Runs until `stop`, then finishes what was begun and gives up the lease. A replica that loses its lease stops
+    /// writing and waits for its turn again.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] and [`Error::Http`]; an API server that cannot be reached is waited for.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+        let mut kubernetes = self.kubernetes;
+        // The client's own retries would go on for a quarter of an hour; reconciles and watches have theirs.
+        kubernetes.default_retry = false;
+        let client =
+            Client::try_from(kubernetes).map_err(|error| Error::Configuration(Box::new(error)))?;
+        let leases = Api::namespaced(client.clone(), client.default_namespace());
+        let (lease, times) = (&self.settings.lease_name, self.settings.lease);
+        let mut registry = Registry::default();
+        let replica = Replica {
+            elector: Arc::new(Elector::new(leases, lease, &self.identity, times)),
+            metrics: Metrics::register(&mut registry),
+            readiness: Readiness::default(),
+            endpoints: Arc::new(self.endpoints),
+            settings: self.settings,
+            identity: self.identity,
+            client,
+        };
+        let probes_stop = CancellationToken::new();
+        let readiness = replica.readiness.clone();
+        let probes = async {
+            let served = serve(listener, readiness, Arc::new(registry), probes_stop.clone()).await;
+            // Without probes the kubelet would end us anyway.
+            stop.cancel();
+            served
+        };
+        let work = async {
+            replica.take_turns(&stop).await;
+            probes_stop.cancel();
+        };
+        tokio::join!(probes, work).0
+    }
+}
+
+impl Replica {
+    async fn take_turns(&self, stop: &CancellationToken) {
+        if !self.definition_is_there(stop).await {
+            return;
+        }
+        loop {
+            // One that waits for its turn is as ready as it can be.
+            self.readiness.set(true);
+            if !self.elector.acquire(stop).await {
+                break;
+            }
+            tracing::info!(identity = %self.identity, "leading");
+            self.readiness.set(false);
+            self.metrics.set_leader(true);
+            let (leading, done) = (stop.child_token(), CancellationToken::new());
+            let lead = async {
+                self.lead(&leading).await;
+                // Only now nothing is written any more, and the next replica may begin.
+                done.cancel();
+            };
+            tokio::join!(lead, self.elector.keep(&leading, &done));
+            self.metrics.set_leader(false);
+        }
+        self.readiness.set(false);
+    }
+
+    /// Reconciles until `leading` ends, and then what was begun.
+    async fn lead(&self, leading: &CancellationToken) {
+        let (feeds, caches, wake) = feeds(&self.settings.watch_namespaces);
+        let (endpoints, metrics) = (Arc::clone(&self.endpoints), self.metrics.clone());
+        let sweeps = Sweeps::new(endpoints, metrics, wake.clone(), leading.child_token());
+        let context = Arc::new(Context::new(Parts {
+            client: self.client.clone(),
+            settings: self.settings.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            caches,
+            sweeps,
+            elector: Arc::clone(&self.elector),
+            metrics: self.metrics.clone(),
+            identity: self.identity.clone(),
+        }));
+        let drive = |feed| drive(feed, Arc::clone(&context), wake.clone(), leading.clone());
+        let synced = async {
+            let synced = tokio::select! {
+                synced = context.until_synced() => synced.is_ok(),
+                () = leading.cancelled() => false,
+            };
+            self.readiness.set(synced);
+        };
+        tokio::join!(join_all(feeds.into_iter().map(drive)), synced);
+        context.sweeps.close().await;
+    }
+
+    /// Waits until the API server knows the resource; `false` when `stop` came first.
+    async fn definition_is_there(&self, stop: &CancellationToken) -> bool {
+        let api: Api<EventConsumerGroup> = match self.settings.watch_namespaces.first() {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut told = None;
+        loop {
+            let params = ListParams::default().limit(1);
+            let listed = tokio::select! {
+                () = stop.cancelled() => return false,
+                listed = within("list", "EventConsumerGroups", api.list_metadata(&params)) => listed,
+            };
+            let why = match listed {
+                Ok(_) => return true,
+                Err(error) if error.code() == Some(404) => {
+                    "the definition of EventConsumerGroup is not installed".to_owned()
+                }
+                Err(error) => error.told(),
+            };
+            if told.as_ref() != Some(&why) {
+                tracing::warn!(why, "waiting for the API server");
+                told = Some(why);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+}
