@@ -13,6 +13,10 @@ use crate::wait;
 /// Where the programs of this build are: `target/debug` as a rule.
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(build);
 
+/// What cargo tells a test of its own crate. Build scripts that look at it would run again, and so would all that is
+/// built on them, and once more at the next build without it.
+const TOLD_TO_TESTS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+
 /// The program `name` of this workspace, such as `consumer`. The first call of a process builds them all.
 ///
 /// # Panics
@@ -92,11 +96,15 @@ fn build() -> PathBuf {
         Some(name) => name,
     };
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo can be started");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    for (name, _) in std::env::vars_os() {
+        if TOLD_TO_TESTS.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output().expect("cargo can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the programs cannot be built:\n{errors}");
     directory.to_owned()
