@@ -1,10 +1,12 @@
 //! What the tests of this workspace share: servers and programs of their own, and waiting for a condition.
 
+pub mod api;
 pub mod cluster;
 pub mod consumer;
 pub mod handler;
 pub mod programs;
 pub mod raw;
 pub mod redis;
+pub mod rules;
 pub mod subscriber;
 pub mod wait;

@@ -5,15 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DurationText;
+use super::scalars::where_span;
 
 /// How a group's events reach its handler.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new(
-    "!has(self.lease) || (duration(self.lease) >= duration('5s') && duration(self.lease) <= duration('1h'))"
-).message("lease must be between 5s and 1h"))]
-#[x_kube(validation = Rule::new(
-    "!has(self.timeout) || (duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('1h'))"
-).message("timeout must be above 0s and at most 1h"))]
+#[x_kube(validation = Rule::new(where_span("lease", "{} >= duration('5s') && {} <= duration('1h')"))
+    .message("lease must be between 5s and 1h"))]
+#[x_kube(validation = Rule::new(where_span("timeout", "{} > duration('0s') && {} <= duration('1h')"))
+    .message("timeout must be above 0s and at most 1h"))]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// Handler calls for one event before it becomes a dead letter, 1 to 100. Default: 5.
@@ -88,12 +87,13 @@ pub enum OnUnavailable {
 
 /// The wait before an event is tried again: initial × multiplier^(n-1), at most max, ± jitter.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new(
-    "!has(self.initial) || !has(self.max) || duration(self.initial) <= duration(self.max)"
-).message("backoff.initial must not exceed backoff.max"))]
-#[x_kube(validation = Rule::new(
-    "(!has(self.initial) || duration(self.initial) > duration('0s')) && (!has(self.max) || duration(self.max) <= duration('24h'))"
-).message("backoff.initial must be above 0s, backoff.max at most 24h"))]
+#[x_kube(validation = Rule::new(where_span(
+    "initial", &where_span("max", "duration(self.initial) <= {}")
+)).message("backoff.initial must not exceed backoff.max"))]
+#[x_kube(validation = Rule::new(where_span("initial", "{} > duration('0s')"))
+    .message("backoff.initial must be above 0s"))]
+#[x_kube(validation = Rule::new(where_span("max", "{} <= duration('24h')"))
+    .message("backoff.max must be at most 24h"))]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
     /// The wait after the first failure, above 0s. Default: 1s.
