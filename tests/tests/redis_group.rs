@@ -16,9 +16,7 @@ impl Fixture {
     /// A stream of its own that keeps entries 4-0 to 10-0 of ten.
     async fn trimmed() -> Self {
         let mut fixture = Self::empty().await;
-        for n in 1..=10 {
-            fixture.run(&format!("XADD s {n}-0 f v")).await;
-        }
+        fixture.add(10).await;
         fixture.run("XTRIM s MINID 4-0").await;
         fixture
     }
@@ -27,6 +25,15 @@ impl Fixture {
         let server = RedisServer::start();
         let conn = server.connection().await;
         Self { server, conn, stream: StreamKey::new("s").unwrap() }
+    }
+
+    /// Adds entries 1-0 to `last`-0.
+    async fn add(&mut self, last: u64) {
+        let mut batch = redis::pipe();
+        for n in 1..=last {
+            batch.cmd("XADD").arg("s").arg(format!("{n}-0")).arg("f").arg("v").ignore();
+        }
+        batch.query_async::<()>(&mut self.conn).await.unwrap();
     }
 
     async fn run(&mut self, command: &str) -> redis::Value {
@@ -105,15 +112,19 @@ async fn a_start_in_the_future_leaves_the_number_of_entries_read_out() {
 #[tokio::test]
 async fn more_entries_than_can_be_counted_at_once_leave_the_number_out() {
     let mut s = Fixture::empty().await;
-    let mut batch = redis::pipe();
-    for n in 1..=10_003 {
-        batch.cmd("XADD").arg("s").arg(format!("{n}-0")).arg("f").arg("v").ignore();
-    }
-    batch.query_async::<()>(&mut s.conn).await.unwrap();
+    s.add(10_003).await;
     s.create("near", "3").await;
     s.create("far", "2").await;
     assert_eq!(s.numbers("near").await, (Some(3), Some(10_000)));
     assert_eq!(s.numbers("far").await, (None, None));
+}
+
+#[tokio::test]
+async fn a_group_from_the_start_of_a_long_stream_needs_no_counting() {
+    let mut s = Fixture::empty().await;
+    s.add(10_003).await;
+    s.create("g", "0").await;
+    assert_eq!(s.numbers("g").await, (Some(0), Some(10_003)));
 }
 
 #[tokio::test]

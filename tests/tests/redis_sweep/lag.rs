@@ -63,6 +63,18 @@ async fn a_counted_lag_moves_on_between_two_long_counts() {
 }
 
 #[tokio::test]
+async fn a_group_that_was_set_back_is_counted_anew() {
+    let mut s = Fixture::new().await;
+    s.add(1, 5_000).await;
+    s.run("XGROUP CREATE s g 3000-0").await;
+    assert_eq!(s.lag("g").await, Lag::new(2_000, LagSource::Counted));
+    s.run("XGROUP SETID s g 100-0").await;
+    assert_eq!(s.lag("g").await, Lag::new(1_000, LagSource::AtLeast));
+    s.run("XGROUP SETID s g 4900-0").await;
+    assert_eq!(s.lag("g").await, Lag::new(100, LagSource::Counted));
+}
+
+#[tokio::test]
 async fn what_is_not_known_any_more_is_a_lower_bound_until_the_next_long_count() {
     let mut s = Fixture::new().await;
     s.add(1, 5_000).await;

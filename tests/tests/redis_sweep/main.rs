@@ -170,6 +170,23 @@ async fn dead_letters_and_their_replays_are_counted_for_the_group_that_asked() {
 }
 
 #[tokio::test]
+async fn groups_that_share_their_dead_letters_each_see_their_own_replays() {
+    let mut s = Fixture::new().await;
+    s.run("XADD {s}:dlq:all 1-0 dlq.group a").await;
+    let shared = StreamKey::new("{s}:dlq:all").unwrap();
+    let mut requests = Vec::new();
+    for group in ["a", "b"] {
+        s.run(&format!("XGROUP CREATE s {group} 0 MKSTREAM")).await;
+        s.run(&format!("XGROUP CREATE {{s}}:dlq:all {group} $")).await;
+        requests.push(GroupRequest { dead_letters: shared.clone(), ..s.request(group) });
+    }
+    s.run("XCLAIM {s}:dlq:all b ecg:parked 0 1-0 FORCE JUSTID").await;
+    let facts = sweep(&mut s.conn, &s.stream, &requests).await.unwrap();
+    let replays = ["a", "b"].map(|group| facts.groups[group].dead_letters.unwrap().replays);
+    assert_eq!(replays, [0, 1]);
+}
+
+#[tokio::test]
 async fn a_consumer_of_this_library_is_known_by_its_beat_and_a_foreign_one_has_none() {
     let mut s = Fixture::new().await;
     s.run("XGROUP CREATE s g 0 MKSTREAM").await;
