@@ -71,7 +71,8 @@ local function first_after(id)
 end
 
 local function group_facts(g, last_generated)
-  local pending = read(stream, 'XPENDING', stream, g.name)
+  local pending = { 0, false }
+  if g.pending > 0 then pending = read(stream, 'XPENDING', stream, g.name) end
   local held = {}
   for _, owner in ipairs(pending[4] or {}) do held[owner[1]] = tonumber(owner[2]) end
   local last, i = g['last-delivered-id'], asked[g.name]
