@@ -10,3 +10,4 @@ pub mod redis;
 pub mod rules;
 pub mod subscriber;
 pub mod wait;
+mod watchdog;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::wait;
+use crate::watchdog::Watchdog;
 
 /// Where the programs of this build are: `target/debug` as a rule.
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(build);
@@ -31,6 +32,7 @@ pub fn path(name: &str) -> PathBuf {
 /// A program that runs; it is killed when this is dropped.
 pub struct Running {
     child: Child,
+    _watchdog: Watchdog,
     output: TempDir,
 }
 
@@ -49,7 +51,7 @@ impl Running {
             .stdout(log)
             .spawn()
             .expect("the program can be started");
-        Self { child, output }
+        Self { _watchdog: Watchdog::over(child.id()), child, output }
     }
 
     /// What it has written so far, to standard output and standard error.

@@ -12,6 +12,8 @@ use ::redis::aio::MultiplexedConnection;
 use bus::config::{CredentialFiles, RedisConfig};
 use tempfile::TempDir;
 
+use crate::watchdog::Watchdog;
+
 /// Milliseconds within which a server is ready, its data read from disk.
 const START: u64 = 20_000;
 /// Milliseconds between two looks whether it is.
@@ -19,7 +21,7 @@ const TRY: u64 = 5;
 
 /// A running, stopped or halted redis-server; it is killed when this is dropped.
 pub struct RedisServer {
-    child: Option<Child>,
+    process: Option<(Child, Watchdog)>,
     port: u16,
     dir: TempDir,
     options: Vec<String>,
@@ -37,7 +39,7 @@ impl RedisServer {
     pub fn start_with(options: &[&str]) -> Self {
         let options = options.iter().map(ToString::to_string).collect();
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut server = Self { child: None, port: free_port(), dir, options };
+        let mut server = Self { process: None, port: free_port(), dir, options };
         // Somebody else may take the port between the look and the start.
         for _ in 0..5 {
             if server.try_start() {
@@ -88,7 +90,8 @@ impl RedisServer {
 
     /// Ends the server at once, as a crash does; what was not on disk is lost.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        // The watchdog goes last: its process has to be gone by then.
+        if let Some((mut child, _watchdog)) = self.process.take() {
             child.kill().expect("the server can be killed");
             child.wait().expect("the server can be awaited");
         }
@@ -111,7 +114,7 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().expect("the server runs").id();
+        let pid = self.process.as_ref().expect("the server runs").0.id();
         // `kill` is part of every shell, and not always a program.
         let status = Command::new("sh").arg("-c").arg(format!("kill -{signal} {pid}")).status();
         assert!(status.expect("there is a shell").success(), "cannot send {signal}");
@@ -129,7 +132,8 @@ impl RedisServer {
             .stdout(log)
             .spawn()
             .expect("redis-server is installed");
-        let child = self.child.insert(child);
+        let watchdog = Watchdog::over(child.id());
+        let (child, _) = self.process.insert((child, watchdog));
         for _ in 0..START / TRY {
             if child.try_wait().expect("a child can be asked").is_some() {
                 return false;
