@@ -1,0 +1,143 @@
+//! The operator as a program: who leads, how it ends, and what it says at the start.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tempfile::TempDir;
+use tests::api::{Namespace, RunningOperator, SOON};
+use tests::programs::Running;
+use tests::redis::RedisServer;
+use tests::wait;
+
+/// The holder of the operators' lease.
+async fn holder(namespace: &Namespace) -> Option<String> {
+    let lease = namespace.api::<Lease>().get_opt("eventbus-operator").await.unwrap()?;
+    lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+}
+
+async fn until_held(namespace: &Namespace, by: impl Fn(&str) -> bool) -> String {
+    wait::until("the lease is held", SOON, async || {
+        holder(namespace).await.filter(|holder| by(holder))
+    })
+    .await
+}
+
+/// What a program needs to reach the API server with the namespace as its own.
+struct Files {
+    directory: TempDir,
+}
+
+impl Files {
+    fn new(namespace: &Namespace, redis: &RedisServer) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let output = namespace.kubectl(&["config", "view", "--raw", "--minify", "--flatten"], "");
+        let mut config: serde_json::Value =
+            serde_yaml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap();
+        config["contexts"][0]["context"]["namespace"] = json!(namespace.name);
+        std::fs::write(directory.path().join("kubeconfig"), config.to_string()).unwrap();
+        let endpoints = json!({"endpoints": [{"name": "default", "url": redis.url()}]});
+        std::fs::write(directory.path().join("endpoints.yaml"), endpoints.to_string()).unwrap();
+        Self { directory }
+    }
+
+    fn start(&self, namespace: &Namespace, host: &str) -> Running {
+        let path = |name: &str| self.directory.path().join(name).to_string_lossy().into_owned();
+        let settings = [
+            ("KUBECONFIG", &*path("kubeconfig")),
+            ("ENDPOINTS_FILE", &path("endpoints.yaml")),
+            ("CONSUMER_IMAGE", "consumer:test"),
+            ("WATCH_NAMESPACES", &namespace.name),
+            ("HOSTNAME", host),
+            ("LISTEN", "127.0.0.1:0"),
+            ("LOG_FORMAT", "json"),
+        ];
+        Running::start("operator", &["run"], &settings)
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_program_that_is_told_to_end_hands_its_lease_to_the_next_one_at_once() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let files = Files::new(&namespace, &redis);
+    let mut first = files.start(&namespace, "first");
+    until_held(&namespace, |holder| holder.starts_with("first_")).await;
+    let _second = files.start(&namespace, "second");
+    namespace.apply("orders", json!({})).await;
+    namespace.until_deployment("orders", "the first one leads", |_| true).await;
+    assert!(until_held(&namespace, |_| true).await.starts_with("first_"));
+    first.terminate();
+    let ended = first.ended(Duration::from_secs(10)).await;
+    assert_eq!(ended.code(), Some(0), "{}", first.output());
+    // Far below the lease's 15 s.
+    wait::until("the second one holds the lease", Duration::from_secs(5), async || {
+        holder(&namespace).await.filter(|holder| holder.starts_with("second_"))
+    })
+    .await;
+    namespace.apply("more", json!({"stream": "more"})).await;
+    namespace.until_deployment("more", "the second one leads", |_| true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_leader_whose_lease_was_taken_stops_writing_and_waits_for_its_turn() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let operator = RunningOperator::start(&namespace, &redis).await;
+    until_held(&namespace, |holder| holder.starts_with("test-")).await;
+    let now = jiff::Timestamp::from_second(1).unwrap();
+    let taken = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {
+        "holderIdentity": "thief", "leaseDurationSeconds": 3, "renewTime": format!("{now:.6}")}});
+    let leases = namespace.api::<Lease>();
+    let patch = Patch::Apply(taken);
+    leases.patch("eventbus-operator", &PatchParams::apply("test").force(), &patch).await.unwrap();
+    wait::until("it is not the leader any more", SOON, async || {
+        let (_, text) = operator.get("/metrics").await;
+        text.contains("eventbus_leader 0").then_some(())
+    })
+    .await;
+    namespace.apply("orders", json!({})).await;
+    // The thief never renews: after its three seconds the operator leads again, and only then writes.
+    until_held(&namespace, |holder| holder.starts_with("test-")).await;
+    namespace.until_deployment("orders", "it leads again", |_| true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn two_operators_never_write_the_same_resource() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let first = RunningOperator::start(&namespace, &redis).await;
+    until_held(&namespace, |_| true).await;
+    let second = RunningOperator::start(&namespace, &redis).await;
+    namespace.apply("orders", json!({})).await;
+    namespace.until_deployment("orders", "there is a Deployment", |_| true).await;
+    wait::until("the second one is ready to take over", SOON, async || {
+        (second.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    let (_, text) = second.get("/metrics").await;
+    assert!(text.contains("eventbus_leader 0"), "{text}");
+    assert!(!text.contains("eventbus_reconcile_total{"), "{text}");
+    let (_, text) = first.get("/metrics").await;
+    assert!(text.contains("eventbus_leader 1"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn probes_tell_a_living_and_ready_operator() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let operator = RunningOperator::start(&namespace, &redis).await;
+    assert_eq!(operator.get("/livez").await.0, 200);
+    wait::until("it leads and knows the cluster", SOON, async || {
+        let (_, text) = operator.get("/metrics").await;
+        let leads = text.contains("eventbus_leader 1");
+        (leads && operator.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    operator.end().await;
+    assert_eq!(holder(&namespace).await, None);
+    let deployments = namespace.api::<Deployment>().list(&Default::default()).await.unwrap();
+    assert!(deployments.items.is_empty());
+}

@@ -1,0 +1,292 @@
+//! How soon, how seldom, and when not at all: writes, outages and their end.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
+use redis::aio::MultiplexedConnection;
+use serde_json::json;
+use tests::api::{Namespace, RunningOperator, SOON, condition, state_of};
+use tests::redis::RedisServer;
+use tests::wait;
+
+struct Fixture {
+    namespace: Namespace,
+    redis: RedisServer,
+    conn: MultiplexedConnection,
+    operator: RunningOperator,
+}
+
+impl Fixture {
+    /// A resource `orders` on stream `s` with a pod, at rest.
+    async fn at_rest() -> Self {
+        let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+        let conn = redis.connection().await;
+        let operator = RunningOperator::start(&namespace, &redis).await;
+        let fixture = Self { namespace, redis, conn, operator };
+        fixture.namespace.apply("orders", json!({"replicas": 1})).await;
+        fixture.namespace.run_pods("orders", 1).await;
+        fixture.namespace.until_state("orders", "Idle").await;
+        fixture
+    }
+
+    async fn publish(&mut self) {
+        let mut add = redis::cmd("XADD");
+        add.arg(&["s", "*", "type", "t", "payload", "{}"]);
+        add.exec_async(&mut self.conn).await.unwrap();
+    }
+
+    /// How often the server ran each writing command, and scripts that may write.
+    async fn writing_commands(&mut self) -> Vec<String> {
+        let mut info = redis::cmd("INFO");
+        info.arg("commandstats");
+        let text: String = info.query_async(&mut self.conn).await.unwrap();
+        let writes = [
+            "xadd",
+            "xgroup|create",
+            "xgroup|setid",
+            "xack",
+            "xtrim",
+            "xdel",
+            "xclaim",
+            "hset",
+            "set",
+            "del",
+            "expire",
+            "eval",
+            "evalsha",
+        ];
+        let is_write = |line: &&str| {
+            let name = line.strip_prefix("cmdstat_").and_then(|line| line.split(':').next());
+            name.is_some_and(|name| writes.contains(&name))
+        };
+        // The calls alone: times change by themselves.
+        let calls = |line: &str| line.split(',').next().unwrap_or_default().to_owned();
+        text.lines().filter(is_write).map(calls).collect()
+    }
+
+    async fn versions(&self) -> Vec<Option<String>> {
+        let list = ListParams::default();
+        let groups = self.namespace.api::<EventConsumerGroup>().list(&list).await.unwrap();
+        let deployments = self.namespace.api::<Deployment>().list(&list).await.unwrap();
+        let events = self.namespace.api::<Event>().list(&list).await.unwrap();
+        let groups = groups.items.iter().map(ResourceExt::resource_version);
+        let deployments = deployments.items.iter().map(ResourceExt::resource_version);
+        groups
+            .chain(deployments)
+            .chain(events.items.iter().map(ResourceExt::resource_version))
+            .collect()
+    }
+
+    /// The number of sweeps, as Redis counts them.
+    async fn sweeps(&mut self) -> u64 {
+        let mut info = redis::cmd("INFO");
+        info.arg("commandstats");
+        let text: String = info.query_async(&mut self.conn).await.unwrap();
+        let line = text.lines().find(|line| line.starts_with("cmdstat_evalsha_ro:"));
+        let calls = line.and_then(|line| line.split("calls=").nth(1)?.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests measure")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn at_rest_nothing_is_written_neither_to_kubernetes_nor_to_redis() {
+    let mut fixture = Fixture::at_rest().await;
+    let last = |s: &EventConsumerGroupStatus| s.lag == Some(0);
+    fixture.namespace.until("orders", "the lag is known", SOON, last).await;
+    let (versions, commands) = (fixture.versions().await, fixture.writing_commands().await);
+    let sweeps = fixture.sweeps().await;
+    wait::until("Redis was looked at some times more", SOON, async || {
+        (fixture.sweeps().await >= sweeps + 5).then_some(())
+    })
+    .await;
+    // And a reconcile of each kind: another operator finds all as it should be.
+    let Fixture { namespace, redis, conn, operator } = fixture;
+    operator.end().await;
+    let operator = RunningOperator::start(&namespace, &redis).await;
+    let mut fixture = Fixture { namespace, redis, conn, operator };
+    wait::until("the second operator reconciled", SOON, async || {
+        let (_, text) = fixture.operator.get("/metrics").await;
+        let reconciled = text.contains("eventbus_reconcile_total{result=\"ok\"}");
+        (reconciled && text.contains("eventbus_group_lag{")).then_some(())
+    })
+    .await;
+    let sweeps = fixture.sweeps().await;
+    wait::until("it looked at Redis some times", SOON, async || {
+        (fixture.sweeps().await >= sweeps + 3).then_some(())
+    })
+    .await;
+    assert_eq!(fixture.versions().await, versions);
+    assert_eq!(fixture.writing_commands().await, commands);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn the_first_change_after_quiet_stands_within_two_seconds() {
+    let mut fixture = Fixture::at_rest().await;
+    // Quiet is longer than the interval between two writes.
+    let sweeps = fixture.sweeps().await;
+    wait::until("five seconds of quiet passed", SOON, async || {
+        (fixture.sweeps().await >= sweeps + 4).then_some(())
+    })
+    .await;
+    fixture.publish().await;
+    let published = now();
+    fixture.namespace.until("orders", "the lag is 1", SOON, |s| s.lag == Some(1)).await;
+    let took = now() - published;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn while_numbers_move_a_status_is_written_every_five_seconds_and_their_rest_within_five() {
+    let mut fixture = Fixture::at_rest().await;
+    let api: Api<EventConsumerGroup> = fixture.namespace.api();
+    let start = api.get("orders").await.unwrap().resource_version().unwrap();
+    let mut watch = api.watch(&WatchParams::default(), &start).await.unwrap().boxed();
+    let writes = tokio::spawn(async move {
+        let mut writes = Vec::new();
+        while let Ok(Some(event)) = watch.try_next().await {
+            if let WatchEvent::Modified(resource) = event {
+                let lag = resource.status.and_then(|status| status.lag);
+                writes.push((now(), lag));
+                if lag == Some(60) {
+                    return writes;
+                }
+            }
+        }
+        panic!("the watch ended: {writes:?}");
+    });
+    let mut every = tokio::time::interval(Duration::from_millis(250));
+    for _ in 0..60 {
+        every.tick().await;
+        fixture.publish().await;
+    }
+    let at_rest = now();
+    let writes = tokio::time::timeout(SOON, writes).await.unwrap().unwrap();
+    let (last, _) = writes[writes.len() - 1];
+    assert!(last - at_rest < Duration::from_secs(5), "{:?}", last - at_rest);
+    for pair in writes[..writes.len() - 1].windows(2) {
+        let between = pair[1].0 - pair[0].0;
+        assert!(between > Duration::from_millis(4_800), "{between:?}: {writes:?}");
+    }
+    // 15 s of movement: the first change, and one write every 5 s.
+    assert!((3..=6).contains(&writes.len()), "{writes:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn one_sweep_serves_all_resources_of_a_stream() {
+    let mut fixture = Fixture::at_rest().await;
+    for number in 0..20 {
+        fixture.namespace.apply(&format!("n{number}"), json!({"suspend": true})).await;
+    }
+    for number in 0..20 {
+        fixture.namespace.until_state(&format!("n{number}"), "Suspended").await;
+    }
+    let (before, began) = (fixture.sweeps().await, now());
+    let (sweeps, took) = wait::until("some sweeps were made", SOON, async || {
+        let sweeps = fixture.sweeps().await - before;
+        (sweeps >= 6).then(|| (sweeps, now() - began))
+    })
+    .await;
+    // One a second at most, not one for each of 21 groups.
+    let most = took.as_secs_f64() + 2.0;
+    assert!((sweeps as f64) <= most, "{sweeps} in {took:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_redis_that_goes_is_told_and_costs_no_pod_and_its_return_is_told_within_five_seconds() {
+    let mut fixture = Fixture::at_rest().await;
+    fixture.publish().await;
+    fixture.namespace.until("orders", "the lag is 1", SOON, |s| s.lag == Some(1)).await;
+    let deployments = fixture.namespace.api::<Deployment>();
+    let before = deployments.get("ecg-orders").await.unwrap();
+    fixture.redis.stop();
+    let resource = fixture.namespace.until_state("orders", "RedisUnreachable").await;
+    let status = resource.status.unwrap();
+    assert_eq!(condition(&status, "Ready").unwrap().status, "False");
+    assert_eq!(condition(&status, "GroupReady").unwrap().status, "Unknown");
+    assert_eq!((status.lag, status.pending, status.oldest_unprocessed_time), (None, None, None));
+    assert_eq!(status.display.unwrap().lag.as_deref(), Some("?"));
+    let (_, metrics) = fixture.operator.get("/metrics").await;
+    assert!(!metrics.contains("eventbus_group_lag{"), "{metrics}");
+    assert_eq!(
+        deployments.get("ecg-orders").await.unwrap().resource_version(),
+        before.resource_version()
+    );
+    fixture.redis.restart();
+    let back = now();
+    let recovered = |s: &EventConsumerGroupStatus| state_of(s) == "Idle" && s.lag == Some(0);
+    // A server that lost its data: the group is made again, and the stream is empty.
+    fixture.namespace.until("orders", "it recovers", SOON, recovered).await;
+    let took = now() - back;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut conn = fixture.redis.connection().await;
+    let groups: redis::streams::StreamInfoGroupsReply =
+        redis::cmd("XINFO").arg(&["GROUPS", "s"]).query_async(&mut conn).await.unwrap();
+    assert_eq!(groups.groups.len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_redis_that_hangs_is_told_and_its_return_within_five_seconds() {
+    let fixture = Fixture::at_rest().await;
+    fixture.redis.pause();
+    fixture.namespace.until_state("orders", "RedisUnreachable").await;
+    fixture.redis.resume();
+    let back = now();
+    fixture.namespace.until_state("orders", "Idle").await;
+    let took = now() - back;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_redis_that_hangs_costs_the_resources_of_another_nothing() {
+    let (namespace, well, ill) =
+        (Namespace::create().await, RedisServer::start(), RedisServer::start());
+    ill.pause();
+    let endpoints = json!({"endpoints": [
+        {"name": "default", "url": well.url()}, {"name": "ill", "url": ill.url()},
+    ]});
+    let _operator = RunningOperator::start_with(&namespace, &endpoints).await;
+    for number in 0..20 {
+        let fields = json!({"redis": {"name": "ill"}, "stream": format!("s{number}")});
+        namespace.apply(&format!("ill{number}"), fields).await;
+    }
+    let applied = now();
+    namespace.apply("well", json!({})).await;
+    namespace.until_deployment("well", "there is a Deployment", |_| true).await;
+    let took = now() - applied;
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    for number in 0..20 {
+        namespace.until_state(&format!("ill{number}"), "RedisUnreachable").await;
+    }
+    ill.resume();
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_redis_that_is_not_there_at_first_is_waited_for_and_nothing_is_started_before() {
+    let (namespace, mut redis) = (Namespace::create().await, RedisServer::start());
+    redis.stop();
+    let _operator = RunningOperator::start(&namespace, &redis).await;
+    namespace.apply("orders", json!({})).await;
+    namespace.until_state("orders", "RedisUnreachable").await;
+    let deployments = namespace.api::<Deployment>();
+    assert!(deployments.get_opt("ecg-orders").await.unwrap().is_none());
+    redis.restart();
+    namespace.until_deployment("orders", "it starts", |_| true).await;
+}
