@@ -244,8 +244,9 @@ where
             Outcome::Answered(Answer::Retry { reason, .. }) => {
                 tracing::info!(entry = %id, reason, "the handler failed, the event is tried again");
             }
-            Outcome::Answered(Answer::Dead { reason }) => {
-                tracing::warn!(entry = %id, reason, "the handler refused the event, a dead letter");
+            // Its reason stands in the dead letter: it may quote what the handler said, and that the payload.
+            Outcome::Answered(Answer::Dead { .. }) => {
+                tracing::warn!(entry = %id, "the handler refused the event, a dead letter");
             }
             Outcome::TimedOut => {
                 tracing::warn!(entry = %id, "the handler took too long, the event is tried again");
