@@ -148,13 +148,16 @@ fn raw_publish(server: &RedisServer, events: u64, window: u64) {
 }
 
 async fn publish(server: &RedisServer, events: u64, callers: u64) {
-    let config = BusConfig { redis: server.config(), stream: StreamKey::new("s").unwrap() };
+    let config = BusConfig {
+        redis: server.config(),
+        stream: StreamKey::new("s").expect("the name is right"),
+    };
     let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect(config, metrics).await.unwrap();
-    let value = serde_json::from_str::<serde_json::Value>(&payload()).unwrap();
+    let bus = EventBus::connect(config, metrics).await.expect("it connects");
+    let value = serde_json::from_str::<serde_json::Value>(&payload()).expect("it is JSON");
     let caller = || async {
         for _ in 0..events / callers {
-            bus.publish("t", &value, Some("bench")).await.unwrap();
+            bus.publish("t", &value, Some("bench")).await.expect("it publishes");
         }
     };
     futures::future::join_all((0..callers).map(|_| caller())).await;
@@ -217,7 +220,7 @@ async fn subscribe(
         },
         stop,
     );
-    running.await.unwrap();
+    running.await.expect("it leaves");
 }
 
 async fn consume(server: &RedisServer, events: u64) {
@@ -276,6 +279,5 @@ async fn handler_spans(server: &RedisServer) -> Vec<Duration> {
         note.lock().expect("nobody panics with it").push(span);
     })
     .await;
-    let spans = spans.lock().expect("nobody panics with it").clone();
-    spans
+    std::mem::take(&mut *spans.lock().expect("nobody panics with it"))
 }

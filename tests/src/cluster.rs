@@ -34,7 +34,7 @@ pub fn health() -> Value {
     let path = format!(
         "/api/v1/namespaces/{SYSTEM}/services/eventbus-health:http/proxy/api/health/events"
     );
-    serde_json::from_str(&kubectl(&format!("get --raw {path}"), "")).unwrap()
+    serde_json::from_str(&kubectl(&format!("get --raw {path}"), "")).expect("it answers JSON")
 }
 
 /// A path of the repository.
@@ -112,8 +112,8 @@ impl Namespace {
     pub fn apply(&self, name: &str, spec: Value) {
         let service = json!({"name": "notifier", "path": "/events"});
         let mut whole = json!({"stream": self.stream(), "handler": {"http": {"service": service}}});
-        let fields = whole.as_object_mut().unwrap();
-        fields.extend(spec.as_object().unwrap().clone());
+        let fields = whole.as_object_mut().expect("it is an object");
+        fields.extend(spec.as_object().expect("a spec is an object").clone());
         let object = json!({
             "apiVersion": "eventbus.seraaj.dev/v1alpha1",
             "kind": "EventConsumerGroup",
@@ -131,8 +131,8 @@ impl Namespace {
     /// The resource's status.
     #[must_use]
     pub fn status(&self, name: &str) -> Value {
-        let object: Value =
-            serde_json::from_str(&self.kubectl(&format!("get ecg {name} -o json"))).unwrap();
+        let object: Value = serde_json::from_str(&self.kubectl(&format!("get ecg {name} -o json")))
+            .expect("kubectl prints JSON");
         object["status"].clone()
     }
 
@@ -141,11 +141,12 @@ impl Namespace {
     pub fn row(&self, name: &str) -> Vec<(String, String)> {
         let table = self.kubectl(&format!("get ecg {name}"));
         let mut lines = table.lines();
-        let (head, row) = (lines.next().unwrap(), lines.next().unwrap());
+        let (head, row) =
+            (lines.next().expect("there is a row"), lines.next().expect("there is a row"));
         let mut columns: Vec<(usize, String)> = Vec::new();
         for (at, _) in head.match_indices(|c: char| !c.is_whitespace()) {
             if at == 0 || head.as_bytes()[at - 1] == b' ' {
-                let title = head[at..].split_whitespace().next().unwrap();
+                let title = head[at..].split_whitespace().next().expect("a column has a title");
                 columns.push((at, title.to_owned()));
             }
         }
@@ -173,7 +174,7 @@ impl Namespace {
     #[must_use]
     pub fn received(&self) -> Value {
         serde_json::from_str(&kubectl(&format!("get --raw {}/received", self.notifier()), ""))
-            .unwrap()
+            .expect("it answers JSON")
     }
 
     /// Tells the notifier how to answer, such as `fail/503` or `delay/5000`.

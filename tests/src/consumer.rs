@@ -15,6 +15,9 @@ use crate::wait;
 pub const STREAM: &str = "s";
 /// The group that tests use.
 pub const GROUP: &str = "g";
+/// An entry's fields: names and values.
+pub type Fields = Vec<(String, Vec<u8>)>;
+
 /// The group's dead letters.
 pub const DEAD_LETTERS: &str = "{s}:dlq:g";
 /// How long anything may take that a consumer does soon.
@@ -132,13 +135,10 @@ async fn group(conn: &mut MultiplexedConnection) -> Option<HashMap<String, Value
 }
 
 /// The dead letters, each with its fields, as soon as there are `number`.
-pub async fn dead_letters(
-    conn: &mut MultiplexedConnection,
-    number: usize,
-) -> Vec<Vec<(String, Vec<u8>)>> {
+pub async fn dead_letters(conn: &mut MultiplexedConnection, number: usize) -> Vec<Fields> {
     let what = format!("{number} dead letters are stored");
     wait::until(&what, SOON, async || {
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
+        let entries: Vec<(String, Fields)> =
             run(conn, ::redis::cmd("XRANGE").arg(DEAD_LETTERS).arg("-").arg("+")).await;
         let letters: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
         Some(letters).filter(|letters| letters.len() >= number)

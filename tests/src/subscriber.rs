@@ -29,16 +29,19 @@ type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// A group `g` on stream `s`, beginning at the stream's start, with times short enough for a test.
 #[must_use]
 pub fn config() -> SubscriberConfig {
-    let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
+    let (stream, group) = (
+        StreamKey::new("s").expect("the name is right"),
+        GroupName::new("g").expect("the name is right"),
+    );
     let dead_letters = stream.dead_letters(&group);
     let second = Duration::from_secs(1);
     let backoff = Backoff { initial: second / 10, max: second, multiplier: 2, jitter_percent: 0 };
     SubscriberConfig {
         stream,
         group,
-        consumer: ConsumerName::new("pod").unwrap(),
+        consumer: ConsumerName::new("pod").expect("the name is right"),
         types: TypeFilter::default(),
-        start: Some("0".parse().unwrap()),
+        start: Some("0".parse().expect("it is a start")),
         dead_letters,
         dead_letter_max_length: 10_000,
         delivery: DeliveryConfig {
@@ -61,13 +64,13 @@ impl Seen {
     /// Notes a delivery.
     pub fn note(&self, delivery: &Delivery) {
         let payload = delivery.event.payload.as_str().to_owned();
-        self.0.lock().unwrap().push((payload, delivery.attempt));
+        self.0.lock().expect("nobody panics with it").push((payload, delivery.attempt));
     }
 
     /// All deliveries so far.
     #[must_use]
     pub fn all(&self) -> Vec<(String, u32)> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().expect("nobody panics with it").clone()
     }
 
     /// How often each payload was handed over.
@@ -137,20 +140,30 @@ impl Drop for Running {
 /// Runs a command given as one line of words.
 pub async fn command(conn: &mut MultiplexedConnection, line: &str) -> ::redis::Value {
     let mut words = line.split(' ');
-    let mut command = ::redis::cmd(words.next().unwrap());
-    command.arg(words.collect::<Vec<_>>()).query_async(conn).await.unwrap()
+    let mut command = ::redis::cmd(words.next().expect("there is a word"));
+    command.arg(words.collect::<Vec<_>>()).query_async(conn).await.expect("the server takes it")
 }
 
 /// Appends an event with this payload in the plainest way, and answers its entry's ID.
 pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
     let fields = [("type", "t"), ("payload", payload), ("source", "test"), ("ts", "")];
-    ::redis::cmd("XADD").arg("s").arg("*").arg(&fields).query_async(conn).await.unwrap()
+    ::redis::cmd("XADD")
+        .arg("s")
+        .arg("*")
+        .arg(&fields)
+        .query_async(conn)
+        .await
+        .expect("the server takes it")
 }
 
 /// How many entries are pending in the group, reserved names included.
 pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
-    let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) =
-        ::redis::cmd("XPENDING").arg("s").arg("g").query_async(conn).await.unwrap();
+    let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) = ::redis::cmd("XPENDING")
+        .arg("s")
+        .arg("g")
+        .query_async(conn)
+        .await
+        .expect("the group is there");
     reply.0
 }
 

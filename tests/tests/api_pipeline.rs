@@ -1,5 +1,8 @@
 //! From a resource to its group, its Deployment and its status, on a real API server and a real Redis.
 
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;

@@ -1,5 +1,8 @@
 //! `consumer run` as a real process, against a real server and a real HTTP handler: what becomes of each event.
 
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
