@@ -9,6 +9,8 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 
+use tokio::sync::watch;
+
 use crate::claim::Contender;
 use crate::crd::EventConsumerGroup;
 use crate::elector::Elector;
@@ -70,6 +72,35 @@ pub struct Cache {
     pub groups: Store<Guarded>,
     /// The operator's Deployments.
     pub deployments: Store<Deployment>,
+    /// Which of the two hold all that there is. The stores' own wait wakes only one of several waiters.
+    pub synced: Arc<Synced>,
+}
+
+/// Whether the watches have brought what there was when they began.
+#[derive(Debug, Default)]
+pub struct Synced {
+    groups: watch::Sender<bool>,
+    deployments: watch::Sender<bool>,
+}
+
+impl Synced {
+    /// All resources are known.
+    pub fn set_groups(&self) {
+        self.groups.send_replace(true);
+    }
+
+    /// All Deployments are known.
+    pub fn set_deployments(&self) {
+        self.deployments.send_replace(true);
+    }
+
+    /// Waits for both.
+    pub async fn wait(&self) {
+        for sender in [&self.groups, &self.deployments] {
+            // The sender lives as long as we do.
+            sender.subscribe().wait_for(|synced| *synced).await.ok();
+        }
+    }
 }
 
 impl Context {
@@ -111,12 +142,10 @@ impl Context {
     }
 
     /// Waits until the watches brought what there is.
-    pub(crate) async fn until_synced(&self) -> Result<(), Error> {
+    pub(crate) async fn until_synced(&self) {
         for cache in &self.caches {
-            cache.groups.wait_until_ready().await.map_err(|_| Error::WatchEnded)?;
-            cache.deployments.wait_until_ready().await.map_err(|_| Error::WatchEnded)?;
+            cache.synced.wait().await;
         }
-        Ok(())
     }
 
     /// The resources that want the same group as `wanted`, `wanted` included. One that is refused wants nothing.
@@ -131,22 +160,21 @@ impl Context {
         let valid = |other: &EventConsumerGroup| {
             validate(other, &self.endpoints, &self.settings.consumer_image).is_ok()
         };
-        let all = self.resources();
-        all.iter().filter(|other| same(other)).filter(|other| valid(other)).map(contender).collect()
+        let resources = self.resources();
+        let others = resources.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        others.filter(|other| same(other)).filter(|other| valid(other)).map(contender).collect()
     }
 
-    /// Every resource that can be read.
-    pub(crate) fn resources(&self) -> Vec<EventConsumerGroup> {
-        let guarded = self.caches.iter().flat_map(|cache| cache.groups.state());
-        guarded.filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
+    /// Every resource, also those that cannot be read.
+    pub(crate) fn resources(&self) -> Vec<Arc<Guarded>> {
+        self.caches.iter().flat_map(|cache| cache.groups.state()).collect()
     }
 
     /// Forgets resources that are no longer there.
     pub(crate) fn forget_deleted(&self) {
-        let mut uids = std::collections::HashSet::new();
-        for cache in &self.caches {
-            uids.extend(cache.groups.state().iter().filter_map(|guarded| guarded.uid()));
-        }
+        let resources = self.resources();
+        let uids: std::collections::HashSet<String> =
+            resources.iter().filter_map(|guarded| guarded.uid()).collect();
         self.sweeps.retain(|uid| uids.contains(uid));
         self.memory.retain(|uid| uids.contains(uid));
     }

@@ -20,7 +20,7 @@ use crate::status::{self, Input};
 use crate::validate::{Refusal, resource_id, validate};
 use crate::wake::Guarded;
 use crate::wanted::Wanted;
-use crate::{events, hash};
+use crate::{events, hash, reasons};
 
 pub use feed::{Feed, drive, feeds};
 
@@ -30,6 +30,10 @@ const REST: Duration = Duration::from_secs(300);
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// A resource whose name is taken is not told when it is free.
 const NAME_TAKEN: Duration = Duration::from_secs(5);
+/// Pods that do not start may have another reason for it by then.
+const NO_POD: Duration = Duration::from_secs(10);
+/// A watch that cannot begin, such as one of a namespace without rights, must not hold up all others for longer.
+const SYNC: Duration = Duration::from_secs(10);
 /// Between failed reconciles of one resource.
 const FAILURES: Backoff = Backoff {
     initial: Duration::from_secs(1),
@@ -48,6 +52,8 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
             return Ok(Action::await_change());
         }
     };
+    // Who has a group is decided among all resources.
+    tokio::time::timeout(SYNC, context.until_synced()).await.ok();
     let began = context::now();
     let result = steps(resource, &context).await;
     let failure = result.as_ref().err().map(Error::label);
@@ -97,21 +103,21 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
         },
     );
     let moving = matches!(&observed.redis, RedisView::Seen(view) if view.is_moving);
+    let rest = rest(&observed, &applied, &new);
     let again = apply::status(context, resource, standing.as_ref(), new, moving).await?;
-    finish(applied, again, &observed)
+    // The status tells it too by now.
+    applied.error.map_or_else(|| Ok(Action::requeue(again.unwrap_or(rest))), Err)
 }
 
-/// When to look again, once everything is written.
-fn finish(applied: Applied, again: Option<Duration>, observed: &Observed) -> Result<Action, Error> {
-    if let Some(error) = applied.error {
-        return Err(error);
-    }
-    let rest = match observed.deployment {
+/// When to look again where nothing wakes us: once everything is written, and what we wait for tells nobody.
+fn rest(observed: &Observed, applied: &Applied, status: &EventConsumerGroupStatus) -> Duration {
+    let ready = status::ready(status);
+    match observed.deployment {
         DeploymentView::Foreign => NAME_TAKEN,
         _ if applied.failures.group.is_some() => FIRST_ANSWER,
+        _ if ready.is_some_and(|ready| ready.reason == reasons::CONSUMERS_UNAVAILABLE) => NO_POD,
         _ => REST,
-    };
-    Ok(Action::requeue(again.unwrap_or(rest)))
+    }
 }
 
 /// Nothing is created or changed but the status.

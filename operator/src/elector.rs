@@ -72,9 +72,9 @@ impl Elector {
         false
     }
 
-    /// Renews the lease until `done`, then gives it up so that the next replica need not wait. Cancels `leading` when
+    /// Renews the lease until `done`, then gives it up so that the next replica need not wait. Cancels `lost` when
     /// it could not be renewed in time, and returns then.
-    pub async fn keep(&self, leading: &CancellationToken, done: &CancellationToken) {
+    pub async fn keep(&self, lost: &CancellationToken, done: &CancellationToken) {
         loop {
             tokio::select! {
                 () = done.cancelled() => {
@@ -102,7 +102,7 @@ impl Elector {
             if !self.is_leading() {
                 tracing::error!(lease = %self.name, "no longer the leader");
                 *self.held() = Held::default();
-                leading.cancel();
+                lost.cancel();
                 return;
             }
         }

@@ -51,9 +51,6 @@ pub enum Error {
     /// The probes and metrics cannot be served.
     #[error("cannot serve HTTP")]
     Http(#[source] std::io::Error),
-    /// A watch ended, which it never should.
-    #[error("cannot go on: a watch of the API server ended")]
-    WatchEnded,
 }
 
 impl Error {
@@ -67,7 +64,6 @@ impl Error {
             Self::Configuration(_) => "configuration",
             Self::EndpointsFile { .. } => "endpoints_file",
             Self::Http(_) => "http",
-            Self::WatchEnded => "watch_ended",
         }
     }
 

@@ -22,6 +22,7 @@ pub mod observe;
 pub mod observed;
 pub mod pacing;
 pub mod plan;
+pub mod pods;
 pub mod reasons;
 pub mod run;
 pub mod settings;

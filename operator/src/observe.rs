@@ -1,7 +1,8 @@
 //! Reads what is there for one resource, from the caches where they know.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
 
 use crate::calls::within;
 use crate::claim;
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::observed::{Claim, DeploymentView, Observed, RedisView};
 use crate::state::ready_pods;
 use crate::wanted::{ResourceId, Wanted};
-use crate::workload;
+use crate::{pods, workload};
 
 /// Reads; `None` while Redis has neither answered nor failed to answer since the resource was first seen.
 ///
@@ -32,7 +33,38 @@ pub async fn observe(context: &Context, wanted: &Wanted) -> Result<Option<Observ
         context.sweeps.leave(&wanted.resource.uid);
         RedisView::NotAsked
     };
-    Ok(Some(Observed { claim, redis, deployment }))
+    let pod_problem = pod_problem(context, wanted, &claim, &deployment).await;
+    Ok(Some(Observed { claim, redis, deployment, pod_problem }))
+}
+
+/// Why no pod is ready, where pods are wanted; what cannot be read is not told.
+async fn pod_problem(
+    context: &Context,
+    wanted: &Wanted,
+    claim: &Claim,
+    deployment: &DeploymentView,
+) -> Option<String> {
+    let DeploymentView::Ours(deployment) = deployment else {
+        return None;
+    };
+    if *claim != Claim::Ours || wanted.desired_replicas() == 0 || ready_pods(deployment) > 0 {
+        return None;
+    }
+    let resource = &wanted.resource;
+    let api = Api::<Pod>::namespaced(context.client.clone(), &resource.namespace);
+    // From the API server's memory: it costs no look at its store.
+    let params = ListParams::default().labels(&workload::selector(resource)).match_any();
+    let subject = format!("{}/{}", resource.namespace, workload::name(resource));
+    match within("list the pods of", &subject, api.list(&params)).await {
+        Ok(found) => {
+            let secret = wanted.redis.secret.as_ref().map(|secret| &*secret.name);
+            pods::problem(&found.items, secret)
+        }
+        Err(error) => {
+            tracing::debug!(error = error.told(), "it is not known why no pod is ready");
+            None
+        }
+    }
 }
 
 /// The Deployment of the name that the resource needs.

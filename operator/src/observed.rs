@@ -16,6 +16,8 @@ pub struct Observed {
     pub redis: RedisView,
     /// The Deployment of the name that the resource needs.
     pub deployment: DeploymentView,
+    /// Why its pods are not ready, where they tell.
+    pub pod_problem: Option<String>,
 }
 
 /// Who has a group that several resources may want.

@@ -102,20 +102,20 @@ impl Replica {
             tracing::info!(identity = %self.identity, "leading");
             self.readiness.set(false);
             self.metrics.set_leader(true);
-            let (leading, done) = (stop.child_token(), CancellationToken::new());
+            let (lost, done) = (CancellationToken::new(), CancellationToken::new());
             let lead = async {
-                self.lead(&leading).await;
+                self.lead(stop, &lost).await;
                 // Only now nothing is written any more, and the next replica may begin.
                 done.cancel();
             };
-            tokio::join!(lead, self.elector.keep(&leading, &done));
-            self.metrics.set_leader(false);
+            tokio::join!(lead, self.elector.keep(&lost, &done));
         }
         self.readiness.set(false);
     }
 
-    /// Reconciles until `leading` ends, and then what was begun.
-    async fn lead(&self, leading: &CancellationToken) {
+    /// Reconciles until `stop`, and finishes what was begun; or until the lease is `lost`, and drops it.
+    async fn lead(&self, stop: &CancellationToken, lost: &CancellationToken) {
+        let leading = stop.child_token();
         let (feeds, caches, wake) = feeds(&self.settings.watch_namespaces);
         let (endpoints, metrics) = (Arc::clone(&self.endpoints), self.metrics.clone());
         let sweeps = Sweeps::new(endpoints, metrics, wake.clone(), leading.child_token());
@@ -132,12 +132,16 @@ impl Replica {
         let drive = |feed| drive(feed, Arc::clone(&context), wake.clone(), leading.clone());
         let synced = async {
             let synced = tokio::select! {
-                synced = context.until_synced() => synced.is_ok(),
+                () = context.until_synced() => true,
                 () = leading.cancelled() => false,
             };
             self.readiness.set(synced);
         };
-        tokio::join!(join_all(feeds.into_iter().map(drive)), synced);
+        tokio::select! {
+            _ = async { tokio::join!(join_all(feeds.into_iter().map(drive)), synced) } => {}
+            () = lost.cancelled() => leading.cancel(),
+        }
+        self.metrics.set_leader(false);
         context.sweeps.close().await;
     }
 

@@ -210,7 +210,10 @@ fn consumers_available(wanted: &Wanted, observed: &Observed, failures: &Failures
         return said(Some(false), reasons::CONSUMERS_UNAVAILABLE, problem);
     }
     if desired > 0 && ready == 0 {
-        let message = format!("none of {desired} wanted pods is ready");
+        let mut message = format!("none of {desired} wanted pods is ready");
+        if let Some(problem) = &observed.pod_problem {
+            message = format!("{message}; {problem}");
+        }
         return said(Some(false), reasons::CONSUMERS_UNAVAILABLE, message);
     }
     if u64::from(desired) == u64::try_from(ready).unwrap_or(0) && existing == ready {

@@ -65,7 +65,7 @@ pub(crate) fn seen(lag: Option<u64>) -> RedisView {
 }
 
 pub(crate) fn observed(redis: RedisView) -> Observed {
-    Observed { claim: Claim::Ours, redis, deployment: DeploymentView::Absent }
+    Observed { claim: Claim::Ours, redis, deployment: DeploymentView::Absent, pod_problem: None }
 }
 
 /// The Deployment of `wanted` as the API server holds it, with `ready` pods.

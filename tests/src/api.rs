@@ -14,7 +14,7 @@ use kube::{Client, Config, ResourceExt};
 use operator::crd::{self, EventConsumerGroup, EventConsumerGroupStatus};
 use operator::endpoints::Endpoints;
 use operator::run::Operator;
-use operator::settings::Settings;
+use operator::settings::{LeaseTimes, Settings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -62,6 +62,12 @@ impl Namespace {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// A client of the API server.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The API server, with this namespace as the default one.
@@ -189,10 +195,11 @@ async fn install(client: &Client) {
     let (name, params) = (wanted.name_any(), PatchParams::apply("test").force());
     let applied = definitions.patch(&name, &params, &Patch::Apply(&wanted)).await;
     applied.expect("the definition is accepted");
-    // Established comes a moment before the server serves it.
+    // Established comes a moment before the server serves it. Metadata alone: what other tests left behind may not be
+    // readable.
     wait::until("the resource is served", SOON, async || {
         let api = Api::<EventConsumerGroup>::all(client.clone());
-        api.list(&kube::api::ListParams::default()).await.ok()
+        api.list_metadata(&kube::api::ListParams::default()).await.ok()
     })
     .await;
 }
@@ -217,22 +224,46 @@ pub struct RunningOperator {
     task: Option<JoinHandle<Result<(), operator::error::Error>>>,
 }
 
+/// How an operator inside the test is run.
+pub struct Setup {
+    /// The endpoints file.
+    pub endpoints: Value,
+    /// The namespaces that it acts in.
+    pub namespaces: Vec<String>,
+    /// The times of its election.
+    pub lease: LeaseTimes,
+    /// How it reaches the API server.
+    pub kubernetes: Config,
+}
+
+impl Setup {
+    /// For one namespace, with `redis` as the endpoint `default`.
+    #[must_use]
+    pub fn new(namespace: &Namespace, redis: &RedisServer) -> Self {
+        Self {
+            endpoints: json!({"endpoints": [{"name": "default", "url": redis.url()}]}),
+            namespaces: vec![namespace.name.clone()],
+            lease: LeaseTimes::default(),
+            kubernetes: namespace.config(),
+        }
+    }
+}
+
 impl RunningOperator {
     /// Starts an operator that knows `redis` as the endpoint `default`.
     pub async fn start(namespace: &Namespace, redis: &RedisServer) -> Self {
-        let file = json!({"endpoints": [{"name": "default", "url": redis.url()}]});
-        Self::start_with(namespace, &file).await
+        Self::start_as(Setup::new(namespace, redis)).await
     }
 
-    /// Starts an operator with an endpoints file.
-    pub async fn start_with(namespace: &Namespace, endpoints: &Value) -> Self {
+    /// Starts an operator.
+    pub async fn start_as(setup: Setup) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let operator = Operator {
-            settings: settings(namespace),
-            endpoints: Endpoints::parse(&endpoints.to_string(), &Path::exists)
+            settings: settings(&setup),
+            endpoints: Endpoints::parse(&setup.endpoints.to_string(), &Path::exists)
                 .expect("the endpoints are right"),
-            kubernetes: namespace.config(),
+            kubernetes: setup.kubernetes,
             identity: format!("test-{address}"),
         };
         let stop = CancellationToken::new();
@@ -263,13 +294,14 @@ impl Drop for RunningOperator {
     }
 }
 
-fn settings(namespace: &Namespace) -> Settings {
+fn settings(setup: &Setup) -> Settings {
     let look = |name: &str| match name {
         "ENDPOINTS_FILE" => Some("unused".to_owned()),
         "CONSUMER_IMAGE" => Some(IMAGE.to_owned()),
-        "WATCH_NAMESPACES" => Some(namespace.name.clone()),
+        "WATCH_NAMESPACES" => Some(setup.namespaces.join(",")),
         "LISTEN" => Some("127.0.0.1:0".to_owned()),
         _ => None,
     };
-    Settings::from_lookup(&look).expect("the settings are right")
+    let settings = Settings::from_lookup(&look).expect("the settings are right");
+    Settings { lease: setup.lease, ..settings }
 }

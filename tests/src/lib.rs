@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod handler;
 pub mod programs;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod rules;

@@ -3,15 +3,19 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
+use operator::settings::LeaseTimes;
 use serde_json::json;
 use tempfile::TempDir;
-use tests::api::{Namespace, RunningOperator, SOON};
+use tests::api::{Namespace, RunningOperator, SOON, Setup};
 use tests::programs::Running;
+use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::wait;
 
@@ -105,6 +109,89 @@ async fn a_leader_whose_lease_was_taken_stops_writing_and_waits_for_its_turn() {
     // The thief never renews: after its three seconds the operator leads again, and only then writes.
     until_held(&namespace, |holder| holder.starts_with("test-")).await;
     namespace.until_deployment("orders", "it leads again", |_| true).await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_leader_that_cannot_renew_its_lease_stops_writing_before_another_one_begins() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let lease = LeaseTimes {
+        duration: Duration::from_secs(4),
+        renew_deadline: Duration::from_secs(2),
+        retry: Duration::from_millis(300),
+    };
+    let mut kubernetes = namespace.config();
+    let server = kubernetes.cluster_url.authority().unwrap().as_str().parse().unwrap();
+    let proxy = TcpProxy::start(server).await;
+    kubernetes.cluster_url = format!("https://{}", proxy.address()).parse().unwrap();
+    let setup = || Setup { lease, ..Setup::new(&namespace, &redis) };
+    let first = RunningOperator::start_as(Setup { kubernetes, ..setup() }).await;
+    let leader = until_held(&namespace, |_| true).await;
+    let second = RunningOperator::start_as(setup()).await;
+    namespace.apply("orders", json!({})).await;
+    namespace.until_deployment("orders", "the first one leads", |_| true).await;
+    proxy.fall_silent();
+    wait::until("the first one stepped down", Duration::from_secs(4), async || {
+        let (_, text) = first.get("/metrics").await;
+        text.contains("eventbus_leader 0").then_some(())
+    })
+    .await;
+    assert_eq!(holder(&namespace).await.as_ref(), Some(&leader), "nobody else leads yet");
+    until_held(&namespace, |holder| holder != leader).await;
+    namespace.apply("more", json!({"stream": "more"})).await;
+    namespace.until_deployment("more", "the second one leads", |_| true).await;
+    proxy.resume();
+    wait::until("the first one waits for its turn", SOON, async || {
+        (first.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    let (_, text) = first.get("/metrics").await;
+    assert!(text.contains("eventbus_leader 0"), "{text}");
+    second.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_waits_for_the_definition_of_its_resource() {
+    // An API server that does not know the resource at first.
+    let (installed, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (knows, counted) = (Arc::clone(&installed), Arc::clone(&asked));
+    let router = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
+        let is_resource = uri.path().contains("eventconsumergroups");
+        if is_resource && knows.load(Ordering::SeqCst) {
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {}, "items": []});
+            return (axum::http::StatusCode::OK, axum::Json(list));
+        }
+        if uri.path().contains("leases") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "message": "not found", "reason": "NotFound", "code": 404});
+        (axum::http::StatusCode::NOT_FOUND, axum::Json(status))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let setup = Setup {
+        endpoints: json!({"endpoints": []}),
+        namespaces: Vec::new(),
+        lease: LeaseTimes::default(),
+        kubernetes: kube::Config::new(url),
+    };
+    let operator = RunningOperator::start_as(setup).await;
+    wait::until("it serves its probes meanwhile", SOON, async || {
+        let (livez, readyz) = (operator.get("/livez").await.0, operator.get("/readyz").await.0);
+        ((livez, readyz) == (200, 503)).then_some(())
+    })
+    .await;
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    installed.store(true, Ordering::SeqCst);
+    wait::until("it takes part in the election", SOON, async || {
+        (asked.load(Ordering::SeqCst) > 0 && operator.get("/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    operator.end().await;
+    server.abort();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use operator::crd::{EventConsumerGroup, GroupOrigin, LagSource};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
-use tests::api::{IMAGE, Namespace, RunningOperator, SOON, condition, state_of};
+use tests::api::{IMAGE, Namespace, RunningOperator, SOON, Setup, condition, state_of};
 use tests::redis::RedisServer;
 use tests::wait;
 
@@ -310,7 +310,8 @@ async fn credentials_reach_the_pods_as_files_of_a_secret_and_nowhere_else() {
         "name": "default", "url": redis.url(), "secretName": "redis-credentials",
         "credentialsDir": directory.path(),
     }]});
-    let _operator = RunningOperator::start_with(&namespace, &endpoints).await;
+    let _operator =
+        RunningOperator::start_as(Setup { endpoints, ..Setup::new(&namespace, &redis) }).await;
     namespace.apply("orders", json!({})).await;
     let deployment = namespace.until_deployment("orders", "there is a Deployment", |_| true).await;
     let env = container(&deployment).env.clone().unwrap();

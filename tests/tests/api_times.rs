@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
-use tests::api::{Namespace, RunningOperator, SOON, condition, state_of};
+use tests::api::{Namespace, RunningOperator, SOON, Setup, condition, state_of};
 use tests::redis::RedisServer;
 use tests::wait;
 
@@ -264,7 +264,8 @@ async fn a_redis_that_hangs_costs_the_resources_of_another_nothing() {
     let endpoints = json!({"endpoints": [
         {"name": "default", "url": well.url()}, {"name": "ill", "url": ill.url()},
     ]});
-    let _operator = RunningOperator::start_with(&namespace, &endpoints).await;
+    let _operator =
+        RunningOperator::start_as(Setup { endpoints, ..Setup::new(&namespace, &well) }).await;
     for number in 0..20 {
         let fields = json!({"redis": {"name": "ill"}, "stream": format!("s{number}")});
         namespace.apply(&format!("ill{number}"), fields).await;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Cache, Context};
+use crate::crd::EventConsumerGroup;
 use crate::wake::{Guarded, Wake};
 use crate::workload::MANAGED_BY;
 
@@ -23,7 +24,6 @@ const CONCURRENCY: u16 = 16;
 
 /// One controller before it runs.
 pub struct Feed {
-    namespace: Option<String>,
     cache: Cache,
     groups: Writer<Guarded>,
     deployments: Writer<Deployment>,
@@ -45,8 +45,7 @@ pub fn feeds(namespaces: &[String]) -> (Vec<Feed>, Vec<Cache>, Wake) {
         let (way, woken) = unbounded_channel();
         ways.push((namespace.clone(), way));
         feeds.push(Feed {
-            cache: Cache { namespace: namespace.clone(), groups, deployments },
-            namespace,
+            cache: Cache { namespace, groups, deployments, synced: Arc::default() },
             groups: groups_writer,
             deployments: deployments_writer,
             woken,
@@ -58,9 +57,8 @@ pub fn feeds(namespaces: &[String]) -> (Vec<Feed>, Vec<Cache>, Wake) {
 
 /// Watches and reconciles until `stop`, and returns once the reconciles that were begun are over.
 pub async fn drive(feed: Feed, context: Arc<Context>, wake: Wake, stop: CancellationToken) {
-    let client = context.client.clone();
-    let groups = groups(&client, &feed.namespace, feed.groups, Arc::clone(&context), wake);
-    let deployments = deployments(&client, &feed.namespace, feed.deployments);
+    let groups = groups(&context, &feed.cache, feed.groups, wake);
+    let deployments = deployments(&context.client, &feed.cache, feed.deployments);
     let woken = futures::stream::unfold(feed.woken, |mut woken| async move {
         let next = woken.recv().await?;
         Some((next, woken))
@@ -93,34 +91,46 @@ fn told<R: std::error::Error, Q: std::error::Error>(error: Option<controller::Er
 
 /// Changes of the resources' spec. Their status is left out: it is ours, and would wake us with every write.
 fn groups(
-    client: &Client,
-    namespace: &Option<String>,
+    context: &Arc<Context>,
+    cache: &Cache,
     writer: Writer<Guarded>,
-    context: Arc<Context>,
     wake: Wake,
 ) -> impl Stream<Item = Result<Guarded, watcher::Error>> + Send + use<> {
-    watcher::watcher(api::<Guarded>(client, namespace), watcher::Config::default())
+    let api = api::<Guarded>(&context.client, &cache.namespace);
+    let (synced, context) = (Arc::clone(&cache.synced), Arc::clone(context));
+    let (context_of_note, wake_of_note) = (Arc::clone(&context), wake.clone());
+    watcher::watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer)
-        .inspect_ok(move |event| note(event, &context, &wake))
+        .inspect_ok(move |event| {
+            note(event, &context_of_note, &wake_of_note);
+            if matches!(event, Event::InitDone) {
+                synced.set_groups();
+            }
+        })
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default())
+        .inspect_ok(move |changed| wake_rivals(changed, &context, &wake))
 }
 
 /// The operator's Deployments, their status included: it tells which pods are ready.
 fn deployments(
     client: &Client,
-    namespace: &Option<String>,
+    cache: &Cache,
     writer: Writer<Deployment>,
 ) -> impl Stream<Item = Result<Deployment, watcher::Error>> + Send + use<> {
     let label = format!("app.kubernetes.io/managed-by={MANAGED_BY}");
-    watcher::watcher(
-        api::<Deployment>(client, namespace),
-        watcher::Config::default().labels(&label),
-    )
-    .default_backoff()
-    .reflect(writer)
-    .touched_objects()
+    let api = api::<Deployment>(client, &cache.namespace);
+    let synced = Arc::clone(&cache.synced);
+    watcher::watcher(api, watcher::Config::default().labels(&label))
+        .default_backoff()
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, Event::InitDone) {
+                synced.set_deployments();
+            }
+        })
+        .touched_objects()
 }
 
 fn api<K>(client: &Client, namespace: &Option<String>) -> Api<K>
@@ -136,14 +146,37 @@ where
 
 /// A resource that goes leaves its group to the next one; after a break in the watch anything may have happened.
 fn note(event: &Event<Guarded>, context: &Context, wake: &Wake) {
-    let stream = match event {
-        Event::Delete(gone) => gone.0.as_ref().ok().map(|gone| gone.spec.stream.clone()),
-        Event::InitDone => None,
-        Event::Apply(_) | Event::Init | Event::InitApply(_) => return,
-    };
-    context.forget_deleted();
-    let concerned = |other: &str| stream.as_deref().is_none_or(|stream| stream == other);
-    for resource in context.resources().iter().filter(|other| concerned(&other.spec.stream)) {
-        wake.wake_named(&resource.namespace().unwrap_or_default(), &resource.name_any());
+    match event {
+        Event::Delete(gone) => {
+            context.forget_deleted();
+            wake_rivals(gone, context, wake);
+        }
+        Event::InitDone => {
+            context.forget_deleted();
+            for guarded in context.resources() {
+                wake.wake_named(&guarded.namespace().unwrap_or_default(), &guarded.name_any());
+            }
+        }
+        Event::Apply(_) | Event::Init | Event::InitApply(_) => {}
     }
+}
+
+/// Wakes the others that want the group of `changed`: who has it may be another one now.
+fn wake_rivals(changed: &Guarded, context: &Context, wake: &Wake) {
+    let Ok(changed) = &changed.0 else {
+        return;
+    };
+    for guarded in context.resources() {
+        let Ok(other) = &guarded.0 else {
+            continue;
+        };
+        let same = other.spec.stream == changed.spec.stream && group(other) == group(changed);
+        if same && other.uid() != changed.uid() {
+            wake.wake_named(&other.namespace().unwrap_or_default(), &other.name_any());
+        }
+    }
+}
+
+fn group(resource: &EventConsumerGroup) -> String {
+    resource.spec.group.clone().unwrap_or_else(|| resource.name_any())
 }

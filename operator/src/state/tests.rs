@@ -41,6 +41,14 @@ fn without_a_ready_pod_the_resource_is_not_ready() {
 }
 
 #[test]
+fn what_keeps_pods_from_being_ready_is_told() {
+    let pod_problem = Some("pod p: ImagePullBackOff".to_owned());
+    let observed = Observed { pod_problem, ..running(seen(Some(0)), 0) };
+    let ready = conditions(&wanted(), &observed, &Failures::default()).swap_remove(0);
+    assert_eq!(ready.message, "none of 2 wanted pods is ready; pod p: ImagePullBackOff");
+}
+
+#[test]
 fn some_ready_pods_are_scaling() {
     assert_eq!(state(&wanted(), &running(seen(Some(0)), 1)), ("Scaling", true));
     assert_eq!(state(&wanted(), &running(seen(Some(0)), 3)), ("Scaling", true));
@@ -125,8 +133,7 @@ fn a_missing_group_says_why_it_could_not_be_created() {
 fn a_taken_name_comes_before_a_conflict_and_that_before_all_of_redis() {
     let trouble = || RedisView::Trouble(Trouble::Unreachable("why".into()));
     let claim = Claim::Other { name: Some("older".into()) };
-    let both =
-        Observed { claim: claim.clone(), redis: trouble(), deployment: DeploymentView::Foreign };
+    let both = Observed { claim, deployment: DeploymentView::Foreign, ..observed(trouble()) };
     assert_eq!(state(&wanted(), &both), ("NameTaken", false));
     let conflict = Observed { deployment: DeploymentView::Absent, ..both };
     assert_eq!(state(&wanted(), &conflict), ("Conflict", false));

@@ -162,6 +162,10 @@ impl Stream {
             }
         }
         shared.metrics.set_redis_up(&self.target.endpoint, self.target.stream.as_str(), None);
+        for member in locked(&self.members).values() {
+            // Another replica tells these from now on.
+            shared.metrics.forget_group(&self.labels(member));
+        }
     }
 
     async fn look(
