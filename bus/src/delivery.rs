@@ -177,13 +177,8 @@ pub enum Input {
         /// What it brought, maybe nothing.
         entries: Vec<Taken>,
     },
-    /// A handler call ended.
-    Handled {
-        /// Of which entry.
-        id: EntryId,
-        /// How.
-        outcome: Outcome,
-    },
+    /// Handler calls ended: of which entries, and how.
+    Handled(Vec<(EntryId, Outcome)>),
     /// The outstanding beat was answered.
     Beaten {
         /// When it was sent.

@@ -102,7 +102,9 @@ impl Machine {
             Input::NoGroup => self.no_group(),
             Input::Read { sent, entries } => self.read(sent, entries),
             Input::Taken { sent, pool, entries } => self.taken(sent, pool, entries, now),
-            Input::Handled { id, outcome } => self.handled(id, outcome, now, die),
+            Input::Handled(calls) => {
+                calls.into_iter().for_each(|(id, outcome)| self.handled(id, outcome, now, die));
+            }
             Input::Beaten { sent, report } => self.beaten(sent, &report, die, &mut out),
             Input::Acked(ids) => self.acked(&ids),
             Input::Parked(settled) => settled.into_iter().for_each(|(id, s)| self.parked(id, s)),

@@ -32,12 +32,12 @@ fn taken(ms: u64, attempt: u32) -> Taken {
 }
 
 fn done(ms: u64) -> Input {
-    Input::Handled { id: id(ms), outcome: Outcome::Answered(Answer::Done) }
+    Input::Handled(vec![(id(ms), Outcome::Answered(Answer::Done))])
 }
 
 fn retry(ms: u64) -> Input {
     let answer = Answer::Retry { after: Some(Duration::from_secs(9)), reason: "no".into() };
-    Input::Handled { id: id(ms), outcome: Outcome::Answered(answer) }
+    Input::Handled(vec![(id(ms), Outcome::Answered(answer))])
 }
 
 fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
@@ -196,7 +196,7 @@ fn a_dead_letter_that_is_refused_waits_and_is_not_lost() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     let answer = Outcome::Answered(Answer::Dead { reason: "422".into() });
-    story.on(Input::Handled { id: id(1), outcome: answer });
+    story.on(Input::Handled(vec![(id(1), answer)]));
     let outputs = story.on(Input::Buried(id(1), Settled::Refused));
     assert_eq!(outputs[0], Output::Park(vec![parked(1, 1, 300)]));
 }

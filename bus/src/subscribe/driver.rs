@@ -113,10 +113,7 @@ where
                 Happened::Replied(Ok(input)) => self.replied(input),
                 Happened::Replied(Err(error)) | Happened::Linked(Err(error)) => self.failed(&error),
                 Happened::Linked(Ok(links)) => self.linked(links),
-                Happened::Handled(handled) => match self.handled(handled) {
-                    Some(input) => input,
-                    None => continue,
-                },
+                Happened::Handled(handled) => self.handled(handled),
                 Happened::Tick => Input::Tick,
                 Happened::Stop => self.stop(),
                 Happened::Deadline => self.deadline()?,
@@ -224,7 +221,16 @@ where
         }
     }
 
-    fn handled(&mut self, handled: Handled) -> Option<Input> {
+    /// This call's end, and with it those of all others that ended meanwhile: one decision for a whole batch.
+    fn handled(&mut self, first: Handled) -> Input {
+        let mut calls: Vec<_> = self.ended(first).into_iter().collect();
+        while let Some(next) = self.calls.try_join_next_with_id() {
+            calls.extend(self.ended(next));
+        }
+        Input::Handled(calls)
+    }
+
+    fn ended(&mut self, handled: Handled) -> Option<(EntryId, Outcome)> {
         let config = &self.consumer.config;
         let (id, outcome) = match handled {
             Ok((call, (id, answer, took))) => {
@@ -255,7 +261,7 @@ where
                 tracing::error!(entry = %id, "the handler panicked, the event is tried again");
             }
         }
-        Some(Input::Handled { id, outcome })
+        Some((id, outcome))
     }
 
     fn stop(&mut self) -> Input {
