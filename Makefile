@@ -4,7 +4,7 @@ cluster := tests/cluster
 # make test-cluster TEST=word runs only the tests whose name contains the word; alike test-unit, test-redis, test-api.
 TEST :=
 
-.PHONY: help demo test test-unit test-redis test-api test-cluster fmt lint images crds cluster-up cluster-down \
+.PHONY: help demo test test-unit test-redis test-api test-cluster bench fmt lint images crds cluster-up cluster-down \
 	clean-cluster setup
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
@@ -32,6 +32,9 @@ test-api: ## Run the tests that need an API server
 
 test-cluster: ## Run the tests that need a whole cluster; KEEP_CLUSTER=1 leaves it running
 	$(cluster)/test cluster $(TEST)
+
+bench: ## Compare the library with a raw client, as ratios; TEST=word runs only some rows
+	cargo bench --locked --workspace --bench bus -- $(TEST)
 
 fmt: ## Format the Rust code
 	cargo fmt --all
