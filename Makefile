@@ -39,9 +39,10 @@ bench: ## Compare the library with a raw client, as ratios; TEST=word runs only 
 fmt: ## Format the Rust code
 	cargo fmt --all
 
-lint: ## Check the format, and the code with clippy and shellcheck
+lint: ## Check the format, the code with clippy, its documentation, and the scripts with shellcheck
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	shellcheck --external-sources --source-path SCRIPTDIR $$(git grep -lE '^#!.*bash|^# shellcheck shell=bash')
 
 images: ## Build the container images into target/images

@@ -3,8 +3,36 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
+use crate::crd::EventConsumerGroup;
+use crate::endpoints;
 use crate::observed::Claim;
+
+/// The group that a resource asks for, valid or not: two with the same key want the same group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupKey {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The stream.
+    pub stream: String,
+    /// The group.
+    pub group: String,
+}
+
+impl GroupKey {
+    /// What `resource` asks for.
+    #[must_use]
+    pub fn of(resource: &EventConsumerGroup) -> Self {
+        let spec = &resource.spec;
+        let endpoint = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
+        Self {
+            endpoint: endpoint.unwrap_or(endpoints::DEFAULT).to_owned(),
+            stream: spec.stream.clone(),
+            group: spec.group.clone().unwrap_or_else(|| resource.name_any()),
+        }
+    }
+}
 
 /// A resource that wants a group.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use kube::{Client, ResourceExt};
 
 use tokio::sync::watch;
 
-use crate::claim::Contender;
+use crate::claim::{Contender, GroupKey};
 use crate::crd::EventConsumerGroup;
 use crate::elector::Elector;
-use crate::endpoints::{self, Endpoints};
+use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -150,19 +150,21 @@ impl Context {
 
     /// The resources that want the same group as `wanted`, `wanted` included. One that is refused wants nothing.
     pub(crate) fn contenders(&self, wanted: &Wanted) -> Vec<Contender> {
-        let group = wanted.group.as_str();
-        let same = |other: &EventConsumerGroup| {
-            let endpoint = other.spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
-            other.spec.stream == wanted.target.stream.as_str()
-                && other.spec.group.as_deref().unwrap_or(&other.name_any()) == group
-                && endpoint.unwrap_or(endpoints::DEFAULT) == wanted.target.endpoint
+        let key = GroupKey {
+            endpoint: wanted.target.endpoint.clone(),
+            stream: wanted.target.stream.to_string(),
+            group: wanted.group.to_string(),
         };
         let valid = |other: &EventConsumerGroup| {
             validate(other, &self.endpoints, &self.settings.consumer_image).is_ok()
         };
         let resources = self.resources();
         let others = resources.iter().filter_map(|guarded| guarded.0.as_ref().ok());
-        others.filter(|other| same(other)).filter(|other| valid(other)).map(contender).collect()
+        others
+            .filter(|other| GroupKey::of(other) == key)
+            .filter(|other| valid(other))
+            .map(contender)
+            .collect()
     }
 
     /// Every resource, also those that cannot be read.

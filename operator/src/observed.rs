@@ -80,7 +80,7 @@ pub struct GroupView {
     pub lag: Lag,
     /// The server.
     pub server: ServerInfo,
-    /// Groups of the stream that no resource declares.
+    /// Groups of the stream that no resource declares, 20 at most.
     pub unmanaged: Vec<String>,
     /// Whether anything of this differs from the sweep before.
     pub is_moving: bool,

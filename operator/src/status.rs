@@ -22,7 +22,6 @@ use crate::wanted::{ResourceId, Wanted};
 use crate::workload;
 
 const MOST_CONSUMERS: usize = 50;
-const MOST_UNMANAGED: usize = 20;
 
 /// What the status is built from besides the resource itself.
 pub struct Input<'a> {
@@ -162,7 +161,7 @@ fn fill(status: &mut EventConsumerGroupStatus, view: &GroupView, now: Timestamp)
     let redis = status.redis.get_or_insert_default();
     redis.version = Some(view.server.version.clone());
     redis.mode = Some(view.server.mode.clone());
-    status.unmanaged_groups = view.unmanaged.iter().take(MOST_UNMANAGED).cloned().collect();
+    status.unmanaged_groups.clone_from(&view.unmanaged);
     if view.stream_exists {
         status.stream_length = Some(view.stream.length);
     }

@@ -4,7 +4,7 @@
 mod progress;
 mod stream;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus::error::Error;
@@ -13,6 +13,7 @@ use bus::names::GroupName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::claim::GroupKey;
 use crate::endpoints::Endpoints;
 use crate::metrics::Metrics;
 use crate::observed::RedisView;
@@ -41,6 +42,19 @@ struct Shared {
     endpoints: Arc<Endpoints>,
     metrics: Metrics,
     wake: Wake,
+    /// What each resource asks for, by its UID.
+    declared: Mutex<HashMap<String, GroupKey>>,
+}
+
+impl Shared {
+    /// The groups of a stream that resources ask for.
+    fn declared(&self, target: &Target) -> HashSet<String> {
+        let declared = locked(&self.declared);
+        let here = declared
+            .values()
+            .filter(|key| key.stream == target.stream.as_str() && key.endpoint == target.endpoint);
+        here.map(|key| key.group.clone()).collect()
+    }
 }
 
 impl Sweeps {
@@ -52,8 +66,13 @@ impl Sweeps {
         wake: Wake,
         stop: CancellationToken,
     ) -> Self {
-        let shared = Arc::new(Shared { endpoints, metrics, wake });
+        let shared = Arc::new(Shared { endpoints, metrics, wake, declared: Mutex::default() });
         Self { shared, streams: Mutex::default(), tasks: TaskTracker::new(), stop }
+    }
+
+    /// Notes what a resource asks for, whoever gets it: all other groups of a stream are told as unmanaged.
+    pub fn declare(&self, uid: &str, key: GroupKey) {
+        locked(&self.shared.declared).insert(uid.to_owned(), key);
     }
 
     /// Looks at the group of `wanted` from now on, and no longer at what the resource wanted before. `at_work`: its
@@ -85,6 +104,7 @@ impl Sweeps {
 
     /// Forgets every resource that `exists` does not know.
     pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        locked(&self.shared.declared).retain(|uid, _| exists(uid));
         let mut streams = locked(&self.streams);
         let gone: Vec<String> = streams.of.keys().filter(|uid| !exists(uid)).cloned().collect();
         gone.iter().for_each(|uid| self.leave_locked(&mut streams, uid));

@@ -337,3 +337,15 @@ async fn a_key_that_is_no_stream_is_told_and_left_alone() {
     let recovered = |s: &operator::crd::EventConsumerGroupStatus| state_of(s) != "WrongType";
     fixture.namespace.until("orders", "it recovers", Duration::from_secs(5), recovered).await;
 }
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn groups_that_no_resource_declares_are_named() {
+    let mut fixture = Fixture::start().await;
+    fixture.run::<()>("XGROUP CREATE s legacy 0 MKSTREAM").await;
+    fixture.namespace.apply("orders", json!({})).await;
+    fixture.namespace.apply("more", json!({})).await;
+    let named = |s: &operator::crd::EventConsumerGroupStatus| s.unmanaged_groups == ["legacy"];
+    fixture.namespace.until("orders", "the foreign group is named alone", SOON, named).await;
+    fixture.namespace.until("more", "the foreign group is named alone", SOON, named).await;
+}

@@ -105,6 +105,12 @@ fn now() -> Instant {
 #[ignore = "needs an API server"]
 async fn at_rest_nothing_is_written_neither_to_kubernetes_nor_to_redis() {
     let mut fixture = Fixture::at_rest().await;
+    for number in 0..10 {
+        fixture.namespace.apply(&format!("n{number}"), json!({"suspend": true})).await;
+    }
+    for number in 0..10 {
+        fixture.namespace.until_state(&format!("n{number}"), "Suspended").await;
+    }
     let last = |s: &EventConsumerGroupStatus| s.lag == Some(0);
     fixture.namespace.until("orders", "the lag is known", SOON, last).await;
     let (versions, commands) = (fixture.versions().await, fixture.writing_commands().await);

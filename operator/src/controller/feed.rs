@@ -12,8 +12,8 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::GroupKey;
 use crate::context::{Cache, Context};
-use crate::crd::EventConsumerGroup;
 use crate::wake::{Guarded, Wake};
 use crate::workload::MANAGED_BY;
 
@@ -157,7 +157,12 @@ fn note(event: &Event<Guarded>, context: &Context, wake: &Wake) {
                 wake.wake_named(&guarded.namespace().unwrap_or_default(), &guarded.name_any());
             }
         }
-        Event::Apply(_) | Event::Init | Event::InitApply(_) => {}
+        Event::Apply(resource) | Event::InitApply(resource) => {
+            if let (Ok(resource), Some(uid)) = (&resource.0, resource.uid()) {
+                context.sweeps.declare(&uid, GroupKey::of(resource));
+            }
+        }
+        Event::Init => {}
     }
 }
 
@@ -166,17 +171,13 @@ fn wake_rivals(changed: &Guarded, context: &Context, wake: &Wake) {
     let Ok(changed) = &changed.0 else {
         return;
     };
+    let key = GroupKey::of(changed);
     for guarded in context.resources() {
         let Ok(other) = &guarded.0 else {
             continue;
         };
-        let same = other.spec.stream == changed.spec.stream && group(other) == group(changed);
-        if same && other.uid() != changed.uid() {
+        if GroupKey::of(other) == key && other.uid() != changed.uid() {
             wake.wake_named(&other.namespace().unwrap_or_default(), &other.name_any());
         }
     }
-}
-
-fn group(resource: &EventConsumerGroup) -> String {
-    resource.spec.group.clone().unwrap_or_else(|| resource.name_any())
 }

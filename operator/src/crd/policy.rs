@@ -13,7 +13,7 @@ pub struct DeadLetter {
     /// Whether such events are kept; where false they are acknowledged, counted and logged. Default: true.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// The stream that keeps them. Default: {<stream>}:dlq:<group>.
+    /// The stream that keeps them. Default: `{<stream>}:dlq:<group>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub stream: Option<String>,
@@ -137,7 +137,7 @@ pub struct Reset {
     /// A name of your choice: each new one is one move.
     #[schemars(length(min = 1, max = 64))]
     pub request_id: String,
-    /// After this entry ID: "0", "$" or <milliseconds>[-<sequence>].
+    /// After this entry ID: "0", "$" or `<milliseconds>[-<sequence>]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 41), regex(pattern = r"^(\$|[0-9]{1,20}(-[0-9]{1,20})?)$"))]
     pub id: Option<String>,

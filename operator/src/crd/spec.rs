@@ -201,7 +201,7 @@ pub struct EventConsumerGroupSpec {
 ))]
 #[serde(rename_all = "camelCase")]
 pub struct StartAt {
-    /// After this entry ID: "0" from the first entry, "$" only what comes later, or <milliseconds>[-<sequence>].
+    /// After this entry ID: "0" from the first entry, "$" only what comes later, or `<milliseconds>[-<sequence>]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 41), regex(pattern = r"^(\$|[0-9]{1,20}(-[0-9]{1,20})?)$"))]
     pub id: Option<String>,

@@ -1,6 +1,6 @@
 //! One stream's task: its own connection, one sweep for all its groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const BUDGET: Duration = Duration::from_secs(2);
 const MOVING: Duration = Duration::from_secs(1);
 /// Between two sweeps otherwise: with the write it is still within 2 s that the first change is told.
 const AT_REST: Duration = Duration::from_millis(1_500);
+/// Groups without a resource that are told at most.
+const MOST_UNMANAGED: usize = 20;
 /// How old what the server says of itself may be: a primary may have become a replica on the same connection.
 const SERVER_INFO: Duration = Duration::from_secs(15);
 
@@ -136,8 +138,10 @@ impl Stream {
         let mut session = Session::default();
         loop {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            let requests: Vec<GroupRequest> =
-                locked(&self.members).values().map(|member| member.request.clone()).collect();
+            let (asked, requests): (BTreeSet<String>, Vec<GroupRequest>) = locked(&self.members)
+                .iter()
+                .map(|(uid, member)| (uid.clone(), member.request.clone()))
+                .unzip();
             let looked = tokio::time::timeout(BUDGET, self.look(&mut session, &requests)).await;
             let looked = looked.unwrap_or_else(|_| {
                 let endpoint = self.redis.endpoint();
@@ -152,7 +156,7 @@ impl Stream {
             let up = !matches!(looked, Err(Trouble::Unreachable(_) | Trouble::AuthFailed(_)));
             let stream = self.target.stream.as_str();
             shared.metrics.set_redis_up(&self.target.endpoint, stream, Some(up));
-            let busy = self.hand_out(shared, looked);
+            let busy = self.hand_out(shared, looked, &asked);
             self.finished.send_replace(number);
             let pause = if busy || session.trouble.is_some() { MOVING } else { AT_REST };
             tokio::select! {
@@ -217,22 +221,32 @@ impl Stream {
         if let Some(connection) = present {
             return Ok(connection);
         }
-        let connection = bus::connect::connect(&self.redis, BUDGET).await?;
+        let mut connection = bus::connect::connect(&self.redis, BUDGET).await?;
+        // A server that wants a password says so with the first command; alone, its answer keeps its code.
+        redis::cmd("PING").exec_async(&mut connection).await.map_err(|source| {
+            let endpoint = self.redis.endpoint();
+            Error::Server { operation: "ping Redis", endpoint, source }
+        })?;
         *locked(&self.connection) = Some(connection.clone());
         Ok(connection)
     }
 
     /// Gives every resource its view, and wakes those for which something is new; `true` while something moves.
-    fn hand_out(&self, shared: &Shared, looked: Result<Look, Trouble>) -> bool {
-        let mut members = locked(&self.members);
-        let declared: Vec<String> =
-            members.values().map(|member| member.request.group.to_string()).collect();
+    /// One that came while Redis was asked waits for the next look, which asks for its group too.
+    fn hand_out(
+        &self,
+        shared: &Shared,
+        looked: Result<Look, Trouble>,
+        asked: &BTreeSet<String>,
+    ) -> bool {
         let unmanaged = looked.as_ref().map_or(Vec::new(), |look| {
-            let groups = look.facts.groups.keys();
-            groups.filter(|group| !declared.contains(group)).cloned().collect()
+            let declared = shared.declared(&self.target);
+            let groups = look.facts.groups.keys().filter(|group| !declared.contains(*group));
+            groups.take(MOST_UNMANAGED).cloned().collect()
         });
+        let mut members = locked(&self.members);
         let mut busy = false;
-        for member in members.values_mut() {
+        for (_, member) in members.iter_mut().filter(|(uid, _)| asked.contains(*uid)) {
             let view = match &looked {
                 Ok(look) => look.view(member.request.group.as_str(), &unmanaged),
                 Err(trouble) => RedisView::Trouble(trouble.clone()),
