@@ -3,6 +3,8 @@
 mod payload;
 pub mod types;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use crate::names::{EntryId, StreamKey};
@@ -176,20 +178,22 @@ impl NewEvent {
 
     /// The entry's fields in their order on the wire.
     #[must_use]
-    pub fn encode(&self, id: &str, now: Timestamp) -> Vec<(&'static str, String)> {
+    pub fn encode<'a>(&'a self, id: &'a str, now: Timestamp) -> Vec<(&'static str, Cow<'a, str>)> {
+        let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default().into();
         let mut fields = vec![
-            ("type", self.event_type.clone()),
-            ("payload", self.payload.as_str().to_owned()),
-            ("source", self.source_service.clone().unwrap_or_default()),
-            ("ts", now.to_string()),
-            ("id", id.to_owned()),
+            ("type", self.event_type.as_str().into()),
+            ("payload", self.payload.as_str().into()),
+            ("source", text(&self.source_service)),
+            ("ts", now.to_string().into()),
+            ("id", id.into()),
         ];
         let optional = [
             ("key", &self.key),
             ("traceparent", &self.traceparent),
             ("tracestate", &self.tracestate),
         ];
-        fields.extend(optional.into_iter().filter_map(|(name, v)| Some((name, v.clone()?))));
+        let given = optional.into_iter().filter(|(_, value)| value.is_some());
+        fields.extend(given.map(|(name, value)| (name, text(value))));
         fields
     }
 }
@@ -215,7 +219,7 @@ mod tests {
         new.source_service = Some("svc".into());
         new.key = Some("k".into());
         let fields = new.encode("id-1", Timestamp::from_second(5).unwrap());
-        let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let fields: Vec<_> = fields.iter().map(|(n, v)| (*n, v.as_ref())).collect();
         let event = decode(&fields).unwrap();
         assert_eq!(event.payload.as_str(), r#"{"x": 1}"#);
         assert_eq!((event.event_id.as_str(), event.event_type.as_str()), ("id-1", "a.b"));

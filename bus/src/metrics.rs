@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::delivery::Counts;
 use crate::names::{GroupName, StreamKey};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -99,34 +100,29 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn consumed(
-        &self,
-        stream: &StreamKey,
-        group: &GroupName,
-        outcome: &'static str,
-        number: u64,
-    ) {
-        if number > 0 {
-            let labels =
-                OutcomeLabels { stream: stream.to_string(), group: group.to_string(), outcome };
-            self.consumed.get_or_create(&labels).inc_by(number);
+    /// The metrics of one group, looked up once: a look-up costs more than counting.
+    pub(crate) fn of_group(&self, stream: &StreamKey, group: &GroupName) -> GroupMetrics {
+        let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
+        let consumed = OUTCOMES.map(|outcome| {
+            let (stream, group) = (labels.stream.clone(), labels.group.clone());
+            self.consumed.get_or_create_owned(&OutcomeLabels { stream, group, outcome })
+        });
+        GroupMetrics {
+            consumed,
+            handling: self.handling.get_or_create_owned(&labels),
+            in_flight: self.in_flight.get_or_create_owned(&labels),
         }
     }
 
-    pub(crate) fn in_flight(&self, stream: &StreamKey, group: &GroupName, number: u64) {
-        let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
-        self.in_flight.get_or_create(&labels).set(i64::try_from(number).unwrap_or(i64::MAX));
-    }
-
-    pub(crate) fn handled(&self, stream: &StreamKey, group: &GroupName, took: Duration) {
-        let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
-        self.handling.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    pub(crate) fn published(&self, stream: &StreamKey, outcome: &'static str, took: Duration) {
-        let labels = PublishLabels { stream: stream.to_string(), outcome };
-        self.published.get_or_create(&labels).inc();
-        self.publishing.get_or_create(&labels).observe(took.as_secs_f64());
+    /// The metrics of publishing to one stream, looked up once for the outcome that is the rule.
+    pub(crate) fn of_stream(&self, stream: &StreamKey) -> StreamMetrics {
+        let labels = PublishLabels { stream: stream.to_string(), outcome: "ok" };
+        StreamMetrics {
+            ok: self.published.get_or_create_owned(&labels),
+            ok_duration: self.publishing.get_or_create_owned(&labels),
+            labels,
+            all: self.clone(),
+        }
     }
 
     pub(crate) fn connected(&self, up: bool) {
@@ -135,5 +131,59 @@ impl Metrics {
 
     pub(crate) fn reconnected(&self) {
         self.reconnects.inc();
+    }
+}
+
+const OUTCOMES: [&str; 5] = ["ack", "retry", "dead", "skipped", "lost"];
+
+/// What one consumer counts.
+pub(crate) struct GroupMetrics {
+    consumed: [Counter; 5],
+    handling: Histogram,
+    in_flight: Gauge,
+}
+
+impl GroupMetrics {
+    /// Moves the metrics by what the counts moved since `before`.
+    pub(crate) fn advance(&self, before: &Counts, counts: &Counts) {
+        let moved = [
+            counts.acknowledged - before.acknowledged,
+            counts.retried - before.retried,
+            counts.dead - before.dead,
+            counts.skipped - before.skipped,
+            counts.lost - before.lost,
+        ];
+        for (counter, number) in self.consumed.iter().zip(moved) {
+            counter.inc_by(number);
+        }
+        self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn handled(&self, took: Duration) {
+        self.handling.observe(took.as_secs_f64());
+    }
+}
+
+/// What publishing to one stream counts.
+#[derive(Clone)]
+pub(crate) struct StreamMetrics {
+    ok: Counter,
+    ok_duration: Histogram,
+    labels: PublishLabels,
+    all: Metrics,
+}
+
+impl StreamMetrics {
+    /// Counts an event that Redis took.
+    pub(crate) fn published(&self, took: Duration) {
+        self.ok.inc();
+        self.ok_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts an event that was not published, by the kind of error.
+    pub(crate) fn failed(&self, label: &'static str, took: Duration) {
+        let labels = PublishLabels { outcome: label, ..self.labels.clone() };
+        self.all.published.get_or_create(&labels).inc();
+        self.all.publishing.get_or_create(&labels).observe(took.as_secs_f64());
     }
 }

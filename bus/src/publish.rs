@@ -1,5 +1,6 @@
 //! Publishing: concurrent callers share one connection, which sends in one write what has gathered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::config::BusConfig;
 use crate::connect::connect;
 use crate::error::{Error, Remedy};
 use crate::event::{NewEvent, Payload};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StreamMetrics};
 use crate::names::{EntryId, StreamKey};
 
 const OPERATION: &str = "publish an event";
@@ -27,7 +28,7 @@ pub const PUBLISH_TIMEOUT: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct EventBus {
     config: Arc<BusConfig>,
-    metrics: Metrics,
+    metrics: StreamMetrics,
     connection: Arc<Mutex<Connection>>,
 }
 
@@ -45,6 +46,7 @@ impl EventBus {
     /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused.
     pub async fn connect(config: BusConfig, metrics: Metrics) -> Result<Self, Error> {
         let connection = Arc::new(Mutex::new(Connection::default()));
+        let metrics = metrics.of_stream(&config.stream);
         let bus = Self { config: Arc::new(config), metrics, connection };
         bus.ping().await?;
         Ok(bus)
@@ -96,8 +98,10 @@ impl EventBus {
             let (stream, limit) = (self.stream().clone(), PUBLISH_TIMEOUT);
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
-        let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
-        self.metrics.published(self.stream(), outcome, now() - began);
+        match &result {
+            Ok(_) => self.metrics.published(now() - began),
+            Err(error) => self.metrics.failed(error.label(), now() - began),
+        }
         result
     }
 
@@ -113,11 +117,14 @@ impl EventBus {
         self.judge(number, answer.map_err(failed)).await
     }
 
-    async fn append(&self, fields: &[(&'static str, String)]) -> Result<EntryId, Error> {
+    async fn append(&self, fields: &[(&'static str, Cow<'_, str>)]) -> Result<EntryId, Error> {
         let (number, mut conn) = self.open().await?;
         let stream = self.stream();
         let mut command = redis::cmd("XADD");
-        command.arg(stream.as_str()).arg("*").arg(fields);
+        command.arg(stream.as_str()).arg("*");
+        for (name, value) in fields {
+            command.arg(name).arg(value.as_ref());
+        }
         let answer = command.query_async::<String>(&mut conn).await;
         let failed =
             |source| Error::Stream { operation: OPERATION, stream: stream.clone(), source };

@@ -112,10 +112,18 @@ impl Hand {
         })
     }
 
-    /// The entry to start next: suspects and retries before new ones, the oldest first.
-    pub fn next_waiting(&self) -> Option<EntryId> {
-        let waiting = self.0.iter().filter(|(_, held)| matches!(held.stage, Stage::Waiting(_)));
-        waiting.min_by_key(|(id, held)| (held.pool.is_none(), **id)).map(|(id, _)| *id)
+    /// The entries to start next: suspects and retries before new ones, the oldest first.
+    pub fn next_waiting(&self, most: usize) -> Vec<EntryId> {
+        let waiting = |held: &Held, new: bool| {
+            held.pool.is_none() == new && matches!(held.stage, Stage::Waiting(_))
+        };
+        let of = |new| self.0.iter().filter(move |(_, held)| waiting(held, new)).map(|(id, _)| *id);
+        of(false).chain(of(true)).take(most).collect()
+    }
+
+    /// How many entries are finished, with their acknowledgement not outstanding.
+    pub fn finished(&self) -> usize {
+        self.count(|held| matches!(held.stage, Stage::Finished { sent: false }))
     }
 
     /// Finished entries whose acknowledgement is not outstanding: within their lease, and past it.

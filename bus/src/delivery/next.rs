@@ -52,8 +52,9 @@ impl Machine {
     }
 
     fn ack_due(&self, now: Moment) -> bool {
-        let open = self.hand.unacknowledged(now).0.len() + self.skipped.len();
-        let only_this_is_left = open == self.hand.len() + self.skipped.len();
+        let finished = self.hand.finished();
+        let open = finished + self.skipped.len();
+        let only_this_is_left = finished == self.hand.len();
         let waited = self.ack_since.is_some_and(|since| now >= since + ACK_WAIT);
         open >= ACK_BATCH || only_this_is_left || waited || self.stopping
     }
@@ -165,12 +166,9 @@ impl Machine {
     }
 
     fn start(&mut self, out: &mut Vec<Output>) {
-        for _ in 0..self.free_workers() {
-            let Some(id) = self.hand.next_waiting() else {
-                return;
-            };
+        for id in self.hand.next_waiting(self.free_workers()) {
             let Some(held) = self.hand.get_mut(id) else {
-                return;
+                continue;
             };
             let running = Stage::Running { forgotten: false };
             if let Stage::Waiting(delivery) = std::mem::replace(&mut held.stage, running) {

@@ -17,7 +17,7 @@ use crate::connect::connect;
 use crate::delivery::{Answer, Counts, Delivery, Input, Machine, Moment, Outcome, Output};
 use crate::error::{Error, chain};
 use crate::group::{self, Start};
-use crate::metrics::Metrics;
+use crate::metrics::{GroupMetrics, Metrics};
 use crate::names::EntryId;
 
 use super::commands::Consumer;
@@ -55,6 +55,7 @@ pub(super) struct Driver<H> {
     redis: crate::config::RedisConfig,
     handler: Arc<H>,
     metrics: Metrics,
+    group_metrics: GroupMetrics,
     readiness: Readiness,
     links: Option<Links>,
     linking: Option<BoxFuture<'static, Result<Links, Error>>>,
@@ -83,12 +84,14 @@ where
             config.types.clone(),
             config.delivery.clone(),
         );
+        let group_metrics = metrics.of_group(&config.stream, &config.group);
         Self {
             machine,
             consumer: Arc::new(Consumer::new(me, config)),
             redis,
             handler: Arc::new(handler),
             metrics,
+            group_metrics,
             readiness,
             links: None,
             linking: None,
@@ -231,12 +234,11 @@ where
     }
 
     fn ended(&mut self, handled: Handled) -> Option<(EntryId, Outcome)> {
-        let config = &self.consumer.config;
         let (id, outcome) = match handled {
             Ok((call, (id, answer, took))) => {
                 // A call that was cut off as it ended: its entry may be in another call's hands by now.
                 self.running.get(&id).filter(|running| running.id() == call)?;
-                self.metrics.handled(&config.stream, &config.group, took);
+                self.group_metrics.handled(took);
                 (id, answer.map_or(Outcome::TimedOut, Outcome::Answered))
             }
             Err(error) => {
@@ -315,21 +317,11 @@ where
 
     /// Moves the metrics by what the counts moved.
     fn count(&mut self) {
-        let (counts, config) = (self.machine.counts(), &self.consumer.config);
-        let moved = [
-            ("ack", counts.acknowledged - self.counted.acknowledged),
-            ("retry", counts.retried - self.counted.retried),
-            ("dead", counts.dead - self.counted.dead),
-            ("skipped", counts.skipped - self.counted.skipped),
-            ("lost", counts.lost - self.counted.lost),
-        ];
-        for (outcome, number) in moved {
-            self.metrics.consumed(&config.stream, &config.group, outcome, number);
+        let counts = self.machine.counts();
+        if counts != self.counted {
+            self.group_metrics.advance(&self.counted, &counts);
+            self.counted = counts;
         }
-        if counts.in_flight != self.counted.in_flight {
-            self.metrics.in_flight(&config.stream, &config.group, counts.in_flight);
-        }
-        self.counted = counts;
     }
 }
 
