@@ -4,6 +4,9 @@ cluster := tests/cluster
 # make test-cluster TEST=word runs only the tests whose name contains the word; alike test-unit, test-redis, test-api.
 TEST :=
 
+# Most tests wait for servers, so more of them run at once than there are cores.
+export RUST_TEST_THREADS ?= 8
+
 .PHONY: help demo test test-unit test-redis test-api test-cluster bench fmt lint images crds cluster-up cluster-down \
 	clean-cluster setup
 # The targets share the machine's cores, its cargo and its one cluster.
