@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::crd::EventConsumerGroup;
-use crate::endpoints;
+use crate::endpoints::{self, Endpoints};
 use crate::observed::Claim;
 
 /// The group that a resource asks for, valid or not: two with the same key want the same group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupKey {
-    /// The endpoint's name.
-    pub endpoint: String,
+    /// The endpoint's address and database: two endpoints may name the same Redis. The name, where there is none.
+    pub address: String,
     /// The stream.
     pub stream: String,
     /// The group.
@@ -23,11 +23,11 @@ pub struct GroupKey {
 impl GroupKey {
     /// What `resource` asks for.
     #[must_use]
-    pub fn of(resource: &EventConsumerGroup) -> Self {
+    pub fn of(resource: &EventConsumerGroup, endpoints: &Endpoints) -> Self {
         let spec = &resource.spec;
         let endpoint = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
         Self {
-            endpoint: endpoint.unwrap_or(endpoints::DEFAULT).to_owned(),
+            address: endpoints.address(endpoint.unwrap_or(endpoints::DEFAULT)),
             stream: spec.stream.clone(),
             group: spec.group.clone().unwrap_or_else(|| resource.name_any()),
         }

@@ -148,21 +148,23 @@ impl Context {
         }
     }
 
-    /// The resources that want the same group as `wanted`, `wanted` included. One that is refused wants nothing.
+    /// The resources that want the same group as `wanted`, `wanted` included. One that is refused wants nothing, unless
+    /// it has the group: what runs for it goes on.
     pub(crate) fn contenders(&self, wanted: &Wanted) -> Vec<Contender> {
         let key = GroupKey {
-            endpoint: wanted.target.endpoint.clone(),
+            address: self.endpoints.address(&wanted.target.endpoint),
             stream: wanted.target.stream.to_string(),
             group: wanted.group.to_string(),
         };
-        let valid = |other: &EventConsumerGroup| {
-            validate(other, &self.endpoints, &self.settings.consumer_image).is_ok()
+        let counts = |other: &EventConsumerGroup| {
+            let has_it = other.status.as_ref().is_some_and(|status| status.group_origin.is_some());
+            has_it || validate(other, &self.endpoints, &self.settings.consumer_image).is_ok()
         };
         let resources = self.resources();
         let others = resources.iter().filter_map(|guarded| guarded.0.as_ref().ok());
         others
-            .filter(|other| GroupKey::of(other) == key)
-            .filter(|other| valid(other))
+            .filter(|other| GroupKey::of(other, &self.endpoints) == key)
+            .filter(|other| counts(other))
             .map(contender)
             .collect()
     }

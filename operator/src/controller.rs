@@ -151,7 +151,9 @@ async fn note_origin(
 ) -> Option<GroupOrigin> {
     let uid = &wanted.resource.uid;
     let origin = plan.origin.filter(|_| applied.failures.group.is_none());
-    if let (Some(origin), Some(creation)) = (origin, &applied.creation) {
+    // A creation whose numbers came too late is tried again, and finds the group that it made.
+    let is_new = context.memory.origin(uid).is_none();
+    if let (Some(origin), Some(creation), true) = (origin, &applied.creation, is_new) {
         let existed = matches!(creation, bus::group::GroupCreation::Existed { .. });
         let origin = if existed { GroupOrigin::Adopted } else { origin };
         context.memory.set_origin(uid, origin);

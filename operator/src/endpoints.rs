@@ -152,6 +152,12 @@ impl Endpoints {
         Ok(endpoint)
     }
 
+    /// Address and database behind a name, the same for all names of one Redis; the name itself where there is none.
+    #[must_use]
+    pub fn address(&self, name: &str) -> String {
+        self.get(name).map_or_else(|| name.to_owned(), |endpoint| endpoint.redis.endpoint())
+    }
+
     /// The endpoint `name`, whoever asks.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Endpoint> {

@@ -21,8 +21,11 @@ pub async fn observe(context: &Context, wanted: &Wanted) -> Result<Option<Observ
     let deployment = deployment(context, &wanted.resource).await?;
     let contenders = context.contenders(wanted);
     let me = contenders.iter().find(|contender| contender.uid == wanted.resource.uid);
-    // The watch may be behind, and not know us yet: then nobody is told to be before us.
-    let claim = me.map_or(Claim::Ours, |me| claim::decide(me, &contenders));
+    let Some(me) = me else {
+        // Deleted meanwhile: whoever wants the group now must not meet with what we would do.
+        return Ok(None);
+    };
+    let claim = claim::decide(me, &contenders);
     let redis = if claim == Claim::Ours {
         let at_work = matches!(&deployment, DeploymentView::Ours(d) if ready_pods(d) > 0);
         let Some(view) = context.redis_view(wanted, at_work) else {

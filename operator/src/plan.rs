@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use crate::crd::{EventConsumerGroupStatus, GroupOrigin};
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView};
 use crate::wanted::Wanted;
-use crate::workload;
+use crate::{status, workload};
 
 /// The steps for one resource, in their order. Deciding again on the same input gives the same plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,8 +53,7 @@ pub fn decide(
 
 /// Whether `status` speaks of the Redis that was asked now: a position in another one means nothing.
 fn same_redis(status: &EventConsumerGroupStatus, target_hash: &str) -> bool {
-    let recorded = status.redis.as_ref().and_then(|redis| redis.target_hash.as_deref());
-    recorded == Some(target_hash)
+    status::recorded_hash(status) == Some(target_hash)
 }
 
 /// The Deployment, where it is missing or differs from what is wanted.

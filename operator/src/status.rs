@@ -53,22 +53,40 @@ pub fn build(wanted: &Wanted, input: &Input<'_>) -> EventConsumerGroupStatus {
         status.conflicts_with.clone_from(name);
         return status;
     }
-    status.group_origin = input.origin.or_else(|| input.previous.and_then(|p| p.group_origin));
+    let hash = target_hash(input);
+    // What is known of another Redis means nothing in this one.
+    let previous = input.previous.filter(|previous| recorded_hash(previous) == Some(hash));
+    status.group_origin = input.origin.or_else(|| previous.and_then(|p| p.group_origin));
     status.dead_letter = Some(DeadLetterStatus {
         stream: Some(wanted.target.stream.dead_letters(&wanted.group).to_string()),
         ..DeadLetterStatus::default()
     });
     status.redis = Some(RedisStatus {
         endpoint: Some(wanted.target.endpoint.clone()),
-        target_hash: Some(input.target_hash.to_owned()),
+        target_hash: Some(hash.to_owned()),
         ..RedisStatus::default()
     });
-    match &input.observed.redis {
-        RedisView::Seen(view) => fill(&mut status, view, now),
-        // What a group had done is needed when it is back and the group is not.
-        RedisView::Trouble(_) | RedisView::NotAsked => keep_position(&mut status, input.previous),
+    // What a group had done is needed for as long as it is away, for whatever reason.
+    keep_position(&mut status, previous);
+    if let RedisView::Seen(view) = &input.observed.redis {
+        fill(&mut status, view, now);
     }
     status
+}
+
+/// The Redis that the status speaks of: another one than before once it has answered.
+fn target_hash<'a>(input: &Input<'a>) -> &'a str {
+    let before = input.previous.and_then(recorded_hash);
+    match &input.observed.redis {
+        RedisView::Seen(_) => input.target_hash,
+        RedisView::Trouble(_) | RedisView::NotAsked => before.unwrap_or(input.target_hash),
+    }
+}
+
+/// What stands for the Redis that a status speaks of.
+#[must_use]
+pub fn recorded_hash(status: &EventConsumerGroupStatus) -> Option<&str> {
+    status.redis.as_ref().and_then(|redis| redis.target_hash.as_deref())
 }
 
 /// The status of a resource that is refused: nothing is known but its pods, if it had some.
@@ -174,9 +192,11 @@ fn fill(status: &mut EventConsumerGroupStatus, view: &GroupView, now: Timestamp)
     status.pending = Some(group.pending);
     status.retrying = Some(group.parked);
     status.backlog = view.backlog();
-    status.oldest_undelivered_time = group.oldest_undelivered.and_then(time_of);
-    status.oldest_pending_time = group.oldest_pending.and_then(time_of);
-    status.oldest_unprocessed_time = group.oldest_unprocessed().and_then(time_of);
+    // An ID may lie in the future: its publisher's clock, or its publisher's wish. An age is never below zero.
+    let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(view.stream.server_ms), ..id });
+    status.oldest_undelivered_time = group.oldest_undelivered.and_then(added);
+    status.oldest_pending_time = group.oldest_pending.and_then(added);
+    status.oldest_unprocessed_time = group.oldest_unprocessed().and_then(added);
     status.position = Some(position(view, group, now));
     status.consumers = Some(consumers(&group.consumers, view.stream.server_ms));
     if let Some(letters) = group.dead_letters {

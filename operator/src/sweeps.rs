@@ -50,9 +50,10 @@ impl Shared {
     /// The groups of a stream that resources ask for.
     fn declared(&self, target: &Target) -> HashSet<String> {
         let declared = locked(&self.declared);
+        let address = self.endpoints.address(&target.endpoint);
         let here = declared
             .values()
-            .filter(|key| key.stream == target.stream.as_str() && key.endpoint == target.endpoint);
+            .filter(|key| key.stream == target.stream.as_str() && key.address == address);
         here.map(|key| key.group.clone()).collect()
     }
 }

@@ -37,7 +37,8 @@ pub fn validate(
     image: &str,
 ) -> Result<Wanted, Refusal> {
     let spec = &resource.spec;
-    let unsupported = unsupported::fields(spec);
+    let mut unsupported = unsupported::fields(spec);
+    unsupported.extend(unsupported::annotations(resource.annotations()));
     if !unsupported.is_empty() {
         let message = format!(
             "not supported yet: {}; nothing is created or changed until these are at their defaults",
@@ -99,18 +100,38 @@ fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind
     };
     let url = match (&http.url, &http.service) {
         (Some(url), _) => url.clone(),
-        (None, Some(service)) => service_url(service, namespace),
+        (None, Some(service)) if is_dns_label(&service.name) => service_url(service, namespace),
+        (None, Some(_)) => {
+            let problem =
+                "must be the name of a Service of this namespace: up to 63 of a-z, 0-9 and '-'";
+            return Err(Refusal::template("handler.http.service.name", problem));
+        }
         (None, None) => {
             return Err(Refusal::template("handler.http", "set exactly one of url, service"));
         }
     };
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let brackets = authority.matches('[').count() == authority.matches(']').count();
+    if authority.is_empty() || authority.starts_with(':') || !brackets {
+        let problem = "must name a host, such as http://notifier.default.svc/events";
+        return Err(Refusal::template("handler.http.url", problem));
+    }
     if authority.contains('@') {
         let problem = "must not hold a user name or password: it can be read by everybody who reads the resource";
         return Err(Refusal::template("handler.http.url", problem));
     }
     Ok(HandlerKind::Http { url, format: http.format })
+}
+
+/// A name as Kubernetes gives it to Services (RFC 1123).
+fn is_dns_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+    name.len() <= 63
+        && name.chars().all(inner)
+        && edge(name.chars().next())
+        && edge(name.chars().next_back())
 }
 
 fn service_url(service: &crd::ServiceRef, namespace: &str) -> String {
@@ -163,6 +184,37 @@ mod tests {
     fn refused(spec: Value) -> (&'static str, String) {
         let refusal = validated(spec).unwrap_err();
         (refusal.reason, refusal.message)
+    }
+
+    #[test]
+    fn a_url_without_a_host_and_a_service_of_another_namespace_are_refused() {
+        for url in ["http:////u:p@h/", "http://:80/x", "http://[bad", "http://?x"] {
+            let (reason, message) =
+                refused(json!({"stream": "s", "handler": {"http": {"url": url}}}));
+            assert_eq!(reason, reasons::INVALID_TEMPLATE, "{url}");
+            assert!(message.contains("handler.http.url"), "{message}");
+        }
+        for name in ["a.b", "evil/x?", "u:p@h", "-a", "A", ""] {
+            let service = json!({"name": name});
+            let (reason, message) =
+                refused(json!({"stream": "s", "handler": {"http": {"service": service}}}));
+            assert_eq!(reason, reasons::INVALID_TEMPLATE, "{name}");
+            assert!(message.contains("handler.http.service.name"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_pause_that_is_not_supported_yet_is_said_and_changes_nothing() {
+        let resource = json!({
+            "apiVersion": "eventbus.seraaj.dev/v1alpha1", "kind": "EventConsumerGroup",
+            "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": 3,
+                "annotations": {"eventbus.seraaj.dev/reconcile": "paused"}},
+            "spec": {"stream": "s", "handler": {"log": {}}},
+        });
+        let resource = serde_json::from_value(resource).unwrap();
+        let refusal = validate(&resource, &endpoints(), "img").unwrap_err();
+        assert_eq!(refusal.reason, reasons::NOT_YET_SUPPORTED);
+        assert!(refusal.message.contains("eventbus.seraaj.dev/reconcile"), "{}", refusal.message);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use operator::crd::EventConsumerGroup;
+use operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use serde_json::{Value, json};
 use tests::api::{Namespace, RunningOperator, SOON, Setup, condition};
 use tests::redis::RedisServer;
@@ -27,7 +27,7 @@ async fn refused(fields: Value) -> (String, String) {
     let (namespace, redis) = (Namespace::create().await, RedisServer::start());
     let _operator = RunningOperator::start(&namespace, &redis).await;
     namespace.apply("orders", fields).await;
-    let has_state = |s: &operator::crd::EventConsumerGroupStatus| condition(s, "Ready").is_some();
+    let has_state = |s: &EventConsumerGroupStatus| condition(s, "Ready").is_some();
     let resource = namespace.until("orders", "there is a state", SOON, has_state).await;
     // A second resource that is fine shows that the operator had its chance with the first one.
     namespace.apply("fine", json!({"stream": "fine"})).await;
@@ -203,6 +203,26 @@ async fn a_running_resource_stops_for_an_older_one_that_becomes_valid() {
     let stopped = |d: &Deployment| d.spec.as_ref().unwrap().replicas == Some(0);
     namespace.until_deployment("younger", "the other one stops", stopped).await;
     namespace.until_state("younger", "Conflict").await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_refused_resource_whose_pods_run_keeps_its_group_from_a_younger_one() {
+    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
+    let older = namespace.apply("older", json!({"group": "g"})).await;
+    let _operator = RunningOperator::start(&namespace, &redis).await;
+    namespace.run_pods("older", 1).await;
+    namespace.until_state("older", "Idle").await;
+    younger_than(&older, &namespace, "younger", json!({"group": "g"})).await;
+    namespace.until_state("younger", "Conflict").await;
+    namespace.apply("older", json!({"group": "g", "objectives": {"maxLag": 1}})).await;
+    namespace.until_state("older", "NotYetSupported").await;
+    // A change of its own makes the operator decide about the younger one again.
+    namespace.apply("younger", json!({"group": "g", "eventTypes": ["a"]})).await;
+    let seen = |status: &EventConsumerGroupStatus| status.observed_generation == Some(2);
+    namespace.until("younger", "its change was seen", SOON, seen).await;
+    namespace.until_state("younger", "Conflict").await;
+    assert!(deployment(&namespace, "younger").await.is_none());
 }
 
 #[tokio::test]

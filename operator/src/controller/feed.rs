@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{self, ObjectRef, store::Writer};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, predicates};
+use kube::runtime::{Predicate, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -109,7 +109,10 @@ fn groups(
             }
         })
         .applied_objects()
-        .predicate_filter(predicates::generation, Default::default())
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            Default::default(),
+        )
         .inspect_ok(move |changed| wake_rivals(changed, &context, &wake))
 }
 
@@ -159,7 +162,7 @@ fn note(event: &Event<Guarded>, context: &Context, wake: &Wake) {
         }
         Event::Apply(resource) | Event::InitApply(resource) => {
             if let (Ok(resource), Some(uid)) = (&resource.0, resource.uid()) {
-                context.sweeps.declare(&uid, GroupKey::of(resource));
+                context.sweeps.declare(&uid, GroupKey::of(resource, &context.endpoints));
             }
         }
         Event::Init => {}
@@ -171,12 +174,12 @@ fn wake_rivals(changed: &Guarded, context: &Context, wake: &Wake) {
     let Ok(changed) = &changed.0 else {
         return;
     };
-    let key = GroupKey::of(changed);
+    let key = GroupKey::of(changed, &context.endpoints);
     for guarded in context.resources() {
         let Ok(other) = &guarded.0 else {
             continue;
         };
-        if GroupKey::of(other) == key && other.uid() != changed.uid() {
+        if GroupKey::of(other, &context.endpoints) == key && other.uid() != changed.uid() {
             wake.wake_named(&other.namespace().unwrap_or_default(), &other.name_any());
         }
     }

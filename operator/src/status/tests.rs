@@ -81,6 +81,40 @@ fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
 }
 
 #[test]
+fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
+    let before = built(&running(|_| {}), None);
+    let missing = Observed { deployment: deployed(&wanted(), 2), ..observed(seen(None)) };
+    let status = built(&missing, Some(&before));
+    assert_eq!(status.position, before.position);
+    assert_eq!(status.lag, None);
+}
+
+#[test]
+fn what_was_known_of_another_redis_is_told_until_the_new_one_answers_and_not_afterwards() {
+    let mut before = built(&running(|_| {}), None);
+    before.group_origin = Some(GroupOrigin::Created);
+    before.redis.as_mut().unwrap().target_hash = Some("another".into());
+    let trouble = observed(RedisView::Trouble(Trouble::Unreachable("away".into())));
+    let away = built(&trouble, Some(&before));
+    assert_eq!((recorded_hash(&away), &away.position), (Some("another"), &before.position));
+    let answered = built(&observed(seen(None)), Some(&away));
+    assert_eq!((recorded_hash(&answered), &answered.position), (Some("hash"), &None));
+    assert_eq!(answered.group_origin, None);
+}
+
+#[test]
+fn an_entry_id_in_the_future_is_no_negative_age() {
+    let status = built(
+        &running(|view| {
+            group(view).oldest_undelivered = Some(EntryId { ms: 900_000_000, seq: 0 });
+        }),
+        None,
+    );
+    let now = Some(Time(Timestamp::from_second(100).unwrap()));
+    assert_eq!(status.oldest_unprocessed_time, now);
+}
+
+#[test]
 fn consumers_are_live_or_stale_and_the_busiest_come_first() {
     let beat = Beat { at_ms: 99_000, lease: Duration::from_secs(30) };
     let status = built(

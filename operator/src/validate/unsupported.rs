@@ -1,5 +1,7 @@
 //! Fields of the schema that this version does not act on.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,6 +38,12 @@ pub(super) fn fields(spec: &EventConsumerGroupSpec) -> Vec<String> {
     }
     fields.extend(changed("lifecycle", &spec.lifecycle, &Lifecycle::default()));
     fields
+}
+
+/// The annotations that would have no effect.
+pub(super) fn annotations(annotations: &BTreeMap<String, String>) -> Option<String> {
+    const RECONCILE: &str = "eventbus.seraaj.dev/reconcile";
+    annotations.contains_key(RECONCILE).then(|| format!("metadata.annotations[{RECONCILE}]"))
 }
 
 /// All fields of `delivery` but those that this version acts on.
