@@ -155,13 +155,20 @@ impl BusConfig {
     }
 }
 
-/// The URL with anything before the last `@` of its authority replaced.
+/// The URL if it is hosts with numbers as their ports, and nothing else; otherwise its scheme: a URL that cannot be read
+/// may have its password anywhere.
 fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, r)| (s, r));
-    let Some((_, host)) = rest.rsplit_once('@') else {
-        return url.to_owned();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
     };
-    if scheme.is_empty() { format!("***@{host}") } else { format!("{scheme}://***@{host}") }
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let is_host = |host: &str| {
+        let (name, port) = host.split_once(':').unwrap_or((host, ""));
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) && is_number(port)
+    };
+    let hosts = rest.split('/').next().unwrap_or_default();
+    let is_plain = hosts.split(',').all(is_host) && !rest.contains(['?', '#', '@']);
+    if is_plain { url.to_owned() } else { format!("{scheme}://***") }
 }
 
 #[cfg(test)]
@@ -189,8 +196,11 @@ mod tests {
 
     #[test]
     fn no_error_and_no_debug_output_shows_a_password() {
-        let error = RedisConfig::from_lookup(&with(&[("REDIS_URL", "http://u:hunter2@h")]));
-        assert!(!format!("{error:?}").contains("hunter2"));
+        let wrong = ["http://u:hunter2@h", "redis://u:hunter2", "redis://:hunter2", "u:hunter2@h"];
+        for url in wrong {
+            let error = RedisConfig::from_lookup(&with(&[("REDIS_URL", url)]));
+            assert!(!format!("{:?}", error.unwrap_err()).contains("hunter2"), "{url}");
+        }
         let config = RedisConfig::from_lookup(&with(&[("REDIS_URL", "redis://u:hunter2@h")]));
         assert!(!format!("{config:?}").contains("hunter2"));
     }

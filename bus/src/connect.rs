@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ProtocolVersion, TlsCertificates};
 
 use crate::config::RedisConfig;
 use crate::error::Error;
@@ -37,7 +37,13 @@ async fn client(redis: &RedisConfig) -> Result<Client, Error> {
     let refused = |source| Error::Connect { endpoint: redis.endpoint(), source };
     let files = &redis.files;
     // Redis 7.0 knows no CLIENT SETINFO, and a restricted user may not be allowed it.
-    let mut settings = redis.info.redis_settings().clone().set_skip_set_lib_name();
+    // RESP2, whatever the URL says: replies are read in its form.
+    let mut settings = redis
+        .info
+        .redis_settings()
+        .clone()
+        .set_skip_set_lib_name()
+        .set_protocol(ProtocolVersion::RESP2);
     if let Some(path) = &files.username {
         settings = settings.set_username(read_line(path).await?);
     }

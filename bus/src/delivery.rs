@@ -135,7 +135,7 @@ pub struct BeatReport {
     pub lost: Vec<EntryId>,
     /// Entries taken from consumers that vanished, just now.
     pub moved: u64,
-    /// Entries of vanished consumers that wait in the group.
+    /// Entries of vanished consumers that are due: 0, or 1 for any number.
     pub suspects: u64,
     /// Entries that wait for their time in the group.
     pub parked: u64,

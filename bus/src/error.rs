@@ -73,6 +73,9 @@ pub enum Error {
         /// What was looked for in the reply.
         missing: &'static str,
     },
+    /// An event without a type: no group could read it.
+    #[error("an event needs a type, such as application.submitted")]
+    NoType,
     /// A payload cannot be written as JSON.
     #[error("cannot write the payload of an event of type {event_type} as JSON")]
     Encode {
@@ -179,6 +182,7 @@ impl Error {
             Self::Stream { .. } => "stream",
             Self::Group { .. } => "group",
             Self::Reply { .. } => "reply",
+            Self::NoType => "no_type",
             Self::Encode { .. } => "encode",
             Self::TooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",

@@ -21,6 +21,15 @@ pub struct RawEntry {
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl RawEntry {
+    /// The field `type`, where there is one and it can be read, whatever the rest of the entry is.
+    #[must_use]
+    pub fn event_type(&self) -> Option<&str> {
+        let (_, value) = self.fields.iter().rfind(|(name, _)| name == b"type")?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
 impl std::fmt::Debug for RawEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RawEntry({}, {} fields)", self.id, self.fields.len())

@@ -83,8 +83,11 @@ impl EventBus {
     /// publish it again with the same `id`, and handlers can tell the repeat.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::TimedOut`]; else what Redis answered.
+    /// [`Error::NoType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::TimedOut`]; else what Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
+        if event.event_type.is_empty() {
+            return Err(Error::NoType);
+        }
         let size = event.payload.as_str().len();
         if size > MAX_PAYLOAD {
             let event_type = event.event_type;

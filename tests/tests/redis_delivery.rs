@@ -310,6 +310,28 @@ async fn a_server_that_hangs_delays_events_and_loses_none() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_no_writes_is_not_stormed_with_connections() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let running = Running::start(server.config(), config(), done);
+    xadd(&mut conn, "1").await;
+    drained(&mut conn).await;
+    command(&mut conn, "CONFIG RESETSTAT").await;
+    command(&mut conn, "CONFIG SET min-replicas-to-write 3").await;
+    // How often it tries in some time is what is tested.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut conn).await.unwrap();
+    let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
+    let connections: u32 = connections.unwrap().trim().parse().unwrap();
+    assert!((2..60).contains(&connections), "{connections} connections");
+    command(&mut conn, "CONFIG SET min-replicas-to-write 0").await;
+    xadd(&mut conn, "2").await;
+    drained(&mut conn).await;
+    assert_eq!(running.seen.times().len(), 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn without_a_start_a_consumer_waits_for_the_group_and_reads_it_once_it_is_there() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;

@@ -96,8 +96,9 @@ async fn only_groups_that_no_resource_asks_for_are_unmanaged() {
     for group in ["first", "declared", "foreign"] {
         fixture.run(&format!("XGROUP CREATE s {group} $ MKSTREAM")).await;
     }
+    let address = fixture.endpoints.address("default");
     let key = |group: &str| GroupKey {
-        endpoint: "default".into(),
+        address: address.clone(),
         stream: "s".into(),
         group: group.into(),
     };

@@ -57,6 +57,8 @@ pub struct Machine {
     pub(super) alone: Alone,
     pub(super) stopping: bool,
     pub(super) leaving: bool,
+    /// Entries were let go of that nothing was said about to the server: it still counts them as ours.
+    pub(super) unsettled: bool,
     pub(super) counts: Counts,
 }
 
@@ -89,6 +91,7 @@ impl Machine {
             alone: Alone::No,
             stopping: false,
             leaving: false,
+            unsettled: false,
             counts: Counts::default(),
         }
     }
@@ -100,7 +103,7 @@ impl Machine {
             Input::Connected => self.connected(now),
             Input::Disconnected => self.disconnected(),
             Input::NoGroup => self.no_group(),
-            Input::Read { sent, entries } => self.read(sent, entries),
+            Input::Read { sent, entries } => self.read(sent, entries, now),
             Input::Taken { sent, pool, entries } => self.taken(sent, pool, entries, now),
             Input::Handled(calls) => {
                 calls.into_iter().for_each(|(id, outcome)| self.handled(id, outcome, now, die));
@@ -135,8 +138,6 @@ impl Machine {
         self.link = Link::Down;
         (self.reading, self.taking, self.acking, self.beating) = (None, None, 0, None);
         (self.leaving, self.alone) = (false, Alone::No);
-        // An acknowledgement of a skipped entry that got lost is repeated by whoever takes the entry over.
-        self.skipped.clear();
         for (_, held) in self.hand.iter_mut() {
             match &mut held.stage {
                 Stage::Finished { sent }
@@ -150,6 +151,8 @@ impl Machine {
     /// What was pending is pending no more; handlers that run may finish, their end means nothing.
     fn no_group(&mut self) {
         self.disconnected();
+        self.skipped.clear();
+        self.unsettled = false;
         self.hand.retain(|_, held| match &mut held.stage {
             Stage::Running { forgotten } => {
                 *forgotten = true;
@@ -159,10 +162,12 @@ impl Machine {
         });
     }
 
-    fn read(&mut self, sent: Moment, entries: Vec<RawEntry>) {
+    fn read(&mut self, sent: Moment, entries: Vec<RawEntry>, now: Moment) {
         self.reading = None;
         for entry in entries {
-            self.receive(entry, sent, 1, None);
+            if self.receive(entry, sent, 1, None) {
+                self.ack_since.get_or_insert(now);
+            }
         }
     }
 
@@ -176,7 +181,11 @@ impl Machine {
         }
         for Taken { id, attempt, entry } in entries {
             match entry {
-                Some(entry) => self.receive(entry, sent, attempt, Some(pool)),
+                Some(entry) => {
+                    if self.receive(entry, sent, attempt, Some(pool)) {
+                        self.ack_since.get_or_insert(now);
+                    }
+                }
                 None => {
                     self.counts.lost += 1;
                     tracing::warn!(stream = %self.stream, group = %self.group, entry = %id,
@@ -186,27 +195,29 @@ impl Machine {
         }
     }
 
-    fn receive(&mut self, entry: RawEntry, sent: Moment, attempt: u32, pool: Option<Pool>) {
+    /// Takes an entry into the hand; `true` if it is of an unwanted type, and to be acknowledged instead.
+    fn receive(&mut self, entry: RawEntry, sent: Moment, attempt: u32, pool: Option<Pool>) -> bool {
         let id = entry.id;
         let leased_until = sent + self.config.lease;
         if let Some(held) = self.hand.get_mut(id) {
             // Delivered again while its handler still runs, after the group was lost: the one call serves both.
             held.leased_until = leased_until;
+            held.attempt = held.attempt.max(attempt);
             if let Stage::Running { forgotten } = &mut held.stage {
                 *forgotten = false;
             }
-            return;
+            return false;
         }
         self.counts.received += 1;
+        if entry.event_type().is_some_and(|event_type| !self.types.matches(event_type)) {
+            self.counts.skipped += 1;
+            self.skipped.push(id);
+            return true;
+        }
         let stage = match StreamEvent::decode(&self.stream, entry) {
-            Ok(event) if self.types.matches(&event.event_type) => {
+            Ok(event) => {
                 let (stream, group) = (self.stream.clone(), self.group.clone());
                 Stage::Waiting(Arc::new(Delivery { event, attempt, stream, group }))
-            }
-            Ok(_) => {
-                self.counts.skipped += 1;
-                self.skipped.push(id);
-                return;
             }
             Err(error) => {
                 let error = error.to_string();
@@ -215,6 +226,7 @@ impl Machine {
             }
         };
         self.hand.insert(id, Held { pool, since: sent, leased_until, attempt, stage });
+        false
     }
 
     fn handled(&mut self, id: EntryId, outcome: Outcome, now: Moment, die: f64) {
@@ -241,6 +253,7 @@ impl Machine {
     fn beaten(&mut self, sent: Moment, report: &BeatReport, die: f64, out: &mut Vec<Output>) {
         let asked = self.beating.take().unwrap_or_default();
         self.link = Link::Up;
+        self.unsettled = false;
         self.parked = report.parked;
         // A third of the lease, a little less by chance, so that consumers do not beat in step.
         self.next_beat = sent + (self.config.lease / 3).mul_f64(0.8 + 0.2 * die);
@@ -321,6 +334,7 @@ impl Machine {
 
     /// Lets go of what the lease no longer covers.
     fn expire(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let before = self.hand.len();
         self.hand.retain(|id, held| {
             let over = held.leased_until <= now;
             match held.stage {
@@ -332,5 +346,6 @@ impl Machine {
                 _ => true,
             }
         });
+        self.unsettled |= self.hand.len() < before;
     }
 }

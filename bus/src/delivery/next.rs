@@ -9,8 +9,8 @@ const ACK_BATCH: usize = 64;
 const ACK_WAIT: Moment = Moment::from_millis(5);
 
 impl Machine {
-    /// When [`Input::Tick`](super::Input::Tick) is due after `now`: the next beat, take, acknowledgement or end of a
-    /// lease. What is overdue waits for another input, not for time.
+    /// When [`Input::Tick`](super::Input::Tick) is due: the next beat, take, acknowledgement or end of a lease after
+    /// `now`, the moment of the last input. What was due then waits for another input, not for time.
     #[must_use]
     pub fn wake_at(&self, now: Moment) -> Option<Moment> {
         let up = self.link == Link::Up;
@@ -89,12 +89,15 @@ impl Machine {
         if !self.stopping {
             return;
         }
-        for (id, held) in self.hand.iter_mut() {
+        self.hand.retain(|id, held| {
             if matches!(held.stage, Stage::Waiting(_)) {
                 let parking = Parking { id, attempts: held.attempt - 1, delay: Moment::ZERO };
                 held.stage = Stage::Parking { parking, sent: false };
+                // Parked, a suspect would run beside others: it stays ours, and is one again when our lease is over.
+                return held.pool != Some(Pool::Suspect);
             }
-        }
+            true
+        });
     }
 
     fn settle(&mut self, out: &mut Vec<Output>) {
@@ -192,7 +195,7 @@ impl Machine {
 
     /// With nothing in hand there is nothing to wait for: a name that stays behind holds no entry.
     fn stop_without_link(&self, out: &mut Vec<Output>) {
-        if self.stopping && self.hand.is_empty() {
+        if self.stopping && self.hand.is_empty() && !self.unsettled {
             out.push(Output::Stopped);
         }
     }

@@ -382,3 +382,65 @@ fn an_entry_that_was_trimmed_while_it_waited_is_counted_as_lost() {
     story.taken(Pool::Parked, vec![Taken { id: id(1), attempt: 2, entry: None }]);
     assert_eq!(story.machine.counts().lost, 1);
 }
+
+#[test]
+fn an_unwanted_event_beside_a_slow_handler_is_acknowledged_within_milliseconds() {
+    let mut story = Story::reading(2, 4);
+    let mut unwanted = entry(2);
+    unwanted.fields[0].1 = b"other".to_vec();
+    story.read(vec![entry(1), unwanted]);
+    story.now = story.machine.wake_at(story.now).unwrap();
+    assert_eq!(story.now, Duration::from_millis(5));
+    let outputs = story.on(Input::Tick);
+    assert_eq!(outputs, [Output::Ack { ids: vec![id(2)], checked: false }]);
+}
+
+#[test]
+fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_bury() {
+    let mut story = Story::reading(1, 1);
+    let field = |name: &str, value: &str| (name.into(), value.into());
+    let fields = vec![field("type", "other"), field("payload", "{broken")];
+    let outputs = story.read(vec![RawEntry { id: id(1), fields }]);
+    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+}
+
+#[test]
+fn stopping_without_a_connection_is_not_done_while_the_server_counts_entries_as_ours() {
+    let mut story = Story::reading(1, 2);
+    story.read(vec![entry(1), entry(2)]);
+    story.on(Input::Disconnected);
+    story.on(Input::Stop);
+    assert_eq!(story.after(31), [Output::Cancel(id(1))]);
+}
+
+#[test]
+fn a_suspect_that_is_handed_back_stays_a_suspect() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![]);
+    story.after(10);
+    story.taken(Pool::Parked, vec![]);
+    story.beaten(BeatReport { suspects: 1, ..BeatReport::default() });
+    story.read(vec![]);
+    story.on(Input::Stop);
+    let outputs = story.taken(Pool::Suspect, vec![taken(1, 2)]);
+    assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
+}
+
+#[test]
+fn an_entry_that_comes_again_while_its_handler_runs_keeps_the_higher_attempt() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.after(1);
+    story.taken(Pool::Parked, vec![taken(1, 7)]);
+    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 7, 9)]));
+}
+
+#[test]
+fn what_falls_due_after_the_last_input_is_not_missed() {
+    let mut story = Story::reading(2, 4);
+    story.read(vec![entry(1), entry(2)]);
+    story.on(done(1));
+    story.now = Duration::from_micros(4_990);
+    story.on(Input::Tick);
+    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(5)));
+}

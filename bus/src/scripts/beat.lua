@@ -3,7 +3,7 @@
 -- KEYS  stream, consumers' hash
 -- ARGV  group, me, lease (ms), look (1 or 0), lease of consumers without a field (ms),
 --       backoff: initial (ms), multiplier, max (ms), state (JSON object), id…
--- Reply {ids that belong to somebody else, number moved to ecg:suspect, suspects, parked}
+-- Reply {ids that belong to somebody else, number moved to ecg:suspect, 1 if a suspect is due, parked}
 local stream, hash = KEYS[1], KEYS[2]
 local group, me, lease, look, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
 local initial, multiplier, longest = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -34,19 +34,19 @@ look = look and now - swept >= lease / 3
 
 local function lease_of(consumer)
   local field = redis.call('HGET', hash, 'c:' .. consumer)
-  if not field then return foreign_lease end
+  if not field then return math.max(lease, foreign_lease) end
   local known, state = pcall(cjson.decode, field)
   return math.max(lease, known and type(state) == 'table' and tonumber(state.lease) or 0)
 end
 
-local moved, suspects, parked = 0, 0, 0
+-- One that is not due yet must not keep everybody from reading.
+local due = #redis.call('XPENDING', stream, group, 'IDLE', DAY, '-', '+', 1, 'ecg:suspect')
+local moved, parked = 0, 0
 for _, owner in ipairs(redis.call('XPENDING', stream, group)[4] or {}) do
   local name, count = owner[1], tonumber(owner[2])
-  if name == 'ecg:suspect' then
-    suspects = suspects + count
-  elseif name == 'ecg:parked' then
+  if name == 'ecg:parked' then
     parked = parked + count
-  elseif look then
+  elseif name ~= 'ecg:suspect' and look then
     local idle = name == me and lease or lease_of(name)
     for _, entry in ipairs(redis.call('XPENDING', stream, group, 'IDLE', idle, '-', '+', 256, name)) do
       local id, attempts = entry[1], entry[4]
@@ -69,4 +69,4 @@ if look then redis.pcall('HSET', hash, 'swept', now) end
 local state = cjson.decode(ARGV[9])
 state.at = now
 redis.pcall('HSET', hash, 'c:' .. me, cjson.encode(state))
-return {lost, moved, suspects + moved, parked}
+return {lost, moved, due, parked}

@@ -29,6 +29,8 @@ const MOST_BLOCK: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(3);
 /// What settling may take once the handlers were cut off.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
+/// A connection that lasts this long ends an outage: a server that refuses writes still answers the first beat.
+const STANDS: Duration = Duration::from_secs(2);
 
 type Reply = BoxFuture<'static, Result<Input, Error>>;
 type Handled = Result<(Id, (EntryId, Option<Answer>, Duration)), JoinError>;
@@ -63,6 +65,9 @@ pub(super) struct Driver<H> {
     calls: JoinSet<(EntryId, Option<Answer>, Duration)>,
     running: HashMap<EntryId, AbortHandle>,
     outage: Outage,
+    linked_at: Moment,
+    /// The moment of the machine's last input.
+    decided_at: Moment,
     counted: Counts,
     began: Instant,
     /// When the grace ends, then when settling has to end.
@@ -99,6 +104,8 @@ where
             calls: JoinSet::new(),
             running: HashMap::new(),
             outage: Outage::default(),
+            linked_at: Moment::ZERO,
+            decided_at: Moment::ZERO,
             counted: Counts::default(),
             began: now(),
             deadline: None,
@@ -121,7 +128,8 @@ where
                 Happened::Stop => self.stop(),
                 Happened::Deadline => self.deadline()?,
             };
-            let outputs = self.machine.on(input, self.moment(), die());
+            self.decided_at = self.moment();
+            let outputs = self.machine.on(input, self.decided_at, die());
             for output in outputs {
                 if output == Output::Stopped {
                     self.count();
@@ -135,7 +143,7 @@ where
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Happened {
-        let wake = self.machine.wake_at(self.moment()).map(|moment| self.began + moment);
+        let wake = self.machine.wake_at(self.decided_at).map(|moment| self.began + moment);
         let stopping = self.deadline.is_some();
         tokio::select! {
             biased;
@@ -177,19 +185,23 @@ where
     fn linked(&mut self, links: Links) -> Input {
         self.linking = None;
         self.links = Some(links);
+        self.linked_at = self.moment();
         self.metrics.connected(true);
         Input::Connected
     }
 
     fn replied(&mut self, input: Input) -> Input {
+        let config = &self.consumer.config;
+        let failures = self.outage.failures();
+        if failures > 0 && self.moment() >= self.linked_at + STANDS {
+            tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
+            self.outage.end();
+        }
         if let Input::Beaten { report, .. } = &input {
-            let config = &self.consumer.config;
-            if !self.readiness.has_connected() || self.outage.failures() > 0 {
-                tracing::info!(stream = %config.stream, group = %config.group,
-                    after_failures = self.outage.failures(), "connected to the group");
+            if !self.readiness.has_connected() {
+                tracing::info!(stream = %config.stream, group = %config.group, "found the group");
             }
             self.readiness.set();
-            self.outage.end();
             if report.moved > 0 {
                 tracing::warn!(stream = %config.stream, group = %config.group, entries = report.moved,
                     "took over entries of consumers that vanished");
