@@ -140,15 +140,27 @@ impl EventBus {
     }
 
     async fn open(&self) -> Result<(u64, MultiplexedConnection), Error> {
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection.clone().lock_owned().await;
         if let Some(open) = &connection.open {
             return Ok((connection.number, open.clone()));
         }
-        // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
-        let open = connect(&self.config.redis, PUBLISH_TIMEOUT * 4 / 5).await?;
-        connection.number += 1;
-        connection.open = Some(open.clone());
-        Ok((connection.number, open))
+        let config = self.config.clone();
+        // A task of its own, which outlives this caller: a connect that takes longer than a publish serves the next.
+        let connecting = tokio::spawn(async move {
+            // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
+            let open = connect(&config.redis, PUBLISH_TIMEOUT * 4 / 5).await?;
+            connection.number += 1;
+            connection.open = Some(open.clone());
+            Ok((connection.number, open))
+        });
+        match connecting.await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and this caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Drops the connection behind a failure that a new one may mend.

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::config::BusConfig;
+use bus::config::{BusConfig, CredentialFiles, RedisConfig};
 use bus::event::{NewEvent, Payload, StreamEvent};
 use bus::metrics::Metrics;
 use bus::names::StreamKey;
-use bus::publish::{EventBus, MAX_PAYLOAD};
+use bus::publish::{EventBus, MAX_PAYLOAD, PUBLISH_TIMEOUT};
 use prometheus_client::registry::Registry;
 use redis::streams::StreamRangeReply;
 use serde_json::json;
@@ -96,6 +96,42 @@ async fn after_a_restart_of_redis_publishing_goes_on() {
     assert!(bus.publish("t", &1, None).await.unwrap_err().is_transient());
     server.restart();
     wait::until("a publish works", LONG, async || bus.publish("t", &2, None).await.ok()).await;
+}
+
+/// A way to the server on which every new connection first does nothing for a while.
+async fn slow_way_to(server: &RedisServer) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, target) = (listener.local_addr().unwrap().port(), server.port());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(PUBLISH_TIMEOUT + Duration::from_millis(100)).await;
+                let server = tokio::net::TcpStream::connect(("127.0.0.1", target)).await;
+                tokio::io::copy_bidirectional(&mut client, &mut server.unwrap()).await.ok();
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_connect_that_takes_longer_than_a_publish_serves_the_next_one() {
+    let mut server = RedisServer::start();
+    // Database 1, so that connecting waits for an answer.
+    let url = format!("redis://127.0.0.1:{}/1", slow_way_to(&server).await);
+    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
+    let config = BusConfig { redis, stream: StreamKey::new("s").unwrap() };
+    let metrics = Metrics::register(&mut Registry::default());
+    let bus = EventBus::connect(config, metrics).await.unwrap();
+    server.restart();
+    wait::until("a publish works", LONG, async || bus.publish("t", &1, None).await.ok()).await;
+}
+
+#[tokio::test]
+async fn an_event_without_a_type_is_refused() {
+    let server = RedisServer::start();
+    let error = bus_on(&server).await.publish("", &1, None).await.unwrap_err();
+    assert_eq!(error.to_string(), "an event needs a type, such as application.submitted");
 }
 
 #[tokio::test]

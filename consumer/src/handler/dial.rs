@@ -10,8 +10,7 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Services of cloud providers that answer secrets to whoever asks and lie outside of the link-local ranges.
-const METADATA: [IpAddr; 4] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+const METADATA: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -40,7 +39,7 @@ impl DialPolicy {
         let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
         if link_local {
             Some("a link-local address")
-        } else if METADATA.contains(&address) {
+        } else if METADATA.contains(&address) || is_metadata_network(address) {
             Some("the address of a cloud provider's metadata")
         } else if address.is_unspecified() || in_this_network(address) {
             Some("an unspecified address")
@@ -56,12 +55,24 @@ impl DialPolicy {
     }
 }
 
+/// Networks that a cloud provider keeps for metadata and credentials (`fd00:ec2::/32`, `192.0.0.0/24`), and those that
+/// no handler can have: reserved (`240.0.0.0/4`), Teredo (`2001::/32`), site-local (`fec0::/10`).
+fn is_metadata_network(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[..3] == [192, 0, 0] || v4.octets()[0] >= 240,
+        IpAddr::V6(v6) => match v6.segments() {
+            [0xfd00, 0x0ec2, ..] | [0x2001, 0, ..] => true,
+            [first, ..] => first & 0xffc0 == 0xfec0,
+        },
+    }
+}
+
 /// `0.0.0.0/8` means "this network", which some systems take for this host.
 fn in_this_network(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0)
 }
 
-/// The IPv4 address within a mapped, compatible, NAT64 or 6to4 IPv6 address, else the address as it is.
+/// The IPv4 address within a mapped, translated, compatible, NAT64 or 6to4 IPv6 address, else the address as it is.
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -72,9 +83,10 @@ fn unwrapped(address: IpAddr) -> IpAddr {
     };
     match v6.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            from(high, low)
-        }
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low] => from(high, low),
         [0x2002, high, low, ..] => from(high, low),
         _ => address,
     }
@@ -204,7 +216,30 @@ mod tests {
             "::ffff:127.0.0.1",
             "::127.0.0.1",
             "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "fd00:ec2::23",
+            "fd00:ec2::254",
+            "192.0.0.192",
+            "240.0.0.1",
+            "fec0::1",
+            "2001::1",
             "2002:a9fe:a9fe::1",
+            "::ffff:0:169.254.169.254",
+            "::ffff:0:127.0.0.1",
+            "::ffff:0:10.96.0.1",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:2:3:4:127.0.0.1",
+            "fd00:ec2::23",
+            "fd00:ec2:ffff::1",
+            "192.0.0.192",
+            "240.0.0.1",
+            "255.255.255.254",
+            "::ffff:240.0.0.1",
+            "fec0::1",
+            "feff::1",
+            "2001::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
         ] {
             assert!(STRICT.refusal(text.parse().unwrap()).is_some(), "{text}");
         }
@@ -212,8 +247,20 @@ mod tests {
 
     #[test]
     fn services_pods_and_public_addresses_may_be_dialled() {
-        for text in ["10.96.0.2", "10.244.1.7", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1"]
-        {
+        for text in [
+            "10.96.0.2",
+            "10.244.1.7",
+            "192.0.1.1",
+            "192.168.1.1",
+            "8.8.8.8",
+            "fd00::1",
+            "fd00:ec3::1",
+            "2001:1::1",
+            "2001:db8::1",
+            "::ffff:0:10.244.1.7",
+            "64:ff9b:1::10.244.1.7",
+            "64:ff9b:2::127.0.0.1",
+        ] {
             assert_eq!(STRICT.refusal(text.parse().unwrap()), None, "{text}");
         }
     }
