@@ -68,6 +68,8 @@ pub fn build(wanted: &Wanted, input: &Input<'_>) -> EventConsumerGroupStatus {
     });
     // What a group had done is needed for as long as it is away, for whatever reason.
     keep_position(&mut status, previous);
+    // In an outage the last look that succeeded is what people want to know.
+    status.last_check = previous.and_then(|previous| previous.last_check.clone());
     if let RedisView::Seen(view) = &input.observed.redis {
         fill(&mut status, view, now);
     }

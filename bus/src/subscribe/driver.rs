@@ -259,23 +259,25 @@ where
             }
         };
         self.running.remove(&id);
-        match &outcome {
-            Outcome::Answered(Answer::Done) => {}
+        self.tell(id, &outcome);
+        Some((id, outcome))
+    }
+
+    fn tell(&self, id: EntryId, outcome: &Outcome) {
+        let (what, reason) = match outcome {
+            Outcome::Answered(Answer::Done) => return,
             Outcome::Answered(Answer::Retry { reason, .. }) => {
-                tracing::info!(entry = %id, reason, "the handler failed, the event is tried again");
+                ("the handler failed, the event is tried again", reason.as_str())
             }
             // Its reason stands in the dead letter: it may quote what the handler said, and that the payload.
             Outcome::Answered(Answer::Dead { .. }) => {
-                tracing::warn!(entry = %id, "the handler refused the event, a dead letter");
+                ("the handler refused the event, a dead letter", "")
             }
-            Outcome::TimedOut => {
-                tracing::warn!(entry = %id, "the handler took too long, the event is tried again");
-            }
-            Outcome::Panicked => {
-                tracing::error!(entry = %id, "the handler panicked, the event is tried again");
-            }
-        }
-        Some((id, outcome))
+            Outcome::TimedOut => ("the handler took too long, the event is tried again", ""),
+            Outcome::Panicked => ("the handler panicked, the event is tried again", ""),
+        };
+        let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
+        tracing::warn!(%stream, %group, entry = %id, reason, "{what}");
     }
 
     fn stop(&mut self) -> Input {

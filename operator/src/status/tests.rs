@@ -96,6 +96,7 @@ fn what_was_known_of_another_redis_is_told_until_the_new_one_answers_and_not_aft
     before.redis.as_mut().unwrap().target_hash = Some("another".into());
     let trouble = observed(RedisView::Trouble(Trouble::Unreachable("away".into())));
     let away = built(&trouble, Some(&before));
+    assert_eq!(away.last_check, before.last_check);
     assert_eq!((recorded_hash(&away), &away.position), (Some("another"), &before.position));
     let answered = built(&observed(seen(None)), Some(&away));
     assert_eq!((recorded_hash(&answered), &answered.position), (Some("hash"), &None));
