@@ -28,11 +28,11 @@ pub enum Program {
 }
 
 impl Invocation {
-    /// A setting's value: of its flag, else of the environment. What is not UTF-8 is made so, and refused later.
+    /// A setting's value: of its flag, else of the environment.
     pub fn lookup(&self, name: &str) -> Option<String> {
         // Not every name has a flag: some are only ever set by Kubernetes.
         let flag = self.flags.try_get_one::<String>(name).ok().flatten().cloned();
-        flag.or_else(|| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+        flag.or_else(|| of_environment(name))
     }
 }
 
@@ -59,6 +59,12 @@ pub fn host_name() -> Option<String> {
     };
     let name = of_pod.or_else(of_linux).or_else(of_command)?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A variable of the environment. What is not UTF-8 is made so, and refused later.
+#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
+fn of_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn command() -> Command {

@@ -24,10 +24,10 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// A setting's value: of its flag, else of the environment. What is not UTF-8 is made so, and refused later.
+    /// A setting's value: of its flag, else of the environment.
     pub fn lookup(&self, name: &str) -> Option<String> {
         let flag = self.flags.try_get_one::<String>(name).ok().flatten().cloned();
-        flag.or_else(|| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+        flag.or_else(|| of_environment(name))
     }
 }
 
@@ -49,6 +49,12 @@ pub fn host_name() -> Option<String> {
     let of_linux = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = of_pod.or_else(of_linux)?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A variable of the environment. What is not UTF-8 is made so, and refused later.
+#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
+fn of_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn command() -> Command {

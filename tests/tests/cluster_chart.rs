@@ -202,7 +202,6 @@ fn values_that_make_no_sense_are_refused_with_the_way_out() {
         (endpoint(", namespaces: []"), "'/endpoints/0/namespaces': minItems: got 0, want 1"),
         (endpoint(", streams: []"), "'/endpoints/0/streams': minItems: got 0, want 1"),
         (endpoint("").replace("//h", "//u:p@h"), "the url must hold no credentials"),
-        (endpoint(", namespaces: []"), "minItems: got 0, want 1"),
         (endpoint(", secretName: s"), "say what is in its Secret"),
         (endpoint(", passwordKey: s"), "keys are given and no secretName"),
         (endpoint("").replace("endpoint: a", "endpoint: b"), "there is no endpoint b"),

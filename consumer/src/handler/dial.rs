@@ -18,7 +18,7 @@ const METADATA: [IpAddr; 3] = [
 /// A URL's length limit in bytes, the same as the resource's.
 const MAX_URL: usize = 2048;
 
-/// What may be dialled: everything but link-local, multicast, unspecified and metadata addresses, and these.
+/// What may be dialled: everything but link-local, multicast, unspecified, reserved and metadata addresses, and these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialPolicy {
     /// Whether the handler may listen on this host: with a sidecar, and on a laptop.
@@ -39,12 +39,14 @@ impl DialPolicy {
         let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
         if link_local {
             Some("a link-local address")
-        } else if METADATA.contains(&address) || is_metadata_network(address) {
+        } else if METADATA.contains(&address) || in_metadata_network(address) {
             Some("the address of a cloud provider's metadata")
         } else if address.is_unspecified() || in_this_network(address) {
             Some("an unspecified address")
         } else if address.is_multicast() || broadcast {
             Some("a multicast address")
+        } else if is_reserved(address) {
+            Some("a reserved address")
         } else if address.is_loopback() && !self.allow_loopback {
             Some("a loopback address (HANDLER_ALLOW_LOOPBACK=true allows it)")
         } else if self.api_server.map(unwrapped) == Some(address) {
@@ -55,15 +57,22 @@ impl DialPolicy {
     }
 }
 
-/// Networks that a cloud provider keeps for metadata and credentials (`fd00:ec2::/32`, `192.0.0.0/24`), and those that
-/// no handler can have: reserved (`240.0.0.0/4`), Teredo (`2001::/32`), site-local (`fec0::/10`).
-fn is_metadata_network(address: IpAddr) -> bool {
+/// Networks that hold services such as those of [`METADATA`]: `192.0.0.0/24` and `fd00:ec2::/32`.
+fn in_metadata_network(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => v4.octets()[..3] == [192, 0, 0] || v4.octets()[0] >= 240,
-        IpAddr::V6(v6) => match v6.segments() {
-            [0xfd00, 0x0ec2, ..] | [0x2001, 0, ..] => true,
-            [first, ..] => first & 0xffc0 == 0xfec0,
-        },
+        IpAddr::V4(v4) => v4.octets()[..3] == [192, 0, 0],
+        IpAddr::V6(v6) => v6.segments()[..2] == [0xfd00, 0xec2],
+    }
+}
+
+/// Networks that no handler is in: `240.0.0.0/4`, Teredo (`2001::/32`), and site-local addresses (`fec0::/10`).
+fn is_reserved(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[0] >= 240,
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            first & 0xffc0 == 0xfec0 || (first, second) == (0x2001, 0)
+        }
     }
 }
 
@@ -216,14 +225,6 @@ mod tests {
             "::ffff:127.0.0.1",
             "::127.0.0.1",
             "64:ff9b::169.254.169.254",
-            "64:ff9b:1::169.254.169.254",
-            "::ffff:0:169.254.169.254",
-            "fd00:ec2::23",
-            "fd00:ec2::254",
-            "192.0.0.192",
-            "240.0.0.1",
-            "fec0::1",
-            "2001::1",
             "2002:a9fe:a9fe::1",
             "::ffff:0:169.254.169.254",
             "::ffff:0:127.0.0.1",
@@ -262,6 +263,21 @@ mod tests {
             "64:ff9b:2::127.0.0.1",
         ] {
             assert_eq!(STRICT.refusal(text.parse().unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_refused_as_what_it_is() {
+        for (text, why) in [
+            ("fd00:ec2::23", "the address of a cloud provider's metadata"),
+            ("192.0.0.192", "the address of a cloud provider's metadata"),
+            ("255.255.255.255", "a multicast address"),
+            ("240.0.0.1", "a reserved address"),
+            ("fec0::1", "a reserved address"),
+            ("2001::1", "a reserved address"),
+            ("::ffff:0:127.0.0.1", "a loopback address (HANDLER_ALLOW_LOOPBACK=true allows it)"),
+        ] {
+            assert_eq!(STRICT.refusal(text.parse().unwrap()), Some(why), "{text}");
         }
     }
 

@@ -39,9 +39,7 @@ async fn main() -> ExitCode {
     let settings = Settings::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-    let lookup =
-        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let config = match BusConfig::from_lookup(&lookup) {
+    let config = match BusConfig::from_lookup(&of_environment) {
         Ok(config) => config,
         Err(errors) => {
             errors.iter().for_each(|error| tracing::error!("{error}"));
@@ -60,6 +58,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A variable of the environment. What is not UTF-8 is made so, and refused later.
+#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
+fn of_environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
