@@ -65,15 +65,10 @@ fn in_metadata_network(address: IpAddr) -> bool {
     }
 }
 
-/// Networks that no handler is in: `240.0.0.0/4`, Teredo (`2001::/32`), and site-local addresses (`fec0::/10`).
+/// Networks that no handler is in: Teredo (`2001::/32`) and site-local addresses (`fec0::/10`). Not `240.0.0.0/4`:
+/// some clusters give it to their pods.
 fn is_reserved(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.octets()[0] >= 240,
-        IpAddr::V6(v6) => {
-            let [first, second, ..] = v6.segments();
-            first & 0xffc0 == 0xfec0 || (first, second) == (0x2001, 0)
-        }
-    }
+    matches!(address, IpAddr::V6(v6) if v6.segments()[..2] == [0x2001, 0] || v6.segments()[0] & 0xffc0 == 0xfec0)
 }
 
 /// `0.0.0.0/8` means "this network", which some systems take for this host.
@@ -234,9 +229,6 @@ mod tests {
             "fd00:ec2::23",
             "fd00:ec2:ffff::1",
             "192.0.0.192",
-            "240.0.0.1",
-            "255.255.255.254",
-            "::ffff:240.0.0.1",
             "fec0::1",
             "feff::1",
             "2001::1",
@@ -250,6 +242,7 @@ mod tests {
     fn services_pods_and_public_addresses_may_be_dialled() {
         for text in [
             "10.96.0.2",
+            "240.0.0.1",
             "10.244.1.7",
             "192.0.1.1",
             "192.168.1.1",
@@ -272,7 +265,6 @@ mod tests {
             ("fd00:ec2::23", "the address of a cloud provider's metadata"),
             ("192.0.0.192", "the address of a cloud provider's metadata"),
             ("255.255.255.255", "a multicast address"),
-            ("240.0.0.1", "a reserved address"),
             ("fec0::1", "a reserved address"),
             ("2001::1", "a reserved address"),
             ("::ffff:0:127.0.0.1", "a loopback address (HANDLER_ALLOW_LOOPBACK=true allows it)"),
