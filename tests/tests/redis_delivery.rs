@@ -207,6 +207,30 @@ async fn what_a_crashed_consumer_held_is_taken_over_and_handled_alone() {
 }
 
 #[tokio::test]
+async fn a_suspect_that_is_not_due_keeps_nobody_from_reading() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let id = xadd(&mut conn, "0").await;
+    command(&mut conn, "XGROUP CREATE s g 0").await;
+    command(&mut conn, "XREADGROUP GROUP g gone STREAMS s >").await;
+    command(&mut conn, &format!("XCLAIM s g ecg:suspect 0 {id} IDLE 0 JUSTID")).await;
+    xadd(&mut conn, r#""slow""#).await;
+    let mut config = config();
+    config.delivery.timeout = 4 * LONG;
+    let running = Running::start(server.config(), config, async |delivery| {
+        if delivery.event.payload.as_str() == r#""slow""# {
+            std::future::pending::<()>().await;
+        }
+        Answer::Done
+    });
+    wait::until("the slow one runs", LONG, async || running.seen.all().pop()).await;
+    // Beats come every 1.7 s at the latest: two of them at least have told of the suspect by then.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    xadd(&mut conn, "1").await;
+    wait::until("the next is read", LONG, async || running.seen.times().get("1").copied()).await;
+}
+
+#[tokio::test]
 async fn a_slow_handler_keeps_its_event_for_many_leases() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
