@@ -135,6 +135,12 @@ pub struct BusConfig {
 }
 
 impl BusConfig {
+    /// A bus with nothing set but what it needs.
+    #[must_use]
+    pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
+        Self { redis, stream }
+    }
+
     /// Reads the `REDIS_*` settings.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod duration;
 pub mod error;
 pub mod event;
+mod event_bus;
 pub mod group;
 pub mod lag;
 pub mod metrics;
@@ -19,3 +20,5 @@ pub mod publish;
 mod script;
 pub mod subscribe;
 pub mod sweep;
+
+pub use event_bus::EventBus;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bus::EventBus;
 use bus::config::BusConfig;
 use bus::delivery::{Answer, Delivery};
 use bus::metrics::Metrics;
 use bus::names::StreamKey;
-use bus::publish::EventBus;
 use bus::subscribe::{Subscriber, SubscriberConfig};
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -152,12 +152,8 @@ fn raw_publish(server: &RedisServer, events: u64, window: u64) {
 }
 
 async fn publish(server: &RedisServer, events: u64, callers: u64) {
-    let config = BusConfig {
-        redis: server.config(),
-        stream: StreamKey::new("s").expect("the name is right"),
-    };
-    let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect(config, metrics).await.expect("it connects");
+    let config = BusConfig::new(server.config(), StreamKey::new("s").expect("the name is right"));
+    let bus = EventBus::connect(config).await.expect("it connects");
     let value = serde_json::from_str::<serde_json::Value>(&payload()).expect("it is JSON");
     let caller = || async {
         for _ in 0..events / callers {

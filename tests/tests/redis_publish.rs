@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bus::EventBus;
 use bus::config::{BusConfig, CredentialFiles, RedisConfig};
 use bus::event::{NewEvent, Payload, StreamEvent};
-use bus::metrics::Metrics;
 use bus::names::StreamKey;
-use bus::publish::{EventBus, MAX_PAYLOAD, PUBLISH_TIMEOUT};
-use prometheus_client::registry::Registry;
+use bus::publish::{MAX_PAYLOAD, PUBLISH_TIMEOUT};
 use redis::streams::StreamRangeReply;
 use serde_json::json;
 use tests::redis::RedisServer;
@@ -19,8 +18,8 @@ use tests::subscriber::LONG;
 use tests::wait;
 
 async fn bus_on(server: &RedisServer) -> EventBus {
-    let config = BusConfig { redis: server.config(), stream: StreamKey::new("s").unwrap() };
-    EventBus::connect(config, Metrics::register(&mut Registry::default())).await.unwrap()
+    let config = BusConfig::new(server.config(), StreamKey::new("s").unwrap());
+    EventBus::connect(config).await.unwrap()
 }
 
 #[tokio::test]
@@ -120,9 +119,8 @@ async fn a_connect_that_takes_longer_than_a_publish_serves_the_next_one() {
     // Database 1, so that connecting waits for an answer.
     let url = format!("redis://127.0.0.1:{}/1", slow_way_to(&server).await);
     let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
-    let config = BusConfig { redis, stream: StreamKey::new("s").unwrap() };
-    let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect(config, metrics).await.unwrap();
+    let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
+    let bus = EventBus::connect(config).await.unwrap();
     server.restart();
     wait::until("a publish works", LONG, async || bus.publish("t", &1, None).await.ok()).await;
 }

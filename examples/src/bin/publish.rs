@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bus::EventBus;
 use bus::config::BusConfig;
 use bus::error::{Error, chain};
 use bus::event::types::APPLICATION_SUBMITTED;
 use bus::metrics::Metrics;
-use bus::publish::EventBus;
 use clap::Parser;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -69,7 +69,7 @@ fn of_environment(name: &str) -> Option<String> {
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
     // Nobody asks a program that ends by itself for its metrics.
     let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect(config, metrics).await?;
+    let bus = EventBus::connect_with_metrics(config, &metrics).await?;
     let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
     if let Some(pace) = &mut pace {
         // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
