@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use redis::RedisError;
 
+use crate::config::SettingError;
 use crate::names::{GroupName, StreamKey};
 
 /// A failed operation: what was tried, on what, and why it failed (its `source`).
@@ -105,6 +106,9 @@ pub enum Error {
         /// The limit.
         limit: std::time::Duration,
     },
+    /// Settings that make no sense, all of them.
+    #[error("wrong settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<SettingError>),
     /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
     #[error("group {group} on stream {stream} was not left within {grace:?}: Redis was away")]
     NotLeft {
@@ -186,6 +190,7 @@ impl Error {
             Self::Encode { .. } => "encode",
             Self::TooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
+            Self::Settings(_) => "settings",
             Self::NotLeft { .. } => "not_left",
         }
     }

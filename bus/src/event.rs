@@ -28,6 +28,16 @@ impl RawEntry {
         let (_, value) = self.fields.iter().rfind(|(name, _)| name == b"type")?;
         std::str::from_utf8(value).ok()
     }
+
+    /// Of a dead letter: the entry as it was in its stream, with the ID that it had there.
+    #[must_use]
+    pub fn without_dead_letter_fields(self) -> Self {
+        let original = self.fields.iter().rfind(|(name, _)| name == b"dlq.id");
+        let id = original.and_then(|(_, id)| std::str::from_utf8(id).ok()?.parse().ok());
+        let mut fields = self.fields;
+        fields.retain(|(name, _)| !name.starts_with(b"dlq."));
+        Self { id: id.unwrap_or(self.id), fields }
+    }
 }
 
 impl std::fmt::Debug for RawEntry {

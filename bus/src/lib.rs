@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod config;
 pub mod connect;
 pub mod count;
+pub mod dead_letters;
 pub mod delivery;
 pub mod duration;
 pub mod error;

@@ -61,7 +61,7 @@ impl StreamKey {
     /// a key with a `}` but no tag of its own.
     #[must_use]
     pub fn prefix(&self) -> Option<String> {
-        if self.has_hash_tag() {
+        if hash_tag(&self.0) != self.0 {
             return Some(self.0.clone());
         }
         (!self.0.contains('}')).then(|| format!("{{{}}}", self.0))
@@ -85,18 +85,23 @@ impl StreamKey {
         format!("{}:ecg:consumers:{group}", self.prefix_or_braced())
     }
 
+    /// Whether this key may be used in one script with the keys beside `stream`: it shares their hash slot.
+    #[must_use]
+    pub fn is_beside(&self, stream: &Self) -> bool {
+        self != stream && hash_tag(&self.0) == hash_tag(&stream.prefix_or_braced())
+    }
+
     /// A single server knows no slots, so there the braces only keep the name readable.
     fn prefix_or_braced(&self) -> String {
         self.prefix().unwrap_or_else(|| format!("{{{}}}", self.0))
     }
+}
 
-    /// Redis Cluster's rule: the first `{`, and the first `}` after it, with at least one byte between.
-    fn has_hash_tag(&self) -> bool {
-        let Some(open) = self.0.find('{') else {
-            return false;
-        };
-        self.0[open + 1..].find('}').is_some_and(|length| length > 0)
-    }
+/// What Redis Cluster takes the slot from: the text between the first `{` and the first `}` after it if there is some,
+/// else the whole key.
+fn hash_tag(key: &str) -> &str {
+    let within = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    within.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key)
 }
 
 /// The name of a consumer group: `[A-Za-z0-9][A-Za-z0-9._:-]{0,199}`.
@@ -261,6 +266,20 @@ mod tests {
             assert_eq!(key.dead_letters(&group).as_str(), dead_letters);
         }
         assert_eq!(StreamKey::new("a{}b").unwrap().prefix(), None);
+    }
+
+    #[test]
+    fn a_key_lies_beside_a_stream_where_they_share_a_slot() {
+        let key = |text: &str| StreamKey::new(text).unwrap();
+        for (other, stream, beside) in [
+            ("{s}:dlq:g", "s", true),
+            ("{s}:other", "{s}:e", true),
+            ("s:dlq:g", "s", false),
+            ("{t}:dlq:g", "s", false),
+            ("{s}", "{s}", false),
+        ] {
+            assert_eq!(key(other).is_beside(&key(stream)), beside, "{other} beside {stream}");
+        }
     }
 
     #[test]

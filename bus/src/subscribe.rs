@@ -2,9 +2,13 @@
 //!
 //! The decisions are [`delivery`](crate::delivery)'s; here are the connections, the commands and the handler calls.
 
+mod beat;
+mod bury;
 mod commands;
 mod driver;
+mod links;
 mod outage;
+mod reader;
 mod reply;
 
 use std::future::Future;
@@ -13,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, SettingError};
 use crate::delivery::{Answer, Delivery, DeliveryConfig};
 use crate::error::Error;
 use crate::event::TypeFilter;
@@ -36,14 +40,50 @@ pub struct SubscriberConfig {
     /// missing later is created there again, [`Start::Latest`] then meaning the beginning, so that nothing is passed
     /// over.
     pub start: Option<Start>,
-    /// The stream for dead letters; [`StreamKey::dead_letters`] names the usual one.
-    pub dead_letters: StreamKey,
-    /// About so many dead letters are kept, the newest. Default 10,000.
-    pub dead_letter_max_length: u64,
+    /// Where events go that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
+    pub dead_letters: Option<DeadLetters>,
     /// Limits and times.
     pub delivery: DeliveryConfig,
     /// The handler's kind, such as `http`; for people who look at the consumers' hash.
     pub handler: String,
+}
+
+impl SubscriberConfig {
+    fn check(&self) -> Result<(), Error> {
+        let mut errors = self.delivery.check().err().unwrap_or_default();
+        if let Some(kept) = &self.dead_letters {
+            if !kept.stream.is_beside(&self.stream) {
+                let usual = self.stream.dead_letters(&self.group);
+                errors.push(SettingError::new(
+                    "dead_letters.stream",
+                    kept.stream.as_str(),
+                    format!("must be another key in the stream's hash slot, such as {usual}"),
+                ));
+            }
+            if kept.max_length == 0 {
+                let allowed = "must be at least 1; without dead letters there is None";
+                errors.push(SettingError::new("dead_letters.max_length", "0", allowed));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Error::Settings(errors)) }
+    }
+}
+
+/// Where events go that cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The stream, in the hash slot of the events'; [`StreamKey::dead_letters`] names the usual one.
+    pub stream: StreamKey,
+    /// About so many are kept, the newest; at least 1.
+    pub max_length: u64,
+}
+
+impl DeadLetters {
+    /// The usual ones of a group: at `P:dlq:<group>`, about 10,000.
+    #[must_use]
+    pub fn of(stream: &StreamKey, group: &GroupName) -> Self {
+        Self { stream: stream.dead_letters(group), max_length: 10_000 }
+    }
 }
 
 /// Whether a subscriber has found its group yet.
@@ -92,12 +132,14 @@ impl Subscriber {
     /// hand is delivered to others once its lease is over.
     ///
     /// # Errors
-    /// [`Error::NotLeft`] if Redis was away when the grace ended with entries still in hand.
+    /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::NotLeft`] if Redis was away when the
+    /// grace ended with entries still in hand.
     pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
     where
         H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
+        self.config.check()?;
         driver::Driver::new(self, handler).run(stop).await
     }
 }

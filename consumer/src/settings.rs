@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bus::backoff::Backoff;
 use bus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use bus::delivery::DeliveryConfig;
+use bus::delivery::{DeliveryConfig, Ordering};
 use bus::event::TypeFilter;
 use bus::names::{ConsumerName, GroupName, StreamKey};
-use bus::subscribe::SubscriberConfig;
+use bus::subscribe::{DeadLetters, SubscriberConfig};
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
@@ -66,12 +66,21 @@ pub const RUN: [Setting; 27] = [
     ("DELIVERY_BACKOFF_MAX", "Longest wait between two tries, up to 24h [default: 5m]"),
     ("DELIVERY_BACKOFF_MULTIPLIER", "Factor from one wait to the next, 1 to 10 [default: 2]"),
     ("DELIVERY_BACKOFF_JITTER_PERCENT", "Spread of the waits, 0 to 100 [default: 20]"),
-    ("DELIVERY_MAX_ATTEMPTS", "Not supported yet [default: 5]"),
-    ("DELIVERY_ORDERING", "Not supported yet [default: None]"),
+    (
+        "DELIVERY_MAX_ATTEMPTS",
+        "Calls begun for one event before it is a dead letter, 1 to 100 [default: 5]",
+    ),
+    (
+        "DELIVERY_ORDERING",
+        "Stream: one event at a time, in the stream's order, over all consumers [default: None]",
+    ),
     ("DELIVERY_ON_UNAVAILABLE", "Not supported yet [default: Pause]"),
     ("DELIVERY_MAX_EVENTS_PER_SECOND", "Not supported yet"),
     ("REAP_CONSUMERS_AFTER", "Not supported yet [default: 10m]"),
-    ("DEAD_LETTER_ENABLED", "Not supported yet [default: true]"),
+    (
+        "DEAD_LETTER_ENABLED",
+        "false: what cannot be handled is acknowledged, counted and gone [default: true]",
+    ),
     ("DEAD_LETTER_STREAM", "Where dead letters go [default: <stream in braces>:dlq:<group>]"),
     ("DEAD_LETTER_MAX_LENGTH", "Dead letters that are kept, at least 1 [default: 10000]"),
     ("SHUTDOWN_GRACE", "Time to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]"),
@@ -79,14 +88,11 @@ pub const RUN: [Setting; 27] = [
 ];
 
 /// Of [`RUN`]: what is known and not supported yet, with the only value that is accepted (empty: none).
-const NOT_YET: [(&str, &str); 7] = [
+const NOT_YET: [(&str, &str); 4] = [
     ("HANDLER_COMMAND", ""),
-    ("DELIVERY_MAX_ATTEMPTS", "5"),
-    ("DELIVERY_ORDERING", "None"),
     ("DELIVERY_ON_UNAVAILABLE", "Pause"),
     ("DELIVERY_MAX_EVENTS_PER_SECOND", ""),
     ("REAP_CONSUMERS_AFTER", "10m"),
-    ("DEAD_LETTER_ENABLED", "true"),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -129,7 +135,6 @@ impl Settings {
         let delivery = delivery(&mut reader);
         let stream = bus.as_ref().map(|bus| &bus.stream);
         let dead_letters = dead_letters(&mut reader, stream, group.as_ref());
-        let dead_letter_max_length = reader.number("DEAD_LETTER_MAX_LENGTH", 10_000, 1..=u64::MAX);
         let handler = handler(&mut reader);
         let listen = reader.parsed("LISTEN", |text| {
             text.parse().map_err(|_| "must be an address and a port such as 0.0.0.0:9090")
@@ -138,10 +143,8 @@ impl Settings {
             reader.only(name, default);
         }
         let errors = reader.into_errors();
-        match (bus, group, consumer, dead_letters, handler) {
-            (Some(bus), Some(group), Some(consumer), Some(dead_letters), Some(handler))
-                if errors.is_empty() =>
-            {
+        match (bus, group, consumer, handler) {
+            (Some(bus), Some(group), Some(consumer), Some(handler)) if errors.is_empty() => {
                 let subscriber = SubscriberConfig {
                     stream: bus.stream,
                     group,
@@ -149,7 +152,6 @@ impl Settings {
                     types: types.unwrap_or_default(),
                     start,
                     dead_letters,
-                    dead_letter_max_length,
                     delivery,
                     handler: handler.kind().to_owned(),
                 };
@@ -191,9 +193,22 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
     let default = DeliveryConfig::default();
     let seconds = Duration::from_secs;
     let timeout = reader.span("DELIVERY_TIMEOUT", default.timeout, MILLISECOND..=HOUR);
+    let ordering = reader.parsed("DELIVERY_ORDERING", |text| match text {
+        "None" => Ok(Ordering::None),
+        "Stream" => Ok(Ordering::Stream),
+        _ => Err("must be None or Stream"),
+    });
+    let ordering = ordering.unwrap_or_default();
+    let workers = if ordering == Ordering::Stream { 1 } else { default.concurrency };
+    let concurrency = reader.number("DELIVERY_CONCURRENCY", workers, 1..=256);
+    if ordering == Ordering::Stream && concurrency > 1 {
+        reader.refuse("DELIVERY_CONCURRENCY", "must be 1 where DELIVERY_ORDERING is Stream");
+    }
     DeliveryConfig {
+        max_attempts: reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100),
         timeout,
-        concurrency: reader.number("DELIVERY_CONCURRENCY", default.concurrency, 1..=256),
+        ordering,
+        concurrency,
         batch_size: reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000),
         lease: reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR),
         backoff: backoff(reader),
@@ -221,30 +236,26 @@ fn backoff(reader: &mut Reader<'_>) -> Backoff {
     }
 }
 
-/// The stream of the dead letters; scripts write to it and to the stream at once, so both share a hash slot.
+/// Where dead letters go; scripts write there and to the stream at once, so both share a hash slot.
 fn dead_letters(
     reader: &mut Reader<'_>,
     stream: Option<&StreamKey>,
     group: Option<&GroupName>,
-) -> Option<StreamKey> {
+) -> Option<DeadLetters> {
+    let max_length = reader.number("DEAD_LETTER_MAX_LENGTH", 10_000, 1..=u64::MAX);
+    let enabled = reader.parsed("DEAD_LETTER_ENABLED", |text| {
+        text.parse::<bool>().map_err(|_| "must be true or false")
+    });
     let (stream, group) = (stream?, group?);
-    let default = stream.dead_letters(group);
-    if reader.text("DEAD_LETTER_STREAM").is_none() {
-        return Some(default);
-    }
-    let tag = hash_tag(default.as_str());
-    reader.parsed("DEAD_LETTER_STREAM", |text| {
-        let fits = text.contains(":dlq:") && hash_tag(text) == tag && text != stream.as_str();
-        StreamKey::new(text).ok().filter(|_| fits).ok_or_else(|| {
-            format!("must contain :dlq: and be in the stream's hash slot, such as {default}")
+    let usual = DeadLetters::of(stream, group).stream;
+    let given = reader.parsed("DEAD_LETTER_STREAM", |text| {
+        let fits = |key: &StreamKey| text.contains(":dlq:") && key.is_beside(stream);
+        StreamKey::new(text).ok().filter(fits).ok_or_else(|| {
+            format!("must contain :dlq: and be in the stream's hash slot, such as {usual}")
         })
-    })
-}
-
-/// What Redis Cluster takes the slot from: the text in the first braces that hold some, else the whole key.
-fn hash_tag(key: &str) -> &str {
-    let within = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    within.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key)
+    });
+    let kept = DeadLetters { stream: given.unwrap_or(usual), max_length };
+    enabled.unwrap_or(true).then_some(kept)
 }
 
 fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {

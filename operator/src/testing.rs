@@ -29,6 +29,7 @@ pub(crate) fn wanted() -> Wanted {
         event_types: vec!["a.*".into(), "b".into()],
         handler: HandlerKind::Http { url: "http://h/x".into(), format: Format::Json },
         delivery: DeliverySettings {
+            max_attempts: 5,
             timeout: Duration::from_secs(20),
             concurrency: 8,
             batch_size: 16,

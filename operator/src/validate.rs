@@ -146,6 +146,7 @@ fn delivery(delivery: &crd::Delivery) -> Result<DeliverySettings, Refusal> {
     };
     let backoff = &delivery.backoff;
     Ok(DeliverySettings {
+        max_attempts: delivery.max_attempts,
         timeout: span("delivery.timeout", &delivery.timeout)?,
         concurrency: delivery.concurrency.unwrap_or(8),
         batch_size: delivery.batch_size,

@@ -84,6 +84,8 @@ pub enum HandlerKind {
 /// How events are read and tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
+    /// Handler calls for one event before it becomes a dead letter.
+    pub max_attempts: u32,
     /// The time that one handler call may take.
     pub timeout: Duration,
     /// Handler calls at the same time in each pod.

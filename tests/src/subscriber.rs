@@ -9,12 +9,12 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use bus::backoff::Backoff;
 use bus::config::RedisConfig;
-use bus::delivery::{Answer, Delivery, DeliveryConfig};
+use bus::delivery::{Answer, Delivery, DeliveryConfig, Ordering};
 use bus::error::Error;
 use bus::event::TypeFilter;
 use bus::metrics::Metrics;
 use bus::names::{ConsumerName, GroupName, StreamKey};
-use bus::subscribe::{Readiness, Subscriber, SubscriberConfig};
+use bus::subscribe::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ pub fn config() -> SubscriberConfig {
         StreamKey::new("s").expect("the name is right"),
         GroupName::new("g").expect("the name is right"),
     );
-    let dead_letters = stream.dead_letters(&group);
+    let dead_letters = Some(DeadLetters::of(&stream, &group));
     let second = Duration::from_secs(1);
     let backoff = Backoff { initial: second / 10, max: second, multiplier: 2, jitter_percent: 0 };
     SubscriberConfig {
@@ -43,13 +43,14 @@ pub fn config() -> SubscriberConfig {
         types: TypeFilter::default(),
         start: Some("0".parse().expect("it is a start")),
         dead_letters,
-        dead_letter_max_length: 10_000,
         delivery: DeliveryConfig {
+            max_attempts: 5,
             timeout: LONG,
             concurrency: 4,
             batch_size: 8,
             lease: 5 * second,
             backoff,
+            ordering: Ordering::None,
             grace: LONG,
         },
         handler: "test".to_owned(),

@@ -51,7 +51,7 @@ fn a_consumer_reads_what_the_resource_asks_for() {
     assert_eq!(subscriber.types.patterns(), ["a.*", "b"]);
     // Consumers wait for the operator to make the group.
     assert_eq!(subscriber.start, None);
-    assert_eq!(subscriber.dead_letters.as_str(), "{s}:dlq:g");
+    assert_eq!(subscriber.dead_letters.as_ref().unwrap().stream.as_str(), "{s}:dlq:g");
     let delivery = &subscriber.delivery;
     assert_eq!(
         (delivery.timeout, delivery.lease),

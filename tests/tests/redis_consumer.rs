@@ -276,5 +276,6 @@ fn delivery() -> Delivery {
     let fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
     let entry = RawEntry { id: "1-0".parse().expect("an ID"), fields };
     let event = StreamEvent::decode(&stream, entry).expect("an event");
-    Delivery { event, attempt: 1, stream, group: GroupName::new("g").expect("a name") }
+    let group = GroupName::new("g").expect("a name");
+    Delivery { event, attempt: 1, stream, group, replay: false }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::names::EntryId;
-
-use super::{Burial, Delivery, Moment, Parking, Pool};
+use super::{Burial, Delivery, EntryRef, Moment, Parking, Pool, Source};
 
 /// One entry in hand.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ pub(super) enum Stage {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Hand(BTreeMap<EntryId, Held>);
+pub(super) struct Hand(BTreeMap<EntryRef, Held>);
 
 impl Hand {
     pub fn len(&self) -> usize {
@@ -56,24 +54,24 @@ impl Hand {
         self.0.is_empty()
     }
 
-    pub fn get_mut(&mut self, id: EntryId) -> Option<&mut Held> {
-        self.0.get_mut(&id)
+    pub fn get_mut(&mut self, entry: EntryRef) -> Option<&mut Held> {
+        self.0.get_mut(&entry)
     }
 
-    pub fn insert(&mut self, id: EntryId, held: Held) {
-        self.0.insert(id, held);
+    pub fn insert(&mut self, entry: EntryRef, held: Held) {
+        self.0.insert(entry, held);
     }
 
-    pub fn remove(&mut self, id: EntryId) {
-        self.0.remove(&id);
+    pub fn remove(&mut self, entry: EntryRef) {
+        self.0.remove(&entry);
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EntryId, &mut Held)> {
-        self.0.iter_mut().map(|(id, held)| (*id, held))
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (EntryRef, &mut Held)> {
+        self.0.iter_mut().map(|(entry, held)| (*entry, held))
     }
 
-    pub fn retain(&mut self, mut keep: impl FnMut(EntryId, &mut Held) -> bool) {
-        self.0.retain(|id, held| keep(*id, held));
+    pub fn retain(&mut self, mut keep: impl FnMut(EntryRef, &mut Held) -> bool) {
+        self.0.retain(|entry, held| keep(*entry, held));
     }
 
     /// The end of the lease that ends first, of those that a handler has or will have.
@@ -85,10 +83,15 @@ impl Hand {
     }
 
     /// Entries whose lease a beat renews: those that a handler has or will have.
-    pub fn renewable(&self) -> Vec<EntryId> {
-        self.ids(|held| {
+    pub fn renewable(&self) -> Vec<EntryRef> {
+        self.entries(|held| {
             matches!(held.stage, Stage::Waiting(_) | Stage::Running { forgotten: false })
         })
+    }
+
+    /// Entries whose handler runs.
+    pub fn in_handlers(&self) -> Vec<EntryRef> {
+        self.entries(|held| matches!(held.stage, Stage::Running { .. }))
     }
 
     pub fn running(&self) -> usize {
@@ -113,11 +116,13 @@ impl Hand {
     }
 
     /// The entries to start next: suspects and retries before new ones, the oldest first.
-    pub fn next_waiting(&self, most: usize) -> Vec<EntryId> {
+    pub fn next_waiting(&self, most: usize) -> Vec<EntryRef> {
         let waiting = |held: &Held, new: bool| {
             held.pool.is_none() == new && matches!(held.stage, Stage::Waiting(_))
         };
-        let of = |new| self.0.iter().filter(move |(_, held)| waiting(held, new)).map(|(id, _)| *id);
+        let of = |new| {
+            self.0.iter().filter(move |(_, held)| waiting(held, new)).map(|(entry, _)| *entry)
+        };
         of(false).chain(of(true)).take(most).collect()
     }
 
@@ -126,15 +131,22 @@ impl Hand {
         self.count(|held| matches!(held.stage, Stage::Finished { sent: false }))
     }
 
-    /// Finished entries whose acknowledgement is not outstanding: within their lease, and past it.
-    pub fn unacknowledged(&self, now: Moment) -> (Vec<EntryId>, Vec<EntryId>) {
-        let open = |held: &Held| matches!(held.stage, Stage::Finished { sent: false });
-        let leased = self.ids(|held| open(held) && held.leased_until > now);
-        (leased, self.ids(|held| open(held) && held.leased_until <= now))
+    /// Of the finished entries whose acknowledgement is not outstanding: those that `select` wants.
+    pub fn unacknowledged(&self, select: impl Fn(EntryRef, &Held) -> bool) -> Vec<EntryRef> {
+        let open =
+            self.0.iter().filter(|(_, held)| matches!(held.stage, Stage::Finished { sent: false }));
+        open.filter(|(entry, held)| select(**entry, held)).map(|(entry, _)| *entry).collect()
     }
 
-    fn ids(&self, select: impl Fn(&Held) -> bool) -> Vec<EntryId> {
-        self.0.iter().filter(|(_, held)| select(held)).map(|(id, _)| *id).collect()
+    /// The one entry of the stream in hand, where it is finished and its acknowledgement is not outstanding.
+    pub fn only_finished(&self) -> Option<EntryRef> {
+        let (entry, held) = self.0.iter().next().filter(|_| self.0.len() == 1)?;
+        let finished = matches!(held.stage, Stage::Finished { sent: false });
+        (finished && entry.source == Source::Stream).then_some(*entry)
+    }
+
+    fn entries(&self, select: impl Fn(&Held) -> bool) -> Vec<EntryRef> {
+        self.0.iter().filter(|(_, held)| select(held)).map(|(entry, _)| *entry).collect()
     }
 
     fn count(&self, select: impl Fn(&Held) -> bool) -> usize {

@@ -8,12 +8,14 @@ use crate::names::{EntryId, GroupName, StreamKey};
 use super::hand::{Hand, Held, Stage};
 use super::settle::{Settlement, settle};
 use super::{
-    BeatReport, Burial, Counts, Delivery, DeliveryConfig, Input, Moment, Outcome, Output, Parking,
-    Pool, Settled, Taken,
+    BeatReport, Burial, Counts, Delivery, DeliveryConfig, EntryRef, Input, Moment, Ordering,
+    Outcome, Output, Parking, Pool, Settled, Source, Taken,
 };
 
 /// How often parked entries are looked for; their times are kept about this exactly.
-const TAKE_EVERY: Moment = Moment::from_secs(1);
+pub(super) const TAKE_EVERY: Moment = Moment::from_secs(1);
+/// Spreads one die over many throws: the fraction that repeats least.
+const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// How far the present connection is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +28,12 @@ pub(super) enum Link {
     Up,
 }
 
-/// Running entries of vanished consumers, which must be alone in the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Alone {
-    No,
-    /// Finishing what is in hand, then taking one.
-    Wanted,
+/// Where entries come from, and when the command that got them was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub source: Source,
+    pub pool: Option<Pool>,
+    pub sent: Moment,
 }
 
 /// One consumer's view of its group: what is in hand, and which commands are outstanding.
@@ -44,17 +46,27 @@ pub struct Machine {
     pub(super) hand: Hand,
     pub(super) link: Link,
     pub(super) linked_at: Moment,
-    pub(super) reading: Option<usize>,
-    pub(super) taking: Option<(Pool, usize)>,
+    pub(super) reading: bool,
+    pub(super) taking: Option<(Source, Pool, usize)>,
     pub(super) acking: usize,
     /// What the outstanding beat asked about.
-    pub(super) beating: Option<Vec<EntryId>>,
+    pub(super) beating: Option<Vec<EntryRef>>,
     pub(super) next_beat: Moment,
     pub(super) next_take: Moment,
+    pub(super) next_replay: Moment,
+    /// Where parked entries were taken last, so that neither place starves the other.
+    pub(super) took: Source,
     pub(super) ack_since: Option<Moment>,
     pub(super) skipped: Vec<EntryId>,
     pub(super) parked: u64,
-    pub(super) alone: Alone,
+    pub(super) replays: u64,
+    /// Where entries of vanished consumers are due. While there is such a place nothing is read: what is in hand is
+    /// finished, then each is run alone in the process.
+    pub(super) suspects: Vec<Source>,
+    /// Where the order is kept: the outstanding commands, and the last entry delivered if there is none after it.
+    pub(super) nexting: bool,
+    pub(super) awaiting: bool,
+    pub(super) end: Option<EntryId>,
     pub(super) stopping: bool,
     pub(super) leaving: bool,
     /// Entries were let go of that nothing was said about to the server: it still counts them as ours.
@@ -63,7 +75,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A consumer with nothing in hand and no connection.
+    /// A consumer with nothing in hand and no connection. `config` is [checked](DeliveryConfig::check).
     #[must_use]
     pub fn new(
         stream: StreamKey,
@@ -79,16 +91,22 @@ impl Machine {
             hand: Hand::default(),
             link: Link::Down,
             linked_at: Moment::ZERO,
-            reading: None,
+            reading: false,
             taking: None,
             acking: 0,
             beating: None,
             next_beat: Moment::ZERO,
             next_take: Moment::ZERO,
+            next_replay: Moment::ZERO,
+            took: Source::Stream,
             ack_since: None,
             skipped: Vec::new(),
             parked: 0,
-            alone: Alone::No,
+            replays: 0,
+            suspects: Vec::new(),
+            nexting: false,
+            awaiting: false,
+            end: None,
             stopping: false,
             leaving: false,
             unsettled: false,
@@ -101,21 +119,33 @@ impl Machine {
         let mut out = Vec::new();
         match input {
             Input::Connected => self.connected(now),
-            Input::Disconnected => self.disconnected(),
-            Input::NoGroup => self.no_group(),
+            Input::Disconnected { reading } => self.disconnected(reading),
+            Input::NoGroup { reading } => self.no_group(reading),
             Input::Read { sent, entries } => self.read(sent, entries, now),
-            Input::Taken { sent, pool, entries } => self.taken(sent, pool, entries, now),
+            Input::Taken { sent, source, pool, entries } => {
+                self.taken(Origin { source, pool: Some(pool), sent }, entries, now, &mut out);
+            }
+            Input::Next { sent, done, next } => {
+                if let Some((id, mine)) = done {
+                    self.done_before_next(id, mine);
+                }
+                self.next_is(sent, next, now, &mut out);
+            }
+            Input::Arrived => (self.awaiting, self.end) = (false, None),
             Input::Handled(calls) => {
-                calls.into_iter().for_each(|(id, outcome)| self.handled(id, outcome, now, die));
+                for ((entry, outcome), throw) in calls.into_iter().zip(0_u32..) {
+                    let die = (die + GOLDEN * f64::from(throw)).fract();
+                    self.handled(entry, outcome, now, die);
+                }
             }
             Input::Beaten { sent, report } => self.beaten(sent, &report, die, &mut out),
-            Input::Acked(ids) => self.acked(&ids),
-            Input::Parked(settled) => settled.into_iter().for_each(|(id, s)| self.parked(id, s)),
-            Input::Buried(id, settled) => self.buried(id, settled),
+            Input::Acked { entries, confirmed } => self.acked(&entries, confirmed),
+            Input::Parked(settled) => settled.into_iter().for_each(|(e, s)| self.parked(e, s)),
+            Input::Buried(entry, settled) => self.buried(entry, settled),
             Input::Left => return vec![Output::Stopped],
             Input::Tick => {}
             Input::Stop => self.stopping = true,
-            Input::GraceOver => self.cut_off(die, &mut out),
+            Input::GraceOver => self.cut_off(now, die, &mut out),
         }
         self.expire(now, &mut out);
         self.proceed(now, &mut out);
@@ -128,16 +158,22 @@ impl Machine {
         Counts { in_flight: self.hand.len() as u64, ..self.counts }
     }
 
+    pub(super) fn is_ordered(&self) -> bool {
+        self.config.ordering == Ordering::Stream
+    }
+
     fn connected(&mut self, now: Moment) {
         self.link = Link::Flushing;
         self.linked_at = now;
-        self.next_take = now;
+        (self.next_take, self.next_replay) = (now, now);
     }
 
-    fn disconnected(&mut self) {
+    fn disconnected(&mut self, reading: bool) {
         self.link = Link::Down;
-        (self.reading, self.taking, self.acking, self.beating) = (None, None, 0, None);
-        (self.leaving, self.alone) = (false, Alone::No);
+        self.reading = reading;
+        (self.taking, self.acking, self.beating) = (None, 0, None);
+        (self.nexting, self.awaiting, self.end, self.leaving) = (false, false, None, false);
+        self.suspects.clear();
         for (_, held) in self.hand.iter_mut() {
             match &mut held.stage {
                 Stage::Finished { sent }
@@ -149,8 +185,8 @@ impl Machine {
     }
 
     /// What was pending is pending no more; handlers that run may finish, their end means nothing.
-    fn no_group(&mut self) {
-        self.disconnected();
+    fn no_group(&mut self, reading: bool) {
+        self.disconnected(reading);
         self.skipped.clear();
         self.unsettled = false;
         self.hand.retain(|_, held| match &mut held.stage {
@@ -163,81 +199,116 @@ impl Machine {
     }
 
     fn read(&mut self, sent: Moment, entries: Vec<RawEntry>, now: Moment) {
-        self.reading = None;
+        self.reading = false;
+        let origin = Origin { source: Source::Stream, pool: None, sent };
         for entry in entries {
-            if self.receive(entry, sent, 1, None) {
-                self.ack_since.get_or_insert(now);
-            }
+            self.receive(origin, 1, entry, now);
         }
     }
 
-    fn taken(&mut self, sent: Moment, pool: Pool, entries: Vec<Taken>, now: Moment) {
-        let asked = self.taking.take().map_or(0, |(_, count)| count);
-        match pool {
-            Pool::Parked if entries.len() < asked => self.next_take = now + TAKE_EVERY,
-            Pool::Parked => self.next_take = now,
-            Pool::Suspect if entries.is_empty() => self.alone = Alone::No,
-            Pool::Suspect => {}
-        }
-        for Taken { id, attempt, entry } in entries {
-            match entry {
-                Some(entry) => {
-                    if self.receive(entry, sent, attempt, Some(pool)) {
-                        self.ack_since.get_or_insert(now);
-                    }
-                }
-                None => {
-                    self.counts.lost += 1;
-                    tracing::warn!(stream = %self.stream, group = %self.group, entry = %id,
-                        "an entry was trimmed from the stream while it waited for another attempt");
-                }
+    fn taken(&mut self, origin: Origin, entries: Vec<Taken>, now: Moment, out: &mut Vec<Output>) {
+        let asked = self.taking.take().map_or(0, |(_, _, count)| count);
+        let again = if entries.len() < asked { now + TAKE_EVERY } else { now };
+        match (origin.pool, origin.source) {
+            (Some(Pool::Suspect), source) if entries.is_empty() => {
+                self.suspects.retain(|place| *place != source);
             }
+            (Some(Pool::Suspect), _) => {}
+            (_, Source::Stream) => self.next_take = again,
+            (_, Source::DeadLetters) => self.next_replay = again,
+        }
+        self.took = origin.source;
+        for taken in entries {
+            self.take_up(origin, taken, now, out);
         }
     }
 
-    /// Takes an entry into the hand; `true` if it is of an unwanted type, and to be acknowledged instead.
-    fn receive(&mut self, entry: RawEntry, sent: Moment, attempt: u32, pool: Option<Pool>) -> bool {
-        let id = entry.id;
-        let leased_until = sent + self.config.lease;
-        if let Some(held) = self.hand.get_mut(id) {
+    pub(super) fn take_up(
+        &mut self,
+        origin: Origin,
+        taken: Taken,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
+        let Taken { id, attempt, entry } = taken;
+        if let Some(entry) = entry {
+            self.receive(origin, attempt, entry, now);
+        } else {
+            self.counts.lost += 1;
+            out.push(Output::Trimmed(EntryRef { source: origin.source, id }));
+        }
+    }
+
+    /// Takes an entry into the hand, or to those that are acknowledged unseen.
+    fn receive(&mut self, origin: Origin, attempt: u32, raw: RawEntry, now: Moment) {
+        let entry = EntryRef { source: origin.source, id: raw.id };
+        let leased_until = origin.sent + self.config.lease;
+        if let Some(held) = self.hand.get_mut(entry) {
             // Delivered again while its handler still runs, after the group was lost: the one call serves both.
             held.leased_until = leased_until;
             held.attempt = held.attempt.max(attempt);
             if let Stage::Running { forgotten } = &mut held.stage {
                 *forgotten = false;
             }
-            return false;
+            return;
         }
         self.counts.received += 1;
-        if entry.event_type().is_some_and(|event_type| !self.types.matches(event_type)) {
+        let unwanted = raw.event_type().is_some_and(|text| !self.types.matches(text));
+        if unwanted && origin.source == Source::Stream {
             self.counts.skipped += 1;
-            self.skipped.push(id);
-            return true;
+            self.skipped.push(entry.id);
+            self.ack_since.get_or_insert(now);
+            return;
         }
-        let stage = match StreamEvent::decode(&self.stream, entry) {
-            Ok(event) => {
-                let (stream, group) = (self.stream.clone(), self.group.clone());
-                Stage::Waiting(Arc::new(Delivery { event, attempt, stream, group }))
-            }
-            Err(error) => {
-                let error = error.to_string();
-                let burial = Burial { id, attempts: attempt - 1, reason: "unreadable", error };
-                Stage::Burying { burial, sent: false }
-            }
-        };
-        self.hand.insert(id, Held { pool, since: sent, leased_until, attempt, stage });
-        false
+        let stage = self.first_stage(entry, origin.pool, attempt, raw);
+        let held = Held { pool: origin.pool, since: origin.sent, leased_until, attempt, stage };
+        self.hand.insert(entry, held);
     }
 
-    fn handled(&mut self, id: EntryId, outcome: Outcome, now: Moment, die: f64) {
-        let Some(held) = self.hand.get_mut(id) else {
+    /// What is to be done with an entry of which `attempt - 1` handler calls were begun.
+    fn first_stage(
+        &self,
+        entry: EntryRef,
+        pool: Option<Pool>,
+        attempt: u32,
+        raw: RawEntry,
+    ) -> Stage {
+        let begun = attempt - 1;
+        let bury = |reason, error| {
+            let burial = Burial { entry, attempts: begun, reason, error };
+            Stage::Burying { burial, sent: false }
+        };
+        let replay = entry.source == Source::DeadLetters;
+        let raw = if replay { raw.without_dead_letter_fields() } else { raw };
+        let event = match StreamEvent::decode(&self.stream, raw) {
+            Ok(event) => event,
+            Err(error) => return bury("unreadable", error.to_string()),
+        };
+        let most = self.config.max_attempts;
+        match pool {
+            Some(Pool::Suspect) if begun > most => bury(
+                "crashed",
+                format!("its consumer vanished with it, at attempt {begun} the last time"),
+            ),
+            Some(Pool::Parked) if begun >= most => {
+                bury("exhausted", "its dead letter could not be written before".to_owned())
+            }
+            _ => {
+                let (stream, group) = (self.stream.clone(), self.group.clone());
+                Stage::Waiting(Arc::new(Delivery { event, attempt, stream, group, replay }))
+            }
+        }
+    }
+
+    fn handled(&mut self, entry: EntryRef, outcome: Outcome, now: Moment, die: f64) {
+        let Some(held) = self.hand.get_mut(entry) else {
             return;
         };
         if matches!(held.stage, Stage::Running { forgotten: true }) {
-            self.hand.remove(id);
+            self.hand.remove(entry);
             return;
         }
-        held.stage = match settle(id, held.attempt, outcome, &self.config.backoff, die) {
+        held.stage = match settle(entry, held.attempt, outcome, &self.config, die) {
             Settlement::Acknowledge => {
                 self.ack_since.get_or_insert(now);
                 Stage::Finished { sent: false }
@@ -254,93 +325,91 @@ impl Machine {
         let asked = self.beating.take().unwrap_or_default();
         self.link = Link::Up;
         self.unsettled = false;
-        self.parked = report.parked;
+        (self.parked, self.replays) = (report.parked, report.replays);
         // A third of the lease, a little less by chance, so that consumers do not beat in step.
         self.next_beat = sent + (self.config.lease / 3).mul_f64(0.8 + 0.2 * die);
-        for id in &report.lost {
-            self.lose(*id, sent, out);
+        for entry in &report.lost {
+            self.lose(*entry, sent, out);
         }
-        for id in asked {
-            if let Some(held) = self.hand.get_mut(id).filter(|held| held.since <= sent) {
+        for entry in asked {
+            if let Some(held) = self.hand.get_mut(entry).filter(|held| held.since <= sent) {
                 held.leased_until = sent + self.config.lease;
             }
         }
-        if report.suspects > 0 && !self.stopping {
-            self.alone = Alone::Wanted;
+        if !self.stopping {
+            self.suspects.clone_from(&report.suspects);
+            // In order, the oldest pending entry is the next one, whoever had it.
+            let ordered = self.is_ordered();
+            self.suspects.retain(|place| !(ordered && *place == Source::Stream));
         }
     }
 
     /// Forgets an entry that the beat sent at `sent` found with somebody else, unless it came back since.
-    fn lose(&mut self, id: EntryId, sent: Moment, out: &mut Vec<Output>) {
-        let Some(held) = self.hand.get_mut(id).filter(|held| held.since <= sent) else {
+    pub(super) fn lose(&mut self, entry: EntryRef, sent: Moment, out: &mut Vec<Output>) {
+        let Some(held) = self.hand.get_mut(entry).filter(|held| held.since <= sent) else {
             return;
         };
         if matches!(held.stage, Stage::Running { .. }) {
-            out.push(Output::Cancel(id));
+            out.push(Output::Cancel(entry));
         }
-        self.hand.remove(id);
+        self.hand.remove(entry);
     }
 
-    fn acked(&mut self, ids: &[EntryId]) {
+    fn acked(&mut self, entries: &[EntryRef], confirmed: u64) {
         self.acking = self.acking.saturating_sub(1);
-        for id in ids {
-            if self.hand.get_mut(*id).is_some() {
+        self.counts.unconfirmed += (entries.len() as u64).saturating_sub(confirmed);
+        for entry in entries {
+            if self.hand.get_mut(*entry).is_some() {
                 self.counts.acknowledged += 1;
-                self.hand.remove(*id);
+                self.hand.remove(*entry);
             }
         }
     }
 
-    fn parked(&mut self, id: EntryId, settled: Settled) {
+    fn parked(&mut self, entry: EntryRef, settled: Settled) {
         // Refused: it stays pending here with its lease, and is taken over when that ends.
-        if settled == Settled::Done {
+        if settled == Settled::Done && entry.source == Source::Stream {
             self.parked += 1;
         }
-        self.hand.remove(id);
+        self.hand.remove(entry);
     }
 
-    fn buried(&mut self, id: EntryId, settled: Settled) {
-        let Some(held) = self.hand.get_mut(id) else {
+    fn buried(&mut self, entry: EntryRef, settled: Settled) {
+        let Some(held) = self.hand.get_mut(entry) else {
             return;
         };
         match (&held.stage, settled) {
             (Stage::Burying { burial, .. }, Settled::Refused) => {
-                let delay = self.config.backoff.max;
-                let parking = Parking { id, attempts: burial.attempts, delay };
+                // With no attempt left whoever takes it buries it and calls no handler.
+                let attempts = burial.attempts.max(self.config.max_attempts);
+                let parking = Parking { id: entry.id, attempts, delay: self.config.backoff.max };
                 held.stage = Stage::Parking { parking, sent: false };
             }
             (_, settled) => {
                 self.counts.dead += u64::from(settled == Settled::Done);
-                self.hand.remove(id);
+                self.hand.remove(entry);
             }
         }
     }
 
     /// The grace is over: a call that is cut off counts as an attempt.
-    fn cut_off(&mut self, die: f64, out: &mut Vec<Output>) {
+    fn cut_off(&mut self, now: Moment, die: f64, out: &mut Vec<Output>) {
         self.stopping = true;
-        let backoff = self.config.backoff;
-        self.hand.retain(|id, held| {
-            let Stage::Running { forgotten } = held.stage else {
-                return true;
-            };
-            out.push(Output::Cancel(id));
-            let delay = backoff.delay(held.attempt, die);
-            let parking = Parking { id, attempts: held.attempt, delay };
-            held.stage = Stage::Parking { parking, sent: false };
-            !forgotten
-        });
+        for entry in self.hand.in_handlers() {
+            out.push(Output::Cancel(entry));
+            self.handled(entry, Outcome::CutOff, now, die);
+        }
     }
 
     /// Lets go of what the lease no longer covers.
     fn expire(&mut self, now: Moment, out: &mut Vec<Output>) {
         let before = self.hand.len();
-        self.hand.retain(|id, held| {
+        self.hand.retain(|entry, held| {
             let over = held.leased_until <= now;
             match held.stage {
                 Stage::Waiting(_) => !over,
                 Stage::Running { forgotten: false } if over => {
-                    out.push(Output::Cancel(id));
+                    out.push(Output::Cancel(entry));
                     false
                 }
                 _ => true,

@@ -1,8 +1,8 @@
 //! Which commands the state calls for.
 
 use super::hand::Stage;
-use super::machine::{Alone, Link, Machine};
-use super::{DAY, MAX_PARKED, Moment, Output, Parking, Pool};
+use super::machine::{Link, Machine};
+use super::{DAY, EntryRef, MAX_PARKED, Moment, Output, Parking, Pool, Source};
 
 /// Ids in one acknowledgement, and how long the first of them waits for the others.
 const ACK_BATCH: usize = 64;
@@ -15,9 +15,11 @@ impl Machine {
     pub fn wake_at(&self, now: Moment) -> Option<Moment> {
         let up = self.link == Link::Up;
         let beat = (up && self.beating.is_none()).then_some(self.next_beat);
-        let take = (up && self.taking.is_none() && !self.stopping).then_some(self.next_take);
+        let may_take = up && self.taking.is_none() && !self.stopping;
+        let take = may_take.then_some(self.next_take);
+        let replay = (may_take && self.replays > 0).then_some(self.next_replay);
         let ack = self.ack_since.filter(|_| up).map(|since| since + ACK_WAIT);
-        let due = [self.hand.first_lease_end(), beat, take, ack].into_iter().flatten();
+        let due = [self.hand.first_lease_end(), beat, take, replay, ack].into_iter().flatten();
         due.filter(|moment| *moment > now).min()
     }
 
@@ -35,14 +37,18 @@ impl Machine {
             Link::Up => {
                 self.hand_back();
                 self.settle(out);
-                if self.ack_due(now) {
+                if self.ack_due(now) && !self.acknowledges_with_next() {
                     self.acknowledge(now, out);
                 }
                 if now >= self.next_beat && self.beating.is_none() {
                     self.beat(now, out);
                 }
-                self.take(now, out);
-                self.read_more(out);
+                if self.is_ordered() {
+                    self.next_in_order(now, out);
+                } else {
+                    self.take(now, out);
+                    self.read_more(out);
+                }
                 self.leave(out);
             }
         }
@@ -59,29 +65,47 @@ impl Machine {
         open >= ACK_BATCH || only_this_is_left || waited || self.stopping
     }
 
-    /// Within its lease an entry is ours; after it the server has to look.
+    /// In order, the command for the next entry acknowledges the one before.
+    fn acknowledges_with_next(&self) -> bool {
+        let only = self.hand.only_finished().is_some() && self.skipped.is_empty();
+        self.is_ordered() && !self.stopping && only
+    }
+
+    /// Within its lease an entry is ours; after it the server has to look, and with replays it always does.
     fn acknowledge(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.ack_since = None;
-        let (mut leased, late) = self.hand.unacknowledged(now);
-        for id in leased.iter().chain(&late) {
-            if let Some(held) = self.hand.get_mut(*id) {
-                held.stage = Stage::Finished { sent: true };
+        let of_stream = |entry: EntryRef| entry.source == Source::Stream;
+        let skipped = self.skipped.drain(..).map(|id| EntryRef { source: Source::Stream, id });
+        let mut leased: Vec<EntryRef> = skipped.collect();
+        leased.extend(
+            self.hand.unacknowledged(|entry, held| of_stream(entry) && held.leased_until > now),
+        );
+        let late =
+            self.hand.unacknowledged(|entry, held| of_stream(entry) && held.leased_until <= now);
+        let replays = self.hand.unacknowledged(|entry, _| !of_stream(entry));
+        for (entries, checked) in [(leased, false), (late, true), (replays, true)] {
+            for entry in &entries {
+                if let Some(held) = self.hand.get_mut(*entry) {
+                    held.stage = Stage::Finished { sent: true };
+                }
             }
-        }
-        leased.append(&mut self.skipped);
-        for (ids, checked) in [(leased, false), (late, true)] {
-            if !ids.is_empty() {
+            if !entries.is_empty() {
                 self.acking += 1;
-                out.push(Output::Ack { ids, checked });
+                out.push(Output::Ack { entries, checked });
             }
         }
     }
 
     fn beat(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let ids = self.hand.renewable();
-        let look = now >= self.linked_at + self.config.lease && !self.stopping;
-        self.beating = Some(ids.clone());
-        out.push(Output::Beat { ids, look, counts: self.counts() });
+        let entries = self.hand.renewable();
+        let may_look = now >= self.linked_at + self.config.lease && !self.stopping;
+        let look = match (may_look, self.is_ordered()) {
+            (false, _) => vec![],
+            (true, false) => vec![Source::Stream, Source::DeadLetters],
+            (true, true) => vec![Source::DeadLetters],
+        };
+        self.beating = Some(entries.clone());
+        out.push(Output::Beat { entries, look, counts: self.counts() });
     }
 
     /// Stopping: what no worker began is due for anybody at once, and its attempt does not count.
@@ -89,9 +113,10 @@ impl Machine {
         if !self.stopping {
             return;
         }
-        self.hand.retain(|id, held| {
+        self.hand.retain(|entry, held| {
             if matches!(held.stage, Stage::Waiting(_)) {
-                let parking = Parking { id, attempts: held.attempt - 1, delay: Moment::ZERO };
+                let attempts = held.attempt - 1;
+                let parking = Parking { id: entry.id, attempts, delay: Moment::ZERO };
                 held.stage = Stage::Parking { parking, sent: false };
                 // Parked, a suspect would run beside others: it stays ours, and is one again when our lease is over.
                 return held.pool != Some(Pool::Suspect);
@@ -101,12 +126,16 @@ impl Machine {
     }
 
     fn settle(&mut self, out: &mut Vec<Output>) {
-        let mut parkings = Vec::new();
-        for (_, held) in self.hand.iter_mut() {
+        let (mut of_stream, mut replays) = (Vec::new(), Vec::new());
+        for (entry, held) in self.hand.iter_mut() {
             match &mut held.stage {
                 Stage::Parking { parking, sent: sent @ false } => {
                     *sent = true;
-                    parkings.push(Parking { delay: parking.delay.min(DAY), ..*parking });
+                    let parking = Parking { delay: parking.delay.min(DAY), ..*parking };
+                    match entry.source {
+                        Source::Stream => of_stream.push(parking),
+                        Source::DeadLetters => replays.push(parking),
+                    }
                 }
                 Stage::Burying { burial, sent: sent @ false } => {
                     *sent = true;
@@ -115,13 +144,15 @@ impl Machine {
                 _ => {}
             }
         }
-        if !parkings.is_empty() {
-            out.push(Output::Park(parkings));
+        for (source, parkings) in [(Source::Stream, of_stream), (Source::DeadLetters, replays)] {
+            if !parkings.is_empty() {
+                out.push(Output::Park(source, parkings));
+            }
         }
     }
 
     fn free_workers(&self) -> usize {
-        let reserved = self.taking.map_or(0, |(_, count)| count);
+        let reserved = self.taking.map_or(0, |(_, _, count)| count);
         self.config.concurrency.saturating_sub(self.hand.running() + reserved)
     }
 
@@ -129,17 +160,29 @@ impl Machine {
         if self.stopping || self.taking.is_some() {
             return;
         }
-        let (pool, count) = if self.alone == Alone::Wanted {
-            let alone = self.hand.is_empty() && self.reading.is_none();
-            (Pool::Suspect, usize::from(alone))
-        } else if now >= self.next_take {
-            (Pool::Parked, self.room_for_retries())
-        } else {
-            return;
+        let (source, pool, count) = match (self.suspects.first(), self.due_parked(now)) {
+            (Some(source), _) => {
+                let alone = self.hand.is_empty() && !self.reading;
+                (*source, Pool::Suspect, usize::from(alone))
+            }
+            (None, Some(source)) => (source, Pool::Parked, self.room_for_retries()),
+            (None, None) => return,
         };
         if count > 0 {
-            self.taking = Some((pool, count));
-            out.push(Output::Take { pool, count });
+            self.taking = Some((source, pool, count));
+            out.push(Output::Take { source, pool, count });
+        }
+    }
+
+    /// Where parked entries are to be looked for now; by turns where both places are due.
+    fn due_parked(&self, now: Moment) -> Option<Source> {
+        let replays = self.replays > 0 && now >= self.next_replay;
+        match (now >= self.next_take, replays) {
+            (true, false) => Some(Source::Stream),
+            (false, true) => Some(Source::DeadLetters),
+            (true, true) if self.took == Source::Stream => Some(Source::DeadLetters),
+            (true, true) => Some(Source::Stream),
+            (false, false) => None,
         }
     }
 
@@ -154,35 +197,36 @@ impl Machine {
     }
 
     fn read_more(&mut self, out: &mut Vec<Output>) {
-        let paused = self.stopping || self.alone != Alone::No || self.parked >= MAX_PARKED;
-        if paused || self.reading.is_some() {
+        let paused = self.stopping || !self.suspects.is_empty() || self.parked >= MAX_PARKED;
+        if paused || self.reading {
             return;
         }
         let most = self.config.concurrency + self.config.batch_size;
-        let taking = self.taking.map_or(0, |(_, count)| count);
+        let taking = self.taking.map_or(0, |(_, _, count)| count);
         let room = most.saturating_sub(self.hand.len() + taking).min(self.config.batch_size);
         // Half a batch at least: a read for every freed place would cost the server a command an event.
         if room * 2 >= self.config.batch_size || (room > 0 && self.hand.waiting() == 0) {
-            self.reading = Some(room);
+            self.reading = true;
             out.push(Output::Read { count: room });
         }
     }
 
     fn start(&mut self, out: &mut Vec<Output>) {
-        for id in self.hand.next_waiting(self.free_workers()) {
-            let Some(held) = self.hand.get_mut(id) else {
+        for entry in self.hand.next_waiting(self.free_workers()) {
+            let Some(held) = self.hand.get_mut(entry) else {
                 continue;
             };
             let running = Stage::Running { forgotten: false };
             if let Stage::Waiting(delivery) = std::mem::replace(&mut held.stage, running) {
-                out.push(Output::Start(delivery));
+                out.push(Output::Start(entry, delivery));
             }
         }
     }
 
     /// The name goes last, when nothing is in hand and nothing outstanding.
     fn leave(&mut self, out: &mut Vec<Output>) {
-        let outstanding = self.reading.is_some()
+        let outstanding = self.reading
+            || self.nexting
             || self.taking.is_some()
             || self.acking > 0
             || self.beating.is_some()
@@ -195,7 +239,7 @@ impl Machine {
 
     /// With nothing in hand there is nothing to wait for: a name that stays behind holds no entry.
     fn stop_without_link(&self, out: &mut Vec<Output>) {
-        if self.stopping && self.hand.is_empty() && !self.unsettled {
+        if self.stopping && self.hand.is_empty() && !self.unsettled && !self.reading {
             out.push(Output::Stopped);
         }
     }

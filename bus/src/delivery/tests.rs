@@ -1,13 +1,17 @@
 //! The state machine's rules, each as a short story with a literal end.
 
+mod attempts;
+mod ordered;
+mod replays;
+
 use std::time::Duration;
 
 use crate::event::{RawEntry, TypeFilter};
 use crate::names::{EntryId, GroupName, StreamKey};
 
 use super::{
-    Answer, BeatReport, Burial, DeliveryConfig, Input, Machine, Outcome, Output, Parking, Pool,
-    Settled, Taken,
+    Answer, BeatReport, Burial, DeliveryConfig, EntryRef, Input, Machine, Outcome, Output, Parking,
+    Pool, Settled, Source, Taken,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -22,6 +26,27 @@ fn id(ms: u64) -> EntryId {
     EntryId { ms, seq: 0 }
 }
 
+fn of_stream(ms: u64) -> EntryRef {
+    EntryRef { source: Source::Stream, id: id(ms) }
+}
+
+/// An acknowledgement within the lease.
+fn ack(ids: &[u64]) -> Output {
+    Output::Ack { entries: ids.iter().map(|ms| of_stream(*ms)).collect(), checked: false }
+}
+
+fn acked(ms: u64) -> Input {
+    Input::Acked { entries: vec![of_stream(ms)], confirmed: 1 }
+}
+
+fn park(parking: Parking) -> Output {
+    Output::Park(Source::Stream, vec![parking])
+}
+
+fn take(pool: Pool, count: usize) -> Output {
+    Output::Take { source: Source::Stream, pool, count }
+}
+
 fn entry(ms: u64) -> RawEntry {
     let field = |name: &str, value: &str| (name.into(), value.into());
     RawEntry { id: id(ms), fields: vec![field("type", "t"), field("payload", "{}")] }
@@ -32,12 +57,16 @@ fn taken(ms: u64, attempt: u32) -> Taken {
 }
 
 fn done(ms: u64) -> Input {
-    Input::Handled(vec![(id(ms), Outcome::Answered(Answer::Done))])
+    Input::Handled(vec![(of_stream(ms), Outcome::Answered(Answer::Done))])
 }
 
 fn retry(ms: u64) -> Input {
     let answer = Answer::Retry { after: Some(Duration::from_secs(9)), reason: "no".into() };
-    Input::Handled(vec![(id(ms), Outcome::Answered(answer))])
+    Input::Handled(vec![(of_stream(ms), Outcome::Answered(answer))])
+}
+
+fn suspects() -> BeatReport {
+    BeatReport { suspects: vec![Source::Stream], ..BeatReport::default() }
 }
 
 fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
@@ -47,23 +76,26 @@ fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
 /// The entries whose handler is started, as (milliseconds of the ID, attempt).
 fn started(outputs: &[Output]) -> Vec<(u64, u32)> {
     let start = |output: &Output| match output {
-        Output::Start(delivery) => Some((delivery.event.id.ms, delivery.attempt)),
+        Output::Start(_, delivery) => Some((delivery.event.id.ms, delivery.attempt)),
         _ => None,
     };
     outputs.iter().filter_map(start).collect()
 }
 
-fn beat_of(outputs: &[Output]) -> Option<(Vec<EntryId>, bool)> {
+fn beat_of(outputs: &[Output]) -> Option<(Vec<EntryRef>, Vec<Source>)> {
     outputs.iter().find_map(|output| match output {
-        Output::Beat { ids, look, .. } => Some((ids.clone(), *look)),
+        Output::Beat { entries, look, .. } => Some((entries.clone(), look.clone())),
         _ => None,
     })
 }
 
 impl Story {
     fn new(concurrency: usize, batch_size: usize) -> Self {
-        let config =
-            DeliveryConfig { concurrency, batch_size, lease: LEASE, ..DeliveryConfig::default() };
+        Self::with(DeliveryConfig { concurrency, batch_size, ..DeliveryConfig::default() })
+    }
+
+    fn with(config: DeliveryConfig) -> Self {
+        assert_eq!(config.lease, LEASE);
         let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
         let types = TypeFilter::parse(["t"]).unwrap();
         Self { machine: Machine::new(stream, group, types, config), now: Duration::ZERO }
@@ -92,7 +124,7 @@ impl Story {
     }
 
     fn taken(&mut self, pool: Pool, entries: Vec<Taken>) -> Vec<Output> {
-        self.on(Input::Taken { sent: self.now, pool, entries })
+        self.on(Input::Taken { sent: self.now, source: Source::Stream, pool, entries })
     }
 
     fn beaten(&mut self, report: BeatReport) -> Vec<Output> {
@@ -104,9 +136,9 @@ impl Story {
 fn after_connecting_a_beat_comes_before_any_reading() {
     let mut story = Story::new(2, 4);
     let outputs = story.on(Input::Connected);
-    assert!(matches!(outputs.as_slice(), [Output::Beat { look: false, .. }]), "{outputs:?}");
+    assert!(matches!(outputs.as_slice(), [Output::Beat { .. }]), "{outputs:?}");
     let outputs = story.beaten(BeatReport::default());
-    let take = Output::Take { pool: Pool::Parked, count: 2 };
+    let take = take(Pool::Parked, 2);
     assert_eq!(outputs, [take, Output::Read { count: 4 }]);
 }
 
@@ -117,7 +149,7 @@ fn an_entry_is_acknowledged_only_after_its_handler_was_done() {
     assert!(!outputs.iter().any(|output| matches!(output, Output::Ack { .. })));
     assert_eq!(started(&outputs), [(1, 1)]);
     let outputs = story.on(done(1));
-    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+    assert_eq!(outputs[0], ack(&[1]));
 }
 
 #[test]
@@ -127,7 +159,7 @@ fn acknowledgements_gather_while_other_entries_are_in_hand() {
     assert_eq!(story.on(done(1)), []);
     assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(5)));
     let outputs = story.on(done(2));
-    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1), id(2)], checked: false });
+    assert_eq!(outputs[0], ack(&[1, 2]));
 }
 
 #[test]
@@ -135,7 +167,7 @@ fn no_more_handlers_run_than_there_are_workers_and_no_more_is_in_hand_than_agree
     let mut story = Story::reading(2, 4);
     let outputs = story.read((1..=4).map(entry).collect());
     assert_eq!(started(&outputs), [(1, 1), (2, 1)]);
-    assert_eq!(outputs.last(), Some(&Output::Start(story_delivery(2))));
+    assert_eq!(outputs.last(), Some(&Output::Start(of_stream(2), story_delivery(2))));
     assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
     let outputs = story.read((5..=6).map(entry).collect());
     assert_eq!(outputs, []);
@@ -145,7 +177,7 @@ fn story_delivery(ms: u64) -> std::sync::Arc<super::Delivery> {
     let mut story = Story::reading(1, 1);
     let outputs = story.read(vec![entry(ms)]);
     let start = outputs.into_iter().find_map(|output| match output {
-        Output::Start(delivery) => Some(delivery),
+        Output::Start(_, delivery) => Some(delivery),
         _ => None,
     });
     start.unwrap()
@@ -155,7 +187,7 @@ fn story_delivery(ms: u64) -> std::sync::Arc<super::Delivery> {
 fn a_failed_attempt_waits_in_the_pending_list_for_as_long_as_the_handler_said() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 1, 9)]));
+    assert_eq!(story.on(retry(1))[0], park(parked(1, 1, 9)));
 }
 
 #[test]
@@ -164,7 +196,7 @@ fn an_attempt_that_was_taken_up_again_is_counted() {
     story.after(1);
     let outputs = story.taken(Pool::Parked, vec![taken(1, 3)]);
     assert_eq!(started(&outputs), [(1, 3)]);
-    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 3, 9)]));
+    assert_eq!(story.on(retry(1))[0], park(parked(1, 3, 9)));
 }
 
 #[test]
@@ -175,7 +207,7 @@ fn retries_leave_half_of_the_workers_to_new_entries_that_wait() {
     story.after(1);
     for ms in 1..=3 {
         let outputs = story.on(done(ms));
-        let takes = outputs.contains(&Output::Take { pool: Pool::Parked, count: 1 });
+        let takes = outputs.contains(&take(Pool::Parked, 1));
         assert_eq!(takes, ms == 1, "{outputs:?}");
     }
 }
@@ -186,19 +218,19 @@ fn an_entry_that_is_no_event_is_buried_without_calling_the_handler() {
     let fields = vec![(b"payload".to_vec(), b"{}".to_vec())];
     let outputs = story.read(vec![RawEntry { id: id(1), fields }]);
     let error = r#"the entry has no field "type""#.to_owned();
-    let burial = Burial { id: id(1), attempts: 0, reason: "unreadable", error };
+    let burial = Burial { entry: of_stream(1), attempts: 0, reason: "unreadable", error };
     assert_eq!(outputs[0], Output::Bury(burial));
     assert_eq!(started(&outputs), []);
 }
 
 #[test]
-fn a_dead_letter_that_is_refused_waits_and_is_not_lost() {
+fn a_dead_letter_that_is_refused_waits_with_no_attempt_left() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     let answer = Outcome::Answered(Answer::Dead { reason: "422".into() });
-    story.on(Input::Handled(vec![(id(1), answer)]));
-    let outputs = story.on(Input::Buried(id(1), Settled::Refused));
-    assert_eq!(outputs[0], Output::Park(vec![parked(1, 1, 300)]));
+    story.on(Input::Handled(vec![(of_stream(1), answer)]));
+    let outputs = story.on(Input::Buried(of_stream(1), Settled::Refused));
+    assert_eq!(outputs[0], park(parked(1, 5, 300)));
 }
 
 #[test]
@@ -207,7 +239,7 @@ fn an_event_of_an_unwanted_type_is_acknowledged_unseen() {
     let mut unwanted = entry(1);
     unwanted.fields[0].1 = b"other".to_vec();
     let outputs = story.read(vec![unwanted]);
-    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+    assert_eq!(outputs[0], ack(&[1]));
     assert_eq!(story.machine.counts().skipped, 1);
 }
 
@@ -216,10 +248,10 @@ fn a_beat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_ends()
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     let (ids, look) = beat_of(&story.after(10)).unwrap();
-    assert_eq!((ids, look), (vec![id(1)], false));
+    assert_eq!((ids, look), (vec![of_stream(1)], vec![]));
     story.beaten(BeatReport::default());
-    assert!(!story.after(29).contains(&Output::Cancel(id(1))));
-    assert!(story.after(1).contains(&Output::Cancel(id(1))));
+    assert!(!story.after(29).contains(&Output::Cancel(of_stream(1))));
+    assert!(story.after(1).contains(&Output::Cancel(of_stream(1))));
 }
 
 #[test]
@@ -227,8 +259,8 @@ fn what_belongs_to_somebody_else_by_now_is_cut_off_and_forgotten() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(10);
-    let report = BeatReport { lost: vec![id(1)], ..BeatReport::default() };
-    assert_eq!(story.beaten(report)[0], Output::Cancel(id(1)));
+    let report = BeatReport { lost: vec![of_stream(1)], ..BeatReport::default() };
+    assert_eq!(story.beaten(report)[0], Output::Cancel(of_stream(1)));
     assert_eq!(story.on(done(1)), []);
 }
 
@@ -237,13 +269,13 @@ fn others_entries_are_looked_for_only_after_a_whole_lease_on_one_connection() {
     let mut story = Story::reading(1, 1);
     let mut looked = Vec::new();
     for _ in 0..4 {
-        looked.extend(beat_of(&story.after(10)).map(|(_, look)| look));
+        looked.extend(beat_of(&story.after(10)).map(|(_, look)| look.len()));
         story.beaten(BeatReport::default());
     }
-    assert_eq!(looked, [false, false, true, true]);
-    story.on(Input::Disconnected);
+    assert_eq!(looked, [0, 0, 2, 2]);
+    story.on(Input::Disconnected { reading: false });
     let (_, look) = beat_of(&story.on(Input::Connected)).unwrap();
-    assert!(!look);
+    assert_eq!(look, []);
 }
 
 #[test]
@@ -252,17 +284,17 @@ fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
     story.read(vec![entry(1)]);
     story.after(10);
     story.taken(Pool::Parked, vec![]);
-    let outputs = story.beaten(BeatReport { suspects: 1, ..BeatReport::default() });
+    let outputs = story.beaten(suspects());
     assert_eq!(outputs, [], "something is in hand, and a read is outstanding");
     assert_eq!(story.read(vec![]), [], "something is in hand");
     story.on(done(1));
-    let outputs = story.on(Input::Acked(vec![id(1)]));
-    assert_eq!(outputs, [Output::Take { pool: Pool::Suspect, count: 1 }]);
+    let outputs = story.on(acked(1));
+    assert_eq!(outputs, [take(Pool::Suspect, 1)]);
     let outputs = story.taken(Pool::Suspect, vec![taken(2, 2)]);
     assert_eq!(started(&outputs), [(2, 2)]);
     assert_eq!(outputs.len(), 1, "nothing but the suspect: {outputs:?}");
     story.on(done(2));
-    story.on(Input::Acked(vec![id(2)]));
+    story.on(acked(2));
     let outputs = story.taken(Pool::Suspect, vec![]);
     assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
 }
@@ -271,12 +303,12 @@ fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
 fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    story.on(Input::Disconnected);
+    story.on(Input::Disconnected { reading: false });
     assert_eq!(story.on(done(1)), []);
     story.now += Duration::from_secs(2);
     let outputs = story.on(Input::Connected);
-    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: false }]);
-    let outputs = story.on(Input::Acked(vec![id(1)]));
+    assert_eq!(outputs, [ack(&[1])]);
+    let outputs = story.on(acked(1));
     assert!(matches!(outputs.as_slice(), [Output::Beat { .. }]), "{outputs:?}");
 }
 
@@ -284,11 +316,11 @@ fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
 fn past_its_lease_an_entry_is_acknowledged_only_where_it_is_still_ours() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    story.on(Input::Disconnected);
+    story.on(Input::Disconnected { reading: false });
     story.on(done(1));
     story.after(31);
     let outputs = story.on(Input::Connected);
-    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: true }]);
+    assert_eq!(outputs, [Output::Ack { entries: vec![of_stream(1)], checked: true }]);
 }
 
 #[test]
@@ -296,17 +328,17 @@ fn a_settlement_that_an_outage_cut_off_is_repeated() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(retry(1));
-    story.on(Input::Disconnected);
+    story.on(Input::Disconnected { reading: false });
     story.on(Input::Connected);
     let outputs = story.beaten(BeatReport::default());
-    assert_eq!(outputs[0], Output::Park(vec![parked(1, 1, 9)]));
+    assert_eq!(outputs[0], park(parked(1, 1, 9)));
 }
 
 #[test]
 fn when_the_group_is_lost_handlers_finish_and_their_end_means_nothing() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    story.on(Input::NoGroup);
+    story.on(Input::NoGroup { reading: false });
     assert_eq!(story.on(done(1)), []);
     assert_eq!(story.machine.counts().in_flight, 0);
 }
@@ -315,19 +347,19 @@ fn when_the_group_is_lost_handlers_finish_and_their_end_means_nothing() {
 fn an_entry_delivered_again_while_its_handler_runs_is_not_handled_twice() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    story.on(Input::NoGroup);
+    story.on(Input::NoGroup { reading: false });
     story.on(Input::Connected);
     story.beaten(BeatReport::default());
     story.taken(Pool::Parked, vec![]);
     assert_eq!(started(&story.read(vec![entry(1)])), []);
-    assert_eq!(story.on(done(1))[0], Output::Ack { ids: vec![id(1)], checked: false });
+    assert_eq!(story.on(done(1))[0], ack(&[1]));
 }
 
 #[test]
 fn stopping_hands_back_what_no_worker_began_with_its_attempt_uncounted() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    assert_eq!(story.on(Input::Stop), [Output::Park(vec![parked(2, 0, 0)])]);
+    assert_eq!(story.on(Input::Stop), [park(parked(2, 0, 0))]);
 }
 
 #[test]
@@ -337,8 +369,8 @@ fn stopping_finishes_acknowledges_and_leaves_last() {
     assert_eq!(story.on(Input::Stop), []);
     assert_eq!(story.read(vec![]), []);
     let outputs = story.on(done(1));
-    assert_eq!(outputs, [Output::Ack { ids: vec![id(1)], checked: false }]);
-    let outputs = story.on(Input::Acked(vec![id(1)]));
+    assert_eq!(outputs, [ack(&[1])]);
+    let outputs = story.on(acked(1));
     assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
     assert_eq!(story.on(Input::Left), [Output::Stopped]);
 }
@@ -347,8 +379,8 @@ fn stopping_finishes_acknowledges_and_leaves_last() {
 fn stopping_awaits_the_outstanding_read_and_hands_back_what_it_brings() {
     let mut story = Story::reading(1, 1);
     assert_eq!(story.on(Input::Stop), []);
-    assert_eq!(story.read(vec![entry(1)]), [Output::Park(vec![parked(1, 0, 0)])]);
-    let outputs = story.on(Input::Parked(vec![(id(1), Settled::Done)]));
+    assert_eq!(story.read(vec![entry(1)]), [park(parked(1, 0, 0))]);
+    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Done)]));
     assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
 }
 
@@ -358,7 +390,7 @@ fn a_call_that_the_end_of_the_grace_cuts_off_counts_as_an_attempt() {
     story.read(vec![entry(1)]);
     story.on(Input::Stop);
     let outputs = story.on(Input::GraceOver);
-    assert_eq!(outputs, [Output::Cancel(id(1)), Output::Park(vec![parked(1, 1, 1)])]);
+    assert_eq!(outputs, [Output::Cancel(of_stream(1)), park(parked(1, 1, 1))]);
 }
 
 #[test]
@@ -392,7 +424,7 @@ fn an_unwanted_event_beside_a_slow_handler_is_acknowledged_within_milliseconds()
     story.now = story.machine.wake_at(story.now).unwrap();
     assert_eq!(story.now, Duration::from_millis(5));
     let outputs = story.on(Input::Tick);
-    assert_eq!(outputs, [Output::Ack { ids: vec![id(2)], checked: false }]);
+    assert_eq!(outputs, [ack(&[2])]);
 }
 
 #[test]
@@ -401,16 +433,16 @@ fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_bury() {
     let field = |name: &str, value: &str| (name.into(), value.into());
     let fields = vec![field("type", "other"), field("payload", "{broken")];
     let outputs = story.read(vec![RawEntry { id: id(1), fields }]);
-    assert_eq!(outputs[0], Output::Ack { ids: vec![id(1)], checked: false });
+    assert_eq!(outputs[0], ack(&[1]));
 }
 
 #[test]
 fn stopping_without_a_connection_is_not_done_while_the_server_counts_entries_as_ours() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    story.on(Input::Disconnected);
+    story.on(Input::Disconnected { reading: false });
     story.on(Input::Stop);
-    assert_eq!(story.after(31), [Output::Cancel(id(1))]);
+    assert_eq!(story.after(31), [Output::Cancel(of_stream(1))]);
 }
 
 #[test]
@@ -419,7 +451,7 @@ fn a_suspect_that_is_handed_back_stays_a_suspect() {
     story.read(vec![]);
     story.after(10);
     story.taken(Pool::Parked, vec![]);
-    story.beaten(BeatReport { suspects: 1, ..BeatReport::default() });
+    story.beaten(suspects());
     story.read(vec![]);
     story.on(Input::Stop);
     let outputs = story.taken(Pool::Suspect, vec![taken(1, 2)]);
@@ -431,8 +463,34 @@ fn an_entry_that_comes_again_while_its_handler_runs_keeps_the_higher_attempt() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(1);
-    story.taken(Pool::Parked, vec![taken(1, 7)]);
-    assert_eq!(story.on(retry(1))[0], Output::Park(vec![parked(1, 7, 9)]));
+    story.taken(Pool::Parked, vec![taken(1, 3)]);
+    assert_eq!(story.on(retry(1))[0], park(parked(1, 3, 9)));
+}
+
+#[test]
+fn a_read_that_outlives_its_connection_is_taken_in() {
+    let mut story = Story::reading(1, 1);
+    story.on(Input::Disconnected { reading: true });
+    assert_eq!(started(&story.read(vec![entry(1)])), [(1, 1)]);
+}
+
+#[test]
+fn no_second_read_is_sent_beside_one_that_outlived_its_connection() {
+    let mut story = Story::reading(1, 1);
+    story.on(Input::Disconnected { reading: true });
+    story.on(Input::Connected);
+    story.beaten(BeatReport::default());
+    let outputs = story.taken(Pool::Parked, vec![]);
+    assert_eq!(outputs, []);
+    assert_eq!(story.read(vec![]), [Output::Read { count: 1 }]);
+}
+
+#[test]
+fn stopping_without_a_connection_awaits_a_read_that_may_bring_something() {
+    let mut story = Story::reading(1, 1);
+    story.on(Input::Disconnected { reading: true });
+    assert_eq!(story.on(Input::Stop), []);
+    assert_eq!(story.read(vec![]), [Output::Stopped]);
 }
 
 #[test]

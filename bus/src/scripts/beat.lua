@@ -1,36 +1,22 @@
--- Renews the leases of a consumer, and now and then looks for entries whose consumer vanished.
+-- Renews the leases of a consumer, tells what waits, and now and then looks for entries whose consumer vanished.
 --
--- KEYS  stream, consumers' hash
--- ARGV  group, me, lease (ms), look (1 or 0), lease of consumers without a field (ms),
---       backoff: initial (ms), multiplier, max (ms), state (JSON object), id…
--- Reply {ids that belong to somebody else, number moved to ecg:suspect, 1 if a suspect is due, parked}
-local stream, hash = KEYS[1], KEYS[2]
-local group, me, lease, look, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
-local initial, multiplier, longest = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local DAY, FIRST_ID = 86400000, 10
-
--- An entry that is pending with nobody was trimmed, or acknowledged by whoever took it over: its handler may finish.
-local lost, renewal = {}, {'XCLAIM', stream, group, me, 0}
-for i = FIRST_ID, #ARGV do
-  local pending = redis.call('XPENDING', stream, group, ARGV[i], ARGV[i], 1)[1]
-  if pending and pending[2] == me then
-    renewal[#renewal + 1] = ARGV[i]
-  elseif pending then
-    lost[#lost + 1] = ARGV[i]
-  end
-end
-if #renewal > 5 then
-  renewal[#renewal + 1] = 'IDLE'
-  renewal[#renewal + 1] = 0
-  renewal[#renewal + 1] = 'JUSTID'
-  redis.call(unpack(renewal))
-end
+-- KEYS  stream, dead letters, consumers' hash
+-- ARGV  group, me, lease (ms), lease of consumers without a field (ms),
+--       backoff: initial (ms), multiplier, max (ms), state (JSON object),
+--       look in the stream, look among the dead letters (1 or 0),
+--       how many of the following ids are the stream's, id…
+-- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to ecg:suspect,
+--        1 if a suspect is due in the stream, the same among the dead letters, parked, replays}
+local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
+local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local of_stream, DAY, FIRST_ID = tonumber(ARGV[11]), 86400000, 12
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- One consumer of the group looks in each third of a lease.
 local swept = tonumber(redis.call('HGET', hash, 'swept') or 0)
-look = look and now - swept >= lease / 3
+local may_look = now - swept >= lease / 3
 
 local function lease_of(consumer)
   local field = redis.call('HGET', hash, 'c:' .. consumer)
@@ -39,34 +25,84 @@ local function lease_of(consumer)
   return math.max(lease, known and type(state) == 'table' and tonumber(state.lease) or 0)
 end
 
--- One that is not due yet must not keep everybody from reading.
-local due = #redis.call('XPENDING', stream, group, 'IDLE', DAY, '-', '+', 1, 'ecg:suspect')
-local moved, parked = 0, 0
-for _, owner in ipairs(redis.call('XPENDING', stream, group)[4] or {}) do
-  local name, count = owner[1], tonumber(owner[2])
-  if name == 'ecg:parked' then
-    parked = parked + count
-  elseif name ~= 'ecg:suspect' and look then
-    local idle = name == me and lease or lease_of(name)
-    for _, entry in ipairs(redis.call('XPENDING', stream, group, 'IDLE', idle, '-', '+', 256, name)) do
-      local id, attempts = entry[1], entry[4]
-      if name == me then
-        -- A reply that never arrived: no handler was called, so the delivery is no attempt.
-        redis.call('XCLAIM', stream, group, 'ecg:parked', 0, id, 'IDLE', DAY, 'RETRYCOUNT', math.max(attempts - 1, 0),
-          'JUSTID')
-      else
-        local delay = math.min(longest, initial * multiplier ^ math.max(attempts - 1, 0))
-        redis.call('XCLAIM', stream, group, 'ecg:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts,
-          'JUSTID')
-        moved = moved + 1
+-- Entries pending with nobody were trimmed, or acknowledged by whoever took them over: their handlers may finish.
+local function renew(key, first, last)
+  local lost, renewal = {}, { 'XCLAIM', key, group, me, 0 }
+  for i = first, last do
+    local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
+    if pending and pending[2] == me then
+      renewal[#renewal + 1] = ARGV[i]
+    elseif pending then
+      lost[#lost + 1] = ARGV[i]
+    end
+  end
+  if #renewal > 5 then
+    for _, option in ipairs({ 'IDLE', 0, 'JUSTID' }) do renewal[#renewal + 1] = option end
+    redis.call(unpack(renewal))
+  end
+  return lost
+end
+
+local function park_unknown(key, id, attempts)
+  -- A reply that never arrived: no handler was called, so the delivery is no attempt.
+  redis.call('XCLAIM', key, group, 'ecg:parked', 0, id, 'IDLE', DAY, 'RETRYCOUNT', math.max(attempts - 1, 0), 'JUSTID')
+end
+
+local function suspect(key, id, attempts)
+  local delay = math.min(longest, initial * multiplier ^ math.max(attempts - 1, 0))
+  redis.call('XCLAIM', key, group, 'ecg:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts, 'JUSTID')
+end
+
+local function around(key, owners, look)
+  -- One that is not due yet must not keep everybody from reading.
+  local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'ecg:suspect')
+  local moved, parked = 0, 0
+  for _, owner in ipairs(owners) do
+    local name, count = owner[1], tonumber(owner[2])
+    if name == 'ecg:parked' then
+      parked = count
+    elseif name ~= 'ecg:suspect' and look and may_look then
+      local idle = name == me and lease or lease_of(name)
+      for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
+        if name == me then
+          park_unknown(key, entry[1], entry[4])
+        else
+          suspect(key, entry[1], entry[4])
+          moved = moved + 1
+        end
       end
     end
   end
+  return moved, due, parked
+end
+
+-- Never ahead of the truth; where the group has to be made again, its age costs only repeats.
+local function resume_point(oldest_pending)
+  if oldest_pending then return { v = 1, before = oldest_pending } end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local fields = {}
+    for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+    if fields.name == group then return { v = 1, after = fields['last-delivered-id'] } end
+  end
+end
+
+local lost = renew(stream, FIRST_ID, FIRST_ID + of_stream - 1)
+local pending = redis.call('XPENDING', stream, group)
+local moved, due, parked = around(stream, pending[4] or {}, ARGV[9] == '1')
+
+local lost_replays, moved_replays, due_replays, replays = {}, 0, 0, 0
+-- Without this group the dead letters were never replayed; a key of another type holds none.
+local replaying = redis.pcall('XPENDING', dead_letters, group)
+if not replaying.err then
+  lost_replays = renew(dead_letters, FIRST_ID + of_stream, #ARGV)
+  moved_replays, due_replays, replays = around(dead_letters, replaying[4] or {}, ARGV[10] == '1')
 end
 
 -- Under memory pressure HSET is refused; the leases are renewed all the same.
-if look then redis.pcall('HSET', hash, 'swept', now) end
-local state = cjson.decode(ARGV[9])
+if may_look and ARGV[9] .. ARGV[10] ~= '00' then redis.pcall('HSET', hash, 'swept', now) end
+local state = cjson.decode(ARGV[8])
 state.at = now
 redis.pcall('HSET', hash, 'c:' .. me, cjson.encode(state))
-return {lost, moved, due, parked}
+local known, resume = pcall(resume_point, pending[2])
+if known and resume then redis.pcall('HSET', hash, 'resume', cjson.encode(resume)) end
+return { lost, lost_replays, moved + moved_replays, due, due_replays, parked, replays }

@@ -1,11 +1,15 @@
 -- Removes my name from the group, unless something is pending there, and keeps what I did in the sums of those gone.
 --
--- KEYS  stream, consumers' hash
+-- KEYS  stream, dead letters, consumers' hash
 -- ARGV  group, me, (name, number) of my counts…
 -- Reply 1, or 0 while something is pending
-local stream, hash, group, me = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local stream, dead_letters, hash, group, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 if #redis.call('XPENDING', stream, group, '-', '+', 1, me) > 0 then return 0 end
+-- Where the group is missing nothing was ever replayed.
+local replaying = redis.pcall('XPENDING', dead_letters, group, '-', '+', 1, me)
+if #replaying > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', stream, group, me)
+redis.pcall('XGROUP', 'DELCONSUMER', dead_letters, group, me)
 
 local known, gone = pcall(cjson.decode, redis.call('HGET', hash, 'gone') or '{}')
 if not known or type(gone) ~= 'table' then gone = {} end

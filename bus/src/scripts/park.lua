@@ -1,6 +1,6 @@
 -- Has entries of mine wait for their time.
 --
--- KEYS  stream
+-- KEYS  stream or dead letters
 -- ARGV  group, me, (id, attempts begun, delay in ms)…
 -- Reply for each 1, or 0 where it is not mine any more
 local stream, group, me = KEYS[1], ARGV[1], ARGV[2]

@@ -1,13 +1,27 @@
 -- Takes entries that are due from those that nobody has in hand; each take is an attempt.
 --
--- KEYS  stream
+-- KEYS  stream or dead letters
 -- ARGV  group, me, from (ecg:parked or ecg:suspect), count
 -- Reply {{id, attempt, fields}…}; without fields: trimmed meanwhile, and pending no more
-local stream, group, me, from = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local source, group, me, from = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+
+-- A dead letter of very many fields has them packed in one.
+local function unpacked(fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'dlq.raw' then
+      local known, original = pcall(cmsgpack.unpack, fields[i + 1])
+      if not known or type(original) ~= 'table' then return fields end
+      for j = 1, #fields do original[#original + 1] = fields[j] end
+      return original
+    end
+  end
+  return fields
+end
+
 local taken = {}
-for _, entry in ipairs(redis.call('XPENDING', stream, group, 'IDLE', 86400000, '-', '+', ARGV[4], from)) do
+for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', ARGV[4], from)) do
   local id, attempt = entry[1], entry[4] + 1
-  local claimed = redis.call('XCLAIM', stream, group, me, 0, id, 'RETRYCOUNT', attempt)
-  taken[#taken + 1] = {id, attempt, claimed[1] and claimed[1][2] or false}
+  local claimed = redis.call('XCLAIM', source, group, me, 0, id, 'RETRYCOUNT', attempt)
+  taken[#taken + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
 end
 return taken

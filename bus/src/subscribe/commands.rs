@@ -1,47 +1,42 @@
-//! The commands of one consumer, each as one call with a decoded reply.
+//! The commands of one consumer but reading, each as one call with a decoded reply.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
-use serde_json::json;
 
-use crate::delivery::{BeatReport, Burial, Counts, Parking, Pool, Settled, Taken};
+use crate::delivery::{Counts, EntryRef, Input, Moment, Parking, Pool, Settled, Source, Taken};
 use crate::error::Error;
-use crate::event::RawEntry;
-use crate::names::{ConsumerName, EntryId, PARKED, SUSPECT};
+use crate::names::{ConsumerName, EntryId, PARKED, SUSPECT, StreamKey};
 use crate::script::Script;
 
 use super::{SubscriberConfig, reply};
 
 /// Entries of a consumer that never told its lease are taken over after this long.
-const FOREIGN_LEASE: Duration = Duration::from_secs(600);
+pub(super) const FOREIGN_LEASE: Duration = Duration::from_secs(600);
 
 /// A script, and what it is for, as a verb and its object.
-struct Operation {
-    name: &'static str,
+pub(super) struct Operation {
+    pub name: &'static str,
     script: Script,
 }
 
 impl Operation {
-    fn new(name: &'static str, script: &'static str) -> Self {
+    pub fn new(name: &'static str, script: &'static str) -> Self {
         Self { name, script: Script::new(script) }
     }
 }
 
-static BEAT: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("renew leases", include_str!("../scripts/beat.lua")));
 static TAKE: LazyLock<Operation> =
     LazyLock::new(|| Operation::new("take waiting events", include_str!("../scripts/take.lua")));
+static NEXT: LazyLock<Operation> =
+    LazyLock::new(|| Operation::new("read the next event", include_str!("../scripts/next.lua")));
 static PARK: LazyLock<Operation> =
     LazyLock::new(|| Operation::new("park events", include_str!("../scripts/park.lua")));
 static ACKNOWLEDGE: LazyLock<Operation> = LazyLock::new(|| {
     Operation::new("acknowledge late events", include_str!("../scripts/acknowledge.lua"))
 });
-static BURY: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("store a dead letter", include_str!("../scripts/bury.lua")));
 static LEAVE: LazyLock<Operation> =
     LazyLock::new(|| Operation::new("leave the group", include_str!("../scripts/leave.lua")));
 
@@ -50,53 +45,49 @@ static LEAVE: LazyLock<Operation> =
 pub(super) struct Consumer {
     pub me: ConsumerName,
     pub config: SubscriberConfig,
-    consumers: String,
+    pub dead_letters: StreamKey,
+    pub consumers: String,
 }
 
 impl Consumer {
     pub fn new(me: ConsumerName, config: SubscriberConfig) -> Self {
+        let usual = || config.stream.dead_letters(&config.group);
+        let dead_letters = config.dead_letters.as_ref().map_or_else(usual, |d| d.stream.clone());
         let consumers = config.stream.consumers_key(&config.group);
-        Self { me, config, consumers }
+        Self { me, config, dead_letters, consumers }
     }
 
-    /// Waits up to `block` for new entries. On a connection of its own: everything behind it waits too.
-    pub async fn read(
-        &self,
-        mut conn: MultiplexedConnection,
-        count: usize,
-        block: Duration,
-    ) -> Result<Vec<RawEntry>, Error> {
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(self.config.group.as_str()).arg(self.me.as_str());
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(millis(block));
-        command.arg("STREAMS").arg(self.config.stream.as_str()).arg(">");
-        let answer = command.query_async(&mut conn).await;
-        let answer = answer.map_err(|source| self.failed("read events", source))?;
-        reply::entries(answer).ok_or_else(|| self.odd("read events", "entries"))
-    }
-
-    pub async fn acknowledge(
-        &self,
-        mut conn: MultiplexedConnection,
-        ids: &[EntryId],
-        checked: bool,
-    ) -> Result<(), Error> {
-        let ids: Vec<String> = ids.iter().map(EntryId::to_string).collect();
-        let (stream, group) = (self.config.stream.as_str(), self.config.group.as_str());
-        if checked {
-            let mut args = vec![group, self.me.as_str()];
-            args.extend(ids.iter().map(String::as_str));
-            return self.call(&ACKNOWLEDGE, conn, &[], &args).await.map(|_| ());
+    pub fn key(&self, source: Source) -> &str {
+        match source {
+            Source::Stream => self.config.stream.as_str(),
+            Source::DeadLetters => self.dead_letters.as_str(),
         }
-        let mut command = redis::cmd("XACK");
-        command.arg(stream).arg(group).arg(&ids);
-        let answer = command.exec_async(&mut conn).await;
-        answer.map_err(|source| self.failed("acknowledge events", source))
+    }
+
+    /// Acknowledges what still belongs to this consumer, and answers how many did.
+    pub async fn acknowledge_checked(
+        &self,
+        conn: MultiplexedConnection,
+        entries: &[EntryRef],
+    ) -> Result<u64, Error> {
+        let source = entries.first().map_or(Source::Stream, |entry| entry.source);
+        let delete = if source == Source::DeadLetters { "1" } else { "0" };
+        let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+        let mut args = vec![self.config.group.as_str(), self.me.as_str(), delete];
+        args.extend(ids.iter().map(String::as_str));
+        let answer = self.call(&ACKNOWLEDGE, conn, &[self.key(source)], &args).await;
+        match unless_never_replayed(source, answer)? {
+            None => Ok(0),
+            Some(answer) => {
+                reply::number(&answer).ok_or_else(|| self.odd(ACKNOWLEDGE.name, "number"))
+            }
+        }
     }
 
     pub async fn take(
         &self,
         conn: MultiplexedConnection,
+        source: Source,
         pool: Pool,
         count: usize,
     ) -> Result<Vec<Taken>, Error> {
@@ -106,15 +97,36 @@ impl Consumer {
         };
         let count = count.to_string();
         let args = [self.config.group.as_str(), self.me.as_str(), from, &count];
-        let answer = self.call(&TAKE, conn, &[], &args).await?;
-        reply::taken(answer).ok_or_else(|| self.odd(TAKE.name, "entries"))
+        let answer = self.call(&TAKE, conn, &[self.key(source)], &args).await;
+        match unless_never_replayed(source, answer)? {
+            None => Ok(Vec::new()),
+            Some(answer) => reply::taken(answer).ok_or_else(|| self.odd(TAKE.name, "entries")),
+        }
+    }
+
+    /// Acknowledges `done` and gets the oldest entry that is not, as the input that tells of it.
+    pub async fn next(
+        &self,
+        conn: MultiplexedConnection,
+        sent: Moment,
+        done: Option<EntryId>,
+    ) -> Result<Input, Error> {
+        let lease = millis(self.config.delivery.lease).to_string();
+        let foreign_lease = millis(FOREIGN_LEASE).to_string();
+        let id = done.map(|id| id.to_string()).unwrap_or_default();
+        let args = [self.config.group.as_str(), self.me.as_str(), &lease, &foreign_lease, &id];
+        let keys = [self.config.stream.as_str(), &self.consumers];
+        let answer = self.call(&NEXT, conn, &keys, &args).await?;
+        let (mine, next) = reply::next(answer).ok_or_else(|| self.odd(NEXT.name, "entry"))?;
+        Ok(Input::Next { sent, done: done.map(|id| (id, mine)), next })
     }
 
     pub async fn park(
         &self,
         conn: MultiplexedConnection,
+        source: Source,
         parkings: &[Parking],
-    ) -> Result<Vec<(EntryId, Settled)>, Error> {
+    ) -> Result<Vec<(EntryRef, Settled)>, Error> {
         let mut args = vec![self.config.group.to_string(), self.me.to_string()];
         for parking in parkings {
             args.push(parking.id.to_string());
@@ -122,94 +134,17 @@ impl Consumer {
             args.push(millis(parking.delay).to_string());
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let answer = self.call(&PARK, conn, &[], &args).await?;
-        let settled: Option<Vec<Settled>> =
-            reply::array(answer).and_then(|a| a.iter().map(reply::settled).collect());
+        let answer = self.call(&PARK, conn, &[self.key(source)], &args).await;
+        let settled = match unless_never_replayed(source, answer)? {
+            None => Some(vec![Settled::NotMine; parkings.len()]),
+            Some(answer) => {
+                reply::array(answer).and_then(|a| a.iter().map(reply::settled).collect())
+            }
+        };
         let settled = settled.filter(|settled| settled.len() == parkings.len());
         let settled = settled.ok_or_else(|| self.odd(PARK.name, "answer for each"))?;
-        Ok(parkings.iter().map(|parking| parking.id).zip(settled).collect())
-    }
-
-    /// [`Settled::Refused`] where the server would not write the dead letter; the entry is pending as before.
-    pub async fn bury(
-        &self,
-        conn: MultiplexedConnection,
-        burial: &Burial,
-        now: Timestamp,
-    ) -> Result<Settled, Error> {
-        let args = self.burial_args(burial, now);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let keys = [self.config.dead_letters.as_str()];
-        match self.call(&BURY, conn, &keys, &args).await {
-            Ok(answer) => reply::settled(&answer).ok_or_else(|| self.odd(BURY.name, "answer")),
-            Err(error) if matches!(error.code(), Some("OOM" | "WRONGTYPE" | "NOPERM" | "ERR")) => {
-                tracing::error!(stream = %self.config.stream, group = %self.config.group,
-                    entry = %burial.id, dead_letters = %self.config.dead_letters,
-                    error = %crate::error::chain(&error), "a dead letter was refused; it waits");
-                Ok(Settled::Refused)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn burial_args(&self, burial: &Burial, now: Timestamp) -> Vec<String> {
-        let first = crate::event::time_of(burial.id);
-        let mut args = vec![self.config.group.to_string(), self.me.to_string()];
-        args.push(burial.id.to_string());
-        args.push(self.config.dead_letter_max_length.to_string());
-        let why = [
-            ("dlq.id", burial.id.to_string()),
-            ("dlq.group", self.config.group.to_string()),
-            ("dlq.reason", burial.reason.to_owned()),
-            ("dlq.error", burial.error.clone()),
-            ("dlq.attempts", burial.attempts.to_string()),
-            ("dlq.first", first.to_string()),
-            ("dlq.last", now.to_string()),
-            ("dlq.consumer", self.me.to_string()),
-        ];
-        args.extend(why.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        args
-    }
-
-    pub async fn beat(
-        &self,
-        conn: MultiplexedConnection,
-        ids: &[EntryId],
-        look: bool,
-        counts: &Counts,
-    ) -> Result<BeatReport, Error> {
-        let delivery = &self.config.delivery;
-        let mut args = vec![
-            self.config.group.to_string(),
-            self.me.to_string(),
-            millis(delivery.lease).to_string(),
-            u8::from(look).to_string(),
-            millis(FOREIGN_LEASE).to_string(),
-            millis(delivery.backoff.initial).to_string(),
-            delivery.backoff.multiplier.to_string(),
-            millis(delivery.backoff.max).to_string(),
-            self.state(counts).to_string(),
-        ];
-        args.extend(ids.iter().map(EntryId::to_string));
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let keys = [self.consumers.as_str()];
-        let answer = self.call(&BEAT, conn, &keys, &args).await?;
-        reply::beat(answer).ok_or_else(|| self.odd(BEAT.name, "report"))
-    }
-
-    /// What stands in the consumers' hash; the server adds its time as `at`.
-    fn state(&self, counts: &Counts) -> serde_json::Value {
-        json!({
-            "v": 1,
-            "lease": millis(self.config.delivery.lease),
-            "received": counts.received,
-            "acknowledged": counts.acknowledged,
-            "retried": counts.retried,
-            "dead": counts.dead,
-            "skipped": counts.skipped,
-            "inFlight": counts.in_flight,
-            "handler": self.config.handler,
-        })
+        let entries = parkings.iter().map(|parking| EntryRef { source, id: parking.id });
+        Ok(entries.zip(settled).collect())
     }
 
     pub async fn leave(&self, conn: MultiplexedConnection, counts: &Counts) -> Result<(), Error> {
@@ -223,34 +158,46 @@ impl Consumer {
         ];
         args.extend(sums.into_iter().flat_map(|(name, sum)| [name.to_owned(), sum.to_string()]));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let keys = [self.consumers.as_str()];
+        let keys = [self.config.stream.as_str(), self.dead_letters.as_str(), &self.consumers];
         self.call(&LEAVE, conn, &keys, &args).await.map(|_| ())
     }
 
-    /// Runs a script on the stream and, behind it, `keys`.
-    async fn call(
+    pub async fn call(
         &self,
         operation: &Operation,
         mut conn: MultiplexedConnection,
         keys: &[&str],
         args: &[&str],
     ) -> Result<Value, Error> {
-        let mut all = vec![self.config.stream.as_str()];
-        all.extend(keys);
-        let answer = operation.script.call(&mut conn, &all, args).await;
+        let answer = operation.script.call(&mut conn, keys, args).await;
         answer.map_err(|source| self.failed(operation.name, source))
     }
 
-    fn failed(&self, operation: &'static str, source: redis::RedisError) -> Error {
+    pub fn failed(&self, operation: &'static str, source: redis::RedisError) -> Error {
         let (stream, group) = (self.config.stream.clone(), self.config.group.clone());
         Error::Group { operation, stream, group, source }
     }
 
-    fn odd(&self, operation: &'static str, missing: &'static str) -> Error {
+    pub fn odd(&self, operation: &'static str, missing: &'static str) -> Error {
         Error::Reply { operation, stream: self.config.stream.clone(), missing }
     }
 }
 
-fn millis(span: Duration) -> u64 {
+/// `None` where the group is missing among the dead letters, or these are none: nothing there is anybody's.
+fn unless_never_replayed(
+    source: Source,
+    answer: Result<Value, Error>,
+) -> Result<Option<Value>, Error> {
+    match answer {
+        Err(error)
+            if source == Source::DeadLetters && (error.is_no_group() || error.is_wrong_type()) =>
+        {
+            Ok(None)
+        }
+        answer => answer.map(Some),
+    }
+}
+
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,42 +8,41 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use redis::aio::MultiplexedConnection;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::connect;
-use crate::delivery::{Answer, Counts, Delivery, Input, Machine, Moment, Outcome, Output};
+use crate::delivery::{
+    Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
+};
 use crate::error::{Error, chain};
-use crate::group::{self, Start};
 use crate::metrics::{GroupMetrics, Metrics};
 use crate::names::EntryId;
 
 use super::commands::Consumer;
+use super::links::{Links, Reply};
 use super::outage::{Missing, Outage};
 use super::{Readiness, Subscriber};
 
-const MOST_BLOCK: Duration = Duration::from_secs(2);
-/// What a blocking read may take beyond its BLOCK before the connection counts as dead.
-const MARGIN: Duration = Duration::from_secs(3);
 /// What settling may take once the handlers were cut off.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 /// A connection that lasts this long ends an outage: a server that refuses writes still answers the first beat.
 const STANDS: Duration = Duration::from_secs(2);
 
-type Reply = BoxFuture<'static, Result<Input, Error>>;
-type Handled = Result<(Id, (EntryId, Option<Answer>, Duration)), JoinError>;
+type Handled = Result<(Id, (EntryRef, Option<Answer>, Duration)), JoinError>;
 
-/// One connection for reads that block, one for everything else.
-struct Links {
-    reader: MultiplexedConnection,
-    commands: MultiplexedConnection,
+/// The outstanding read. It is never dropped: what it brings would be pending with nobody who knows it.
+struct Reading {
+    reply: Reply,
+    sent: Moment,
+    /// Whether it was sent on the present connection; on an earlier one its failure is no news.
+    current: bool,
 }
 
 /// What the driver waits for.
 enum Happened {
     Replied(Result<Input, Error>),
+    Read(Result<Input, Error>),
     Linked(Result<Links, Error>),
     Handled(Handled),
     Tick,
@@ -62,8 +61,9 @@ pub(super) struct Driver<H> {
     links: Option<Links>,
     linking: Option<BoxFuture<'static, Result<Links, Error>>>,
     replies: FuturesUnordered<Reply>,
-    calls: JoinSet<(EntryId, Option<Answer>, Duration)>,
-    running: HashMap<EntryId, AbortHandle>,
+    reading: Option<Reading>,
+    calls: JoinSet<(EntryRef, Option<Answer>, Duration)>,
+    running: HashMap<EntryRef, AbortHandle>,
     outage: Outage,
     linked_at: Moment,
     /// The moment of the machine's last input.
@@ -101,6 +101,7 @@ where
             links: None,
             linking: None,
             replies: FuturesUnordered::new(),
+            reading: None,
             calls: JoinSet::new(),
             running: HashMap::new(),
             outage: Outage::default(),
@@ -121,6 +122,7 @@ where
         loop {
             let input = match self.wait(&stop).await {
                 Happened::Replied(Ok(input)) => self.replied(input),
+                Happened::Read(result) => self.read(result),
                 Happened::Replied(Err(error)) | Happened::Linked(Err(error)) => self.failed(&error),
                 Happened::Linked(Ok(links)) => self.linked(links),
                 Happened::Handled(handled) => self.handled(handled),
@@ -130,15 +132,13 @@ where
             };
             self.decided_at = self.moment();
             let outputs = self.machine.on(input, self.decided_at, die());
-            for output in outputs {
-                if output == Output::Stopped {
-                    self.count();
-                    tracing::info!(consumer = %self.consumer.me, "left");
-                    return Ok(());
-                }
-                self.carry_out(output);
-            }
+            let stopped = outputs.contains(&Output::Stopped);
+            self.carry_out_all(outputs);
             self.count();
+            if stopped {
+                tracing::info!(consumer = %self.consumer.me, "left");
+                return Ok(());
+            }
         }
     }
 
@@ -150,6 +150,7 @@ where
             () = at(self.deadline), if stopping => Happened::Deadline,
             () = stop.cancelled(), if !stopping => Happened::Stop,
             Some(reply) = self.replies.next(), if !self.replies.is_empty() => Happened::Replied(reply),
+            result = read(&mut self.reading), if self.reading.is_some() => Happened::Read(result),
             Some(handled) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
                 Happened::Handled(handled)
             }
@@ -169,16 +170,7 @@ where
         let lost = self.readiness.has_connected();
         self.linking = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
-            let config = &consumer.config;
-            let third = config.delivery.lease / 3;
-            let reader = connect(&redis, third.min(MOST_BLOCK) + MARGIN).await?;
-            let mut commands = connect(&redis, third.min(MOST_BLOCK)).await?;
-            if let Some(start) = config.start {
-                let start =
-                    if lost && start == Start::Latest { Start::Id(EntryId::ZERO) } else { start };
-                group::create(&mut commands, &config.stream, &config.group, &start).await?;
-            }
-            Ok(Links { reader, commands })
+            Links::connect(&redis, &consumer, lost).await
         }));
     }
 
@@ -210,7 +202,18 @@ where
         input
     }
 
-    /// Whatever failed, both connections are made anew: their outstanding replies would be nobody's.
+    fn read(&mut self, result: Result<Input, Error>) -> Input {
+        let read = self.reading.take();
+        match (result, read) {
+            (Ok(input), _) => self.replied(input),
+            (Err(_), Some(Reading { current: false, sent, .. })) => {
+                Input::Read { sent, entries: Vec::new() }
+            }
+            (Err(error), _) => self.failed(&error),
+        }
+    }
+
+    /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
         let missing = if error.is_no_group() { Missing::Group } else { Missing::Redis };
         if self.links.take().is_some() {
@@ -230,9 +233,13 @@ where
             }
         }
         self.link(wait);
+        if let Some(reading) = &mut self.reading {
+            reading.current = false;
+        }
+        let reading = self.reading.is_some();
         match missing {
-            Missing::Redis => Input::Disconnected,
-            Missing::Group => Input::NoGroup,
+            Missing::Redis => Input::Disconnected { reading },
+            Missing::Group => Input::NoGroup { reading },
         }
     }
 
@@ -245,36 +252,36 @@ where
         Input::Handled(calls)
     }
 
-    fn ended(&mut self, handled: Handled) -> Option<(EntryId, Outcome)> {
-        let (id, outcome) = match handled {
-            Ok((call, (id, answer, took))) => {
+    fn ended(&mut self, handled: Handled) -> Option<(EntryRef, Outcome)> {
+        let (entry, outcome) = match handled {
+            Ok((call, (entry, answer, took))) => {
                 // A call that was cut off as it ended: its entry may be in another call's hands by now.
-                self.running.get(&id).filter(|running| running.id() == call)?;
+                self.running.get(&entry).filter(|running| running.id() == call)?;
                 self.group_metrics.handled(took);
-                (id, answer.map_or(Outcome::TimedOut, Outcome::Answered))
+                (entry, answer.map_or(Outcome::TimedOut, Outcome::Answered))
             }
             Err(error) => {
                 let known = self.running.iter().find(|(_, call)| call.id() == error.id());
-                (known.map(|(id, _)| *id)?, Outcome::Panicked)
+                (known.map(|(entry, _)| *entry)?, Outcome::Panicked)
             }
         };
-        self.running.remove(&id);
-        self.tell(id, &outcome);
-        Some((id, outcome))
+        self.running.remove(&entry);
+        self.tell(entry.id, &outcome);
+        Some((entry, outcome))
     }
 
     fn tell(&self, id: EntryId, outcome: &Outcome) {
         let (what, reason) = match outcome {
-            Outcome::Answered(Answer::Done) => return,
+            Outcome::Answered(Answer::Done) | Outcome::CutOff => return,
             Outcome::Answered(Answer::Retry { reason, .. }) => {
-                ("the handler failed, the event is tried again", reason.as_str())
+                ("the handler failed, the attempt counts", reason.as_str())
             }
             // Its reason stands in the dead letter: it may quote what the handler said, and that the payload.
             Outcome::Answered(Answer::Dead { .. }) => {
                 ("the handler refused the event, a dead letter", "")
             }
-            Outcome::TimedOut => ("the handler took too long, the event is tried again", ""),
-            Outcome::Panicked => ("the handler panicked, the event is tried again", ""),
+            Outcome::TimedOut => ("the handler took too long, the attempt counts", ""),
+            Outcome::Panicked => ("the handler panicked, the attempt counts", ""),
         };
         let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
         tracing::warn!(%stream, %group, entry = %id, reason, "{what}");
@@ -301,32 +308,51 @@ where
         Ok(Input::GraceOver)
     }
 
-    fn carry_out(&mut self, output: Output) {
-        match output {
-            Output::Start(delivery) => self.start(delivery),
-            Output::Cancel(id) => {
-                if let Some(call) = self.running.remove(&id) {
-                    call.abort();
+    /// Acknowledgements beside a read go out on its connection, in one write with it.
+    fn carry_out_all(&mut self, outputs: Vec<Output>) {
+        let reads = outputs.iter().any(|output| matches!(output, Output::Read { .. }));
+        for output in outputs {
+            match output {
+                Output::Start(entry, delivery) => self.start(entry, delivery),
+                Output::Cancel(entry) => {
+                    if let Some(call) = self.running.remove(&entry) {
+                        call.abort();
+                    }
                 }
-            }
-            output => {
-                if let Some(links) = &self.links {
-                    let sent = now() - self.began;
-                    self.replies.push(send(self.consumer.clone(), links, output, sent));
-                }
+                Output::Trimmed(entry) => tracing::warn!(stream = %self.consumer.config.stream,
+                    group = %self.consumer.config.group, entry = %entry.id,
+                    "an entry was trimmed from its stream while it waited for another attempt"),
+                Output::Stopped => {}
+                output => self.send(output, reads),
             }
         }
     }
 
-    fn start(&mut self, delivery: Arc<Delivery>) {
-        let id = delivery.event.id;
+    fn send(&mut self, output: Output, reads: bool) {
+        let Some(links) = &self.links else {
+            return;
+        };
+        let (consumer, sent) = (self.consumer.clone(), now() - self.began);
+        match output {
+            Output::Read { .. } => {
+                let reply = links.send(consumer, output, sent);
+                self.reading = Some(Reading { reply, sent, current: true });
+            }
+            Output::Ack { entries, checked: false } if reads => {
+                self.replies.push(links.send_ack_with_read(consumer, entries));
+            }
+            output => self.replies.push(links.send(consumer, output, sent)),
+        }
+    }
+
+    fn start(&mut self, entry: EntryRef, delivery: Arc<Delivery>) {
         let (handler, limit) = (self.handler.clone(), self.consumer.config.delivery.timeout);
         let call = self.calls.spawn(async move {
             let began = now();
             let answer = tokio::time::timeout(limit, handler(delivery)).await.ok();
-            (id, answer, now() - began)
+            (entry, answer, now() - began)
         });
-        self.running.insert(id, call);
+        self.running.insert(entry, call);
     }
 
     /// Moves the metrics by what the counts moved.
@@ -339,37 +365,11 @@ where
     }
 }
 
-/// The command for an output; its reply is the next input.
-fn send(consumer: Arc<Consumer>, links: &Links, output: Output, sent: Moment) -> Reply {
-    let (reader, conn) = (links.reader.clone(), links.commands.clone());
-    Box::pin(async move {
-        Ok(match output {
-            Output::Read { count } => {
-                let block = (consumer.config.delivery.lease / 3).min(MOST_BLOCK);
-                Input::Read { sent, entries: consumer.read(reader, count, block).await? }
-            }
-            Output::Take { pool, count } => {
-                Input::Taken { sent, pool, entries: consumer.take(conn, pool, count).await? }
-            }
-            Output::Ack { ids, checked } => {
-                consumer.acknowledge(conn, &ids, checked).await?;
-                Input::Acked(ids)
-            }
-            Output::Park(parkings) => Input::Parked(consumer.park(conn, &parkings).await?),
-            Output::Bury(burial) => {
-                let settled = consumer.bury(conn, &burial, wall_clock()).await?;
-                Input::Buried(burial.id, settled)
-            }
-            Output::Beat { ids, look, counts } => {
-                Input::Beaten { sent, report: consumer.beat(conn, &ids, look, &counts).await? }
-            }
-            Output::Leave(counts) => {
-                consumer.leave(conn, &counts).await?;
-                Input::Left
-            }
-            Output::Start(_) | Output::Cancel(_) | Output::Stopped => Input::Tick,
-        })
-    })
+async fn read(reading: &mut Option<Reading>) -> Result<Input, Error> {
+    match reading {
+        Some(reading) => reading.reply.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn at(moment: Option<Instant>) {
@@ -391,11 +391,6 @@ async fn linked(
 #[expect(clippy::disallowed_methods, reason = "the edge that gives the machine its clock")]
 fn now() -> Instant {
     Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge that stamps dead letters")]
-fn wall_clock() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's dice")]

@@ -1,8 +1,10 @@
 //! Reading replies value by value: one entry with odd bytes must not cost the others of its batch.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use crate::delivery::{BeatReport, Settled, Taken};
+use crate::delivery::{BeatReport, EntryRef, NextEntry, Pool, Settled, Source, Taken};
 use crate::event::RawEntry;
 use crate::names::EntryId;
 
@@ -23,28 +25,63 @@ fn entry(value: Value) -> Option<RawEntry> {
 
 /// The reply of `take.lua`.
 pub(super) fn taken(reply: Value) -> Option<Vec<Taken>> {
-    let one = |value: Value| {
-        let mut parts = array(value)?.into_iter();
-        let (id, attempt) = (id_of(parts.next()?)?, u32::try_from(number(&parts.next()?)?).ok()?);
-        // A Lua `false` at the end of a table arrives as nil, or not at all.
-        let entry = match parts.next() {
-            None | Some(Value::Nil) => None,
-            Some(fields) => Some(RawEntry { id, fields: fields_of(fields)? }),
-        };
-        Some(Taken { id, attempt, entry })
+    array(reply)?.into_iter().map(|value| taken_from(array(value)?)).collect()
+}
+
+/// ID, attempt, fields.
+fn taken_from(parts: Vec<Value>) -> Option<Taken> {
+    let mut parts = parts.into_iter();
+    let (id, attempt) = (id_of(parts.next()?)?, u32::try_from(number(&parts.next()?)?).ok()?);
+    // A Lua `false` at the end of a table arrives as nil, or not at all.
+    let entry = match parts.next() {
+        None | Some(Value::Nil) => None,
+        Some(fields) => Some(RawEntry { id, fields: fields_of(fields)? }),
     };
-    array(reply)?.into_iter().map(one).collect()
+    Some(Taken { id, attempt, entry })
+}
+
+/// The reply of `next.lua`: whether what was done was mine, and what comes next.
+pub(super) fn next(reply: Value) -> Option<(bool, Option<NextEntry>)> {
+    let mut parts = array(reply)?;
+    if number(parts.first()?)? == 0 {
+        return Some((false, None));
+    }
+    let what = bytes(parts.get(1)?.clone())?;
+    let next = match what.as_slice() {
+        b"wait" => NextEntry::Wait(Duration::from_millis(number(parts.get(2)?)?)),
+        b"empty" => NextEntry::Empty(id_of(parts.get(2)?.clone())?),
+        b"entry" => {
+            let pool = match bytes(parts.get(2)?.clone())?.as_slice() {
+                b"" => None,
+                b"parked" => Some(Pool::Parked),
+                b"suspect" => Some(Pool::Suspect),
+                _ => return None,
+            };
+            NextEntry::Entry { pool, taken: taken_from(parts.split_off(3))? }
+        }
+        _ => return None,
+    };
+    Some((true, Some(next)))
 }
 
 /// The reply of `beat.lua`.
 pub(super) fn beat(reply: Value) -> Option<BeatReport> {
-    let [lost, moved, suspects, parked] = <[Value; 4]>::try_from(array(reply)?).ok()?;
-    Some(BeatReport {
-        lost: array(lost)?.into_iter().map(id_of).collect::<Option<_>>()?,
-        moved: number(&moved)?,
-        suspects: number(&suspects)?,
-        parked: number(&parked)?,
-    })
+    let parts = <[Value; 7]>::try_from(array(reply)?).ok()?;
+    let [lost, lost_replays, moved, due, due_replays, parked, replays] = parts;
+    let mut all = Vec::new();
+    for (source, ids) in [(Source::Stream, lost), (Source::DeadLetters, lost_replays)] {
+        for id in array(ids)? {
+            all.push(EntryRef { source, id: id_of(id)? });
+        }
+    }
+    let mut suspects = Vec::new();
+    for (source, due) in [(Source::Stream, due), (Source::DeadLetters, due_replays)] {
+        if number(&due)? > 0 {
+            suspects.push(source);
+        }
+    }
+    let (moved, parked, replays) = (number(&moved)?, number(&parked)?, number(&replays)?);
+    Some(BeatReport { lost: all, moved, suspects, parked, replays })
 }
 
 /// One 1 or 0 of `park.lua` or `bury.lua`.
@@ -59,7 +96,7 @@ pub(super) fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
+pub(super) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Int(number) => u64::try_from(*number).ok(),
         _ => None,
@@ -118,8 +155,24 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_next_is_an_entry_a_wait_or_nothing() {
+        let reply = |parts: Vec<Value>| {
+            next(Value::Array([vec![Value::Int(1)], parts].concat())).unwrap().1.unwrap()
+        };
+        let id = EntryId { ms: 1, seq: 0 };
+        let wait = reply(vec![bulk("wait"), Value::Int(20)]);
+        assert_eq!(wait, NextEntry::Wait(Duration::from_millis(20)));
+        assert_eq!(reply(vec![bulk("empty"), bulk("1-0")]), NextEntry::Empty(id));
+        let entry = vec![bulk("entry"), bulk("parked"), bulk("1-0"), Value::Int(2), Value::Nil];
+        let taken = Taken { id, attempt: 2, entry: None };
+        assert_eq!(reply(entry), NextEntry::Entry { pool: Some(Pool::Parked), taken });
+        assert_eq!(next(Value::Array(vec![Value::Int(0)])), Some((false, None)));
+    }
+
+    #[test]
     fn a_reply_of_another_shape_is_none() {
         assert_eq!(entries(Value::Int(1)), None);
         assert_eq!(beat(Value::Array(vec![])), None);
+        assert_eq!(next(Value::Array(vec![Value::Int(1), bulk("later")])), None);
     }
 }

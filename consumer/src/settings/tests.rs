@@ -30,14 +30,16 @@ fn a_group_and_a_url_are_enough() {
     assert_eq!(settings.listen, "0.0.0.0:9090".parse().unwrap());
     assert_eq!(subscriber.stream.as_str(), "stream:events");
     assert_eq!(subscriber.consumer.as_str(), "pod-1");
-    assert_eq!(subscriber.dead_letters.as_str(), "{stream:events}:dlq:notifications");
-    assert_eq!(subscriber.dead_letter_max_length, 10_000);
+    let kept = subscriber.dead_letters.as_ref().unwrap();
+    assert_eq!(kept.stream.as_str(), "{stream:events}:dlq:notifications");
+    assert_eq!(kept.max_length, 10_000);
     assert_eq!(subscriber.start, None);
     assert_eq!(subscriber.handler, "http");
     assert!(subscriber.types.matches("any.type"));
     let delivery = &subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(30));
     assert_eq!((delivery.concurrency, delivery.batch_size), (8, 16));
+    assert_eq!((delivery.max_attempts, delivery.ordering), (5, Ordering::None));
     assert_eq!(delivery.lease, Duration::from_secs(30));
     assert_eq!(delivery.backoff, Backoff::default());
     assert_eq!(delivery.grace, Duration::from_secs(35));
@@ -50,6 +52,7 @@ fn every_setting_has_its_effect() {
         ("EVENT_TYPES", "application.*, user.login"),
         ("EVENT_START", "$"),
         ("HANDLER", "log"),
+        ("DELIVERY_MAX_ATTEMPTS", "100"),
         ("DELIVERY_TIMEOUT", "1h"),
         ("DELIVERY_CONCURRENCY", "256"),
         ("DELIVERY_BATCH_SIZE", "1000"),
@@ -69,11 +72,12 @@ fn every_setting_has_its_effect() {
     assert!(subscriber.types.matches("user.login") && !subscriber.types.matches("user.logout"));
     assert!(subscriber.start.is_some());
     assert_eq!(subscriber.handler, "log");
-    assert_eq!(subscriber.dead_letters.as_str(), "{stream:events}:dlq:all");
-    assert_eq!(subscriber.dead_letter_max_length, 1);
+    let kept = subscriber.dead_letters.unwrap();
+    assert_eq!((kept.stream.as_str(), kept.max_length), ("{stream:events}:dlq:all", 1));
     let delivery = subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(3600));
     assert_eq!((delivery.concurrency, delivery.batch_size), (256, 1000));
+    assert_eq!(delivery.max_attempts, 100);
     assert_eq!((delivery.lease, delivery.grace), (Duration::from_secs(5), Duration::from_secs(7)));
     let backoff = Backoff {
         initial: Duration::from_millis(1),
@@ -114,12 +118,13 @@ fn a_value_outside_of_its_bounds_is_refused_by_its_name() {
         ("DELIVERY_BACKOFF_MAX", "25h"),
         ("DELIVERY_BACKOFF_MULTIPLIER", "11"),
         ("DELIVERY_BACKOFF_JITTER_PERCENT", "101"),
-        ("DELIVERY_MAX_ATTEMPTS", "6"),
-        ("DELIVERY_ORDERING", "Stream"),
+        ("DELIVERY_MAX_ATTEMPTS", "0"),
+        ("DELIVERY_MAX_ATTEMPTS", "101"),
+        ("DELIVERY_ORDERING", "Key"),
         ("DELIVERY_ON_UNAVAILABLE", "CountAttempt"),
         ("DELIVERY_MAX_EVENTS_PER_SECOND", "10"),
         ("REAP_CONSUMERS_AFTER", "1h"),
-        ("DEAD_LETTER_ENABLED", "false"),
+        ("DEAD_LETTER_ENABLED", "no"),
         ("DEAD_LETTER_STREAM", "stream:events"),
         ("DEAD_LETTER_STREAM", "{other}:dlq:x"),
         ("DEAD_LETTER_STREAM", "{stream:events}:dead"),
@@ -145,8 +150,8 @@ fn an_error_tells_the_name_the_value_and_what_is_allowed() {
             r#"DELIVERY_LEASE="1s": must be a duration such as 90s or 1h30m, from 5s to 1h"#,
         ),
         (
-            ("DELIVERY_ORDERING", "Stream"),
-            r#"DELIVERY_ORDERING="Stream": is not supported yet; must be None"#,
+            ("DELIVERY_ON_UNAVAILABLE", "CountAttempt"),
+            r#"DELIVERY_ON_UNAVAILABLE="CountAttempt": is not supported yet; must be Pause"#,
         ),
     ];
     for (change, expected) in cases {
@@ -161,13 +166,27 @@ fn all_wrong_settings_are_told_at_once() {
         ("HANDLER", "fax"),
         ("DELIVERY_LEASE", "1s"),
         ("LISTEN", "here"),
-        ("DEAD_LETTER_ENABLED", "false"),
+        ("DEAD_LETTER_ENABLED", "no"),
     ])
     .unwrap_err();
     let names: BTreeSet<String> = errors.into_iter().map(|error| error.name).collect();
     let expected =
         ["DEAD_LETTER_ENABLED", "DELIVERY_LEASE", "EVENT_GROUP", "HANDLER", "LISTEN", "REDIS_URL"];
     assert_eq!(names, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn in_order_there_is_one_worker() {
+    let delivery = read(&[("DELIVERY_ORDERING", "Stream")]).unwrap().subscriber.delivery;
+    assert_eq!((delivery.ordering, delivery.concurrency), (Ordering::Stream, 1));
+    let many = refused(&[("DELIVERY_ORDERING", "Stream"), ("DELIVERY_CONCURRENCY", "2")]);
+    assert_eq!(many, [r#"DELIVERY_CONCURRENCY="2": must be 1 where DELIVERY_ORDERING is Stream"#]);
+}
+
+#[test]
+fn a_group_may_do_without_dead_letters() {
+    let subscriber = read(&[("DEAD_LETTER_ENABLED", "false")]).unwrap().subscriber;
+    assert_eq!(subscriber.dead_letters, None);
 }
 
 #[test]

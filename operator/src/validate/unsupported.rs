@@ -49,6 +49,7 @@ pub(super) fn annotations(annotations: &BTreeMap<String, String>) -> Option<Stri
 /// All fields of `delivery` but those that this version acts on.
 fn delivery(delivery: &Delivery) -> Vec<String> {
     let supported = Delivery {
+        max_attempts: delivery.max_attempts,
         timeout: delivery.timeout.clone(),
         concurrency: delivery.concurrency,
         batch_size: delivery.batch_size,
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(
             of(json!({
                 "deadLetter": {"enabled": true, "maxLength": 10000}, "lifecycle": {"deletionPolicy": "Retain"},
-                "delivery": {"maxAttempts": 5, "ordering": "None", "onUnavailable": "Pause"},
+                "delivery": {"maxAttempts": 9, "ordering": "None", "onUnavailable": "Pause"},
                 "objectives": {}, "podTemplate": {},
             })),
             Vec::<String>::new()
@@ -135,7 +136,6 @@ mod tests {
             (json!({"reset": {"requestId": "r", "id": "0"}}), "reset"),
             (json!({"objectives": {"maxLag": 1}}), "objectives"),
             (json!({"podTemplate": {"labels": {"a": "b"}}}), "podTemplate"),
-            (json!({"delivery": {"maxAttempts": 6}}), "delivery.maxAttempts"),
             (json!({"delivery": {"ordering": "Stream"}}), "delivery.ordering"),
             (json!({"delivery": {"onUnavailable": "CountAttempt"}}), "delivery.onUnavailable"),
             (json!({"delivery": {"maxEventsPerSecond": 5}}), "delivery.maxEventsPerSecond"),

@@ -32,6 +32,7 @@ pub fn environment(wanted: &Wanted, secret_directory: &str) -> Vec<EnvVar> {
     let delivery = &wanted.delivery;
     let backoff = &delivery.backoff;
     variables.extend([
+        variable("DELIVERY_MAX_ATTEMPTS", &delivery.max_attempts.to_string()),
         variable("DELIVERY_TIMEOUT", &format(delivery.timeout)),
         variable("DELIVERY_CONCURRENCY", &delivery.concurrency.to_string()),
         variable("DELIVERY_BATCH_SIZE", &delivery.batch_size.to_string()),
@@ -93,6 +94,7 @@ mod tests {
             ("HANDLER", "http"),
             ("HANDLER_URL", "http://h/x"),
             ("HANDLER_FORMAT", "Json"),
+            ("DELIVERY_MAX_ATTEMPTS", "5"),
             ("DELIVERY_TIMEOUT", "20s"),
             ("DELIVERY_CONCURRENCY", "8"),
             ("DELIVERY_BATCH_SIZE", "16"),

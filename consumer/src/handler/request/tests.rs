@@ -12,7 +12,13 @@ fn delivery(fields: &[(&str, &str)]) -> Delivery {
         all.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
     let entry = RawEntry { id: "1700000000000-3".parse().unwrap(), fields: fields.collect() };
     let event = StreamEvent::decode(&stream, entry).unwrap();
-    Delivery { event, attempt: 2, stream, group: GroupName::new("notifications").unwrap() }
+    Delivery {
+        event,
+        attempt: 2,
+        stream,
+        group: GroupName::new("notifications").unwrap(),
+        replay: false,
+    }
 }
 
 /// Spaces, key order and figures that a parser would not keep.
