@@ -37,6 +37,7 @@ pub struct Metrics {
     consumed: Family<OutcomeLabels, Counter>,
     handling: Family<GroupLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<GroupLabels, Gauge>,
+    unconfirmed: Family<GroupLabels, Counter>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     connected: Gauge,
@@ -54,6 +55,7 @@ impl Metrics {
             consumed: Family::default(),
             handling: Family::new_with_constructor(histogram),
             in_flight: Family::default(),
+            unconfirmed: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
             connected: Gauge::default(),
@@ -75,6 +77,11 @@ impl Metrics {
             "in_flight",
             "Entries in this consumer's hand: read, and not settled yet",
             metrics.in_flight.clone(),
+        );
+        eventbus.register(
+            "unconfirmed_acknowledgements",
+            "Acknowledgements of entries that were not pending any more",
+            metrics.unconfirmed.clone(),
         );
         eventbus.register(
             "published",
@@ -111,6 +118,7 @@ impl Metrics {
             consumed,
             handling: self.handling.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
+            unconfirmed: self.unconfirmed.get_or_create_owned(&labels),
         }
     }
 
@@ -141,6 +149,7 @@ pub(crate) struct GroupMetrics {
     consumed: [Counter; 5],
     handling: Histogram,
     in_flight: Gauge,
+    unconfirmed: Counter,
 }
 
 impl GroupMetrics {
@@ -156,6 +165,7 @@ impl GroupMetrics {
         for (counter, number) in self.consumed.iter().zip(moved) {
             counter.inc_by(number);
         }
+        self.unconfirmed.inc_by(counts.unconfirmed - before.unconfirmed);
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
     }
 

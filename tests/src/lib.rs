@@ -4,6 +4,7 @@ pub mod api;
 pub mod cluster;
 pub mod consumer;
 pub mod handler;
+pub mod letters;
 pub mod programs;
 pub mod proxy;
 pub mod raw;

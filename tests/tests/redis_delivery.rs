@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::delivery::{Answer, Delivery};
-use redis::aio::MultiplexedConnection;
-use redis::streams::StreamRangeReply;
+use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
 use tests::wait;
@@ -21,15 +20,6 @@ async fn done(_: Arc<Delivery>) -> Answer {
 
 fn no() -> Answer {
     Answer::Retry { after: None, reason: "no".to_owned() }
-}
-
-async fn dead_letters(conn: &mut MultiplexedConnection) -> Vec<BTreeMap<String, Vec<u8>>> {
-    let mut range = redis::cmd("XRANGE");
-    let range = range.arg("{s}:dlq:g").arg("-").arg("+");
-    let reply: StreamRangeReply = range.query_async(conn).await.unwrap();
-    let fields = reply.ids.into_iter().map(|entry| entry.map);
-    let text = |value| redis::from_redis_value::<Vec<u8>>(value).unwrap();
-    fields.map(|map| map.into_iter().map(|(k, v)| (k, text(v))).collect()).collect()
 }
 
 #[tokio::test]
@@ -125,7 +115,7 @@ async fn what_cannot_be_read_as_an_event_is_dead_lettered_with_its_raw_fields_an
     let running = Running::start(server.config(), config(), done);
     drained(&mut conn).await;
     assert_eq!(running.seen.all(), [("1".to_owned(), 1)]);
-    let dead = dead_letters(&mut conn).await;
+    let dead = letters::fields(&mut conn).await;
     let payloads: Vec<&[u8]> = dead.iter().map(|fields| fields["payload"].as_slice()).collect();
     assert_eq!(payloads, [b"{}".as_slice(), b"{broken", b"\"\xff\""]);
     assert_eq!(dead[0]["x"], b"no type");
@@ -145,7 +135,7 @@ async fn an_event_that_the_handler_calls_dead_is_dead_lettered_with_the_reason()
         reason: "status 422".to_owned(),
     });
     drained(&mut conn).await;
-    let dead = dead_letters(&mut conn).await;
+    let dead = letters::fields(&mut conn).await;
     assert_eq!(dead[0]["dlq.id"], id.as_bytes());
     assert_eq!(dead[0]["dlq.reason"], b"rejected");
     assert_eq!(dead[0]["dlq.error"], b"status 422");
@@ -166,7 +156,35 @@ async fn while_dead_letters_are_refused_the_event_waits_and_goes_there_afterward
     assert_eq!(pending(&mut conn).await, 1);
     command(&mut conn, "DEL {s}:dlq:g").await;
     drained(&mut conn).await;
-    assert_eq!(dead_letters(&mut conn).await.len(), 1);
+    assert_eq!(letters::fields(&mut conn).await.len(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn while_its_dead_letter_is_refused_an_event_is_not_handled_again() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    command(&mut conn, "SET {s}:dlq:g x").await;
+    xadd(&mut conn, "1").await;
+    let running = Running::start(server.config(), config(), async |_| Answer::dead("422"));
+    // Parked, it grows idle until it is due; refused again, it is parked anew.
+    let mut refused = 0;
+    let mut idle_before = 0;
+    wait::until("it was refused three times", LONG, async || {
+        let mut query = redis::cmd("XPENDING");
+        let query = query.arg("s").arg("g").arg("-").arg("+").arg(1).arg("ecg:parked");
+        let reply: Vec<(String, String, u64, u64)> =
+            query.query_async(&mut conn.clone()).await.ok()?;
+        let idle = reply.first()?.2;
+        refused += u32::from(idle < idle_before || idle_before == 0);
+        idle_before = idle;
+        (refused == 3).then_some(())
+    })
+    .await;
+    command(&mut conn, "DEL {s}:dlq:g").await;
+    drained(&mut conn).await;
+    assert_eq!(running.seen.all(), [("1".to_owned(), 1)]);
+    assert_eq!(letters::fields(&mut conn).await.len(), 1);
     running.stop().await.unwrap();
 }
 
@@ -179,7 +197,7 @@ async fn an_entry_of_ten_thousand_fields_is_dead_lettered_in_one_raw_field() {
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
     let running = Running::start(server.config(), config(), done);
     drained(&mut conn).await;
-    let dead = dead_letters(&mut conn).await;
+    let dead = letters::fields(&mut conn).await;
     // MessagePack: an array of 20,000 (0xdc, two bytes), then "0" (0xa1 '0') and "" (0xa0).
     assert_eq!(dead[0]["dlq.raw"][..6], [0xdc, 0x4e, 0x20, 0xa1, b'0', 0xa0]);
     running.stop().await.unwrap();

@@ -1,0 +1,36 @@
+//! The dead letters of group `g` on stream `s`.
+
+use std::collections::BTreeMap;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::streams::StreamRangeReply;
+use bus::names::{EntryId, StreamKey};
+
+use crate::subscriber::config;
+
+/// Their stream.
+#[must_use]
+pub fn stream() -> StreamKey {
+    config().dead_letters.expect("the group keeps them").stream
+}
+
+/// A dead letter: its ID, and its fields by name.
+pub type Letter = (EntryId, BTreeMap<String, Vec<u8>>);
+
+/// All of them, the oldest first.
+pub async fn all(conn: &mut MultiplexedConnection) -> Vec<Letter> {
+    let mut range = ::redis::cmd("XRANGE");
+    let range = range.arg(stream().as_str()).arg("-").arg("+");
+    let reply: StreamRangeReply = range.query_async(conn).await.expect("it is a stream, or none");
+    let bytes = |value| ::redis::from_redis_value::<Vec<u8>>(value).expect("a value is bytes");
+    let letter = |entry: ::redis::streams::StreamId| {
+        let fields = entry.map.into_iter().map(|(name, value)| (name, bytes(value))).collect();
+        (entry.id.parse().expect("an entry has an ID"), fields)
+    };
+    reply.ids.into_iter().map(letter).collect()
+}
+
+/// The fields of all of them.
+pub async fn fields(conn: &mut MultiplexedConnection) -> Vec<BTreeMap<String, Vec<u8>>> {
+    all(conn).await.into_iter().map(|(_, fields)| fields).collect()
+}

@@ -1,0 +1,229 @@
+//! How often a handler is called for an event, and what becomes of the event afterwards, on a real server.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::delivery::{Answer, Delivery};
+use bus::error::Error;
+use bus::metrics::Metrics;
+use bus::subscribe::{DeadLetters, Subscriber};
+use prometheus_client::registry::Registry;
+use redis::aio::MultiplexedConnection;
+use tests::letters;
+use tests::redis::RedisServer;
+use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
+use tests::wait;
+use tokio_util::sync::CancellationToken;
+
+async fn fails(_: Arc<Delivery>) -> Answer {
+    Answer::retry("no luck")
+}
+
+/// A field of the consumers' hash, as JSON.
+async fn told(conn: &mut MultiplexedConnection, field: &str) -> Option<serde_json::Value> {
+    let mut get = redis::cmd("HGET");
+    let get = get.arg("{s}:ecg:consumers:g").arg(field);
+    let text: Option<String> = get.query_async(conn).await.unwrap();
+    text.map(|text| serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test]
+async fn an_event_that_always_fails_is_a_dead_letter_after_its_last_attempt() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let id = xadd(&mut conn, "1").await;
+    let mut config = config();
+    config.delivery.max_attempts = 3;
+    let running = Running::start(server.config(), config, fails);
+    drained(&mut conn).await;
+    let attempts: Vec<u32> = running.seen.all().into_iter().map(|(_, attempt)| attempt).collect();
+    assert_eq!(attempts, [1, 2, 3]);
+    let dead = letters::fields(&mut conn).await;
+    assert_eq!(dead[0]["dlq.id"], id.as_bytes());
+    assert_eq!(dead[0]["dlq.reason"], b"exhausted");
+    assert_eq!(dead[0]["dlq.error"], b"no luck");
+    assert_eq!(dead[0]["dlq.attempts"], b"3");
+    assert_eq!(dead[0]["payload"], b"1");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_kills_its_consumers_is_a_dead_letter_and_its_neighbours_are_handled() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    for n in 0..5 {
+        xadd(&mut conn, &n.to_string()).await;
+    }
+    let mut config = config();
+    config.delivery.lease = Duration::from_secs(1);
+    config.delivery.max_attempts = 2;
+    let (crash, mut crashes) = tokio::sync::mpsc::unbounded_channel();
+    let start = || {
+        let crash = crash.clone();
+        Running::start(server.config(), config.clone(), move |delivery: Arc<Delivery>| {
+            let crash = crash.clone();
+            async move {
+                if delivery.event.payload.as_str() == "2" {
+                    crash.send(delivery.attempt).unwrap();
+                    std::future::pending::<()>().await;
+                }
+                Answer::Done
+            }
+        })
+    };
+    let mut attempts = Vec::new();
+    let mut running = start();
+    loop {
+        tokio::select! {
+            Some(attempt) = crashes.recv() => {
+                attempts.push(attempt);
+                drop(running);
+                running = start();
+            }
+            () = drained(&mut conn) => break,
+        }
+    }
+    // The first time it was read beside others; a suspect is begun once more than the limit.
+    assert_eq!(attempts, [1, 2, 3]);
+    let dead = letters::fields(&mut conn).await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0]["payload"], b"2");
+    assert_eq!(dead[0]["dlq.reason"], b"crashed");
+    assert_eq!(dead[0]["dlq.attempts"], b"3");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_without_dead_letters_acknowledges_what_cannot_be_handled() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    for payload in ["1", "2"] {
+        xadd(&mut conn, payload).await;
+    }
+    let running = Running::start(
+        server.config(),
+        bus::subscribe::SubscriberConfig { dead_letters: None, ..config() },
+        async |delivery| match delivery.event.payload.as_str() {
+            "1" => Answer::dead("422"),
+            _ => Answer::Done,
+        },
+    );
+    drained(&mut conn).await;
+    assert_eq!(letters::all(&mut conn).await, []);
+    running.stop().await.unwrap();
+    let gone = told(&mut conn, "gone").await.unwrap();
+    assert_eq!((&gone["acknowledged"], &gone["dead"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let first = xadd(&mut conn, "1").await;
+    let last = xadd(&mut conn, "2").await;
+    let mut config = config();
+    config.delivery.lease = Duration::from_secs(1);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let running = Running::start(server.config(), config, {
+        let gate = gate.clone();
+        move |_| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Answer::Done
+            }
+        }
+    });
+    for (expected, permits) in [(("before", first), 2), (("after", last), 0)] {
+        let (word, id) = expected;
+        wait::until("a beat tells the resume point", LONG, async || {
+            let resume = told(&mut conn.clone(), "resume").await?;
+            (resume == serde_json::json!({"v": 1, word: id})).then_some(())
+        })
+        .await;
+        gate.add_permits(permits);
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_changes_nothing_is_counted_as_unconfirmed() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let id = xadd(&mut conn, "1").await;
+    let (mut registry, stop) = (Registry::default(), CancellationToken::new());
+    let metrics = Metrics::register(&mut registry);
+    let subscriber = Subscriber::new(server.config(), config(), metrics);
+    let other = conn.clone();
+    let handler = move |_| {
+        let (mut other, id) = (other.clone(), id.clone());
+        async move {
+            command(&mut other, &format!("XACK s g {id}")).await;
+            Answer::Done
+        }
+    };
+    let task = tokio::spawn(subscriber.run(handler, stop.clone()));
+    drained(&mut conn).await;
+    wait::until("it is counted", LONG, async || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let counted = r#"eventbus_unconfirmed_acknowledgements_total{stream="s",group="g"} 1"#;
+        text.lines().any(|line| line == counted).then_some(())
+    })
+    .await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
+    let server = RedisServer::start();
+    let mut wrong = config();
+    wrong.delivery.concurrency = 0;
+    wrong.delivery.lease = Duration::ZERO;
+    let stream = bus::names::StreamKey::new("elsewhere").unwrap();
+    wrong.dead_letters = Some(DeadLetters { stream, max_length: 0 });
+    let metrics = Metrics::register(&mut Registry::default());
+    let subscriber = Subscriber::new(server.config(), wrong, metrics);
+    let error = subscriber.run(fails, CancellationToken::new()).await.unwrap_err();
+    let Error::Settings(errors) = &error else {
+        panic!("{error}");
+    };
+    let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
+    let all = ["concurrency", "lease", "dead_letters.stream", "dead_letters.max_length"];
+    assert_eq!(names, all);
+    assert!(error.to_string().starts_with("wrong settings: concurrency=\"0\": must"), "{error}");
+}
+
+#[tokio::test]
+async fn the_failure_of_another_command_loses_nothing_that_a_read_brings() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let mut config = config();
+    config.delivery.lease = Duration::from_secs(3600);
+    let running = Running::start(server.config(), config, async |_| Answer::Done);
+    wait::until("it has found its group", LONG, async || {
+        running.readiness.has_connected().then_some(())
+    })
+    .await;
+    // The subscriber's two connections: one blocks in XREADGROUP, the other does not.
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut conn).await.unwrap();
+    let other =
+        list.lines().find(|line| !line.contains("cmd=xreadgroup") && !line.contains("cmd=client"));
+    let id = other.unwrap().split(' ').next().unwrap().strip_prefix("id=").unwrap();
+    wait::until("the read blocks", LONG, async || {
+        let info: String =
+            redis::cmd("INFO").arg("clients").query_async(&mut conn.clone()).await.ok()?;
+        info.contains("blocked_clients:1").then_some(())
+    })
+    .await;
+    command(&mut conn, &format!("CLIENT KILL ID {id}")).await;
+    xadd(&mut conn, "1").await;
+    drained(&mut conn).await;
+    assert_eq!(running.seen.all(), [("1".to_owned(), 1)]);
+    assert_eq!(pending(&mut conn).await, 0);
+    running.stop().await.unwrap();
+}
