@@ -25,8 +25,10 @@ const EVENTS: u64 = 40_000;
 const ONE_BY_ONE: u64 = 4_000;
 const CALLERS: u64 = 200;
 const BATCH: usize = 100;
-/// Events a second while latency is measured.
+/// Events a second while the latency up to the handler is measured.
 const RATE: u64 = 2_000;
+/// Events, one a millisecond, while the latency of publishing is measured.
+const PACED: u32 = 2_000;
 
 /// One repetition's figures: of the raw client, and of the library.
 type Pair = (f64, f64);
@@ -44,6 +46,15 @@ fn main() {
     report("publish, 200 callers (events/s)", || {
         let raw = rate(EVENTS, |server| raw_publish(server, EVENTS, CALLERS));
         (raw, rate(EVENTS, |server| runtime.block_on(publish(server, EVENTS, CALLERS))))
+    });
+    report("publish at 1,000/s, p99 (µs)", || {
+        let p99 = |mut spans: Vec<Duration>| {
+            spans.sort_unstable();
+            micros(spans[spans.len() * 99 / 100])
+        };
+        let (server, other) = (RedisServer::start(), RedisServer::start());
+        let raw = p99(raw_publish_spans(&server));
+        (raw, p99(runtime.block_on(publish_spans(&other))))
     });
     report("consume and acknowledge (events/s)", || {
         let filled = || {
@@ -71,13 +82,46 @@ fn main() {
         };
         (latency(false), latency(true))
     });
+    idle(&runtime);
+}
+
+/// What a reader costs that has nothing to read.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn idle(runtime: &tokio::runtime::Runtime) {
+    const SPAN: Duration = Duration::from_secs(10);
+    if !is_wanted("idle reader") {
+        return;
+    }
+    let server = RedisServer::start();
+    fill(&server, 0);
+    let subscriber = subscribe(&server, u64::MAX, |_| {});
+    let used = runtime.block_on(async {
+        tokio::pin!(subscriber);
+        let connected = tokio::time::timeout(Duration::from_secs(1), &mut subscriber);
+        connected.await.expect_err("nothing ends it");
+        let before = cpu_time();
+        tokio::time::timeout(SPAN, &mut subscriber).await.expect_err("nothing ends it");
+        cpu_time() - before
+    });
+    println!(
+        "an idle reader uses {:.3} % of a core",
+        used.as_secs_f64() / SPAN.as_secs_f64() * 100.0
+    );
+}
+
+/// CPU time of all threads of this process, by Linux' own account.
+fn cpu_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanos = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(nanos).sum())
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn report(name: &str, mut pair: impl FnMut() -> Pair) {
-    // Cargo adds `--bench` to the arguments.
-    let word = std::env::args().skip(1).find(|word| !word.starts_with("--"));
-    if word.is_some_and(|word| !name.contains(&word)) {
+    if !is_wanted(name) {
         return;
     }
     let pairs: Vec<Pair> = (0..REPETITIONS).map(|_| pair()).collect();
@@ -85,6 +129,12 @@ fn report(name: &str, mut pair: impl FnMut() -> Pair) {
     let ours = median(pairs.iter().map(|(_, ours)| *ours));
     let ratio = median(pairs.iter().map(|(raw, ours)| ours / raw));
     println!("{name:<38}{raw:>14.0}{ours:>14.0}{ratio:>8.2}");
+}
+
+fn is_wanted(name: &str) -> bool {
+    // Cargo adds `--bench` to the arguments.
+    let word = std::env::args().skip(1).find(|word| !word.starts_with("--"));
+    word.is_none_or(|word| name.contains(&word))
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {
@@ -161,6 +211,36 @@ async fn publish(server: &RedisServer, events: u64, callers: u64) {
         }
     };
     futures::future::join_all((0..callers).map(|_| caller())).await;
+}
+
+/// How long publishing takes while one event is published a millisecond.
+fn raw_publish_spans(server: &RedisServer) -> Vec<Duration> {
+    let mut raw = Raw::connect(server.port());
+    let (payload, began) = (payload(), since_boot());
+    let publish = |n: u32| {
+        while since_boot() < began + Duration::from_millis(1) * n {
+            std::thread::yield_now();
+        }
+        let sent = since_boot();
+        raw.run(&["XADD", "s", "*", "type", "t", "payload", &payload, "source", "bench", "ts", ""]);
+        since_boot() - sent
+    };
+    (0..PACED).map(publish).collect()
+}
+
+async fn publish_spans(server: &RedisServer) -> Vec<Duration> {
+    let config = BusConfig::new(server.config(), StreamKey::new("s").expect("the name is right"));
+    let bus = EventBus::connect(config).await.expect("it connects");
+    let value = serde_json::from_str::<serde_json::Value>(&payload()).expect("it is JSON");
+    let mut spans = Vec::new();
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    for _ in 0..PACED {
+        pace.tick().await;
+        let sent = since_boot();
+        bus.publish("t", &value, Some("bench")).await.expect("it publishes");
+        spans.push(since_boot() - sent);
+    }
+    spans
 }
 
 /// The acknowledgements of one batch and the read of the next in one write.

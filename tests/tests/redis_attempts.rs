@@ -227,3 +227,30 @@ async fn the_failure_of_another_command_loses_nothing_that_a_read_brings() {
     assert_eq!(pending(&mut conn).await, 0);
     running.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_call_that_the_end_of_its_lease_cut_off_at_the_last_attempt_is_not_the_events_fault() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let id = xadd(&mut conn, "1").await;
+    let mut config = config();
+    config.delivery.lease = Duration::from_secs(1);
+    config.delivery.max_attempts = 3;
+    let running = Running::start(server.config(), config, async |_| Answer::Done);
+    drained(&mut conn).await;
+    // As the server remembers such a call: it is this consumer's, of which the consumer knows nothing.
+    let me = told_name(&mut conn).await;
+    let claim = format!("XCLAIM s g {me} 0 {id} IDLE 2000 RETRYCOUNT 4 FORCE JUSTID");
+    command(&mut conn, &claim).await;
+    drained(&mut conn).await;
+    assert_eq!(running.seen.all(), [("1".to_owned(), 1), ("1".to_owned(), 4)]);
+    assert_eq!(letters::all(&mut conn).await, []);
+    running.stop().await.unwrap();
+}
+
+/// The one consumer's name.
+async fn told_name(conn: &mut MultiplexedConnection) -> String {
+    let mut keys = redis::cmd("HKEYS");
+    let keys: Vec<String> = keys.arg("{s}:ecg:consumers:g").query_async(conn).await.unwrap();
+    keys.iter().find_map(|field| field.strip_prefix("c:")).unwrap().to_owned()
+}

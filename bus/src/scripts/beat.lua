@@ -3,14 +3,14 @@
 -- KEYS  stream, dead letters, consumers' hash
 -- ARGV  group, me, lease (ms), lease of consumers without a field (ms),
 --       backoff: initial (ms), multiplier, max (ms), state (JSON object),
---       look in the stream, look among the dead letters (1 or 0),
+--       look in the stream, look among the dead letters (1 or 0), max attempts,
 --       how many of the following ids are the stream's, id…
 -- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to ecg:suspect,
 --        1 if a suspect is due in the stream, the same among the dead letters, parked, replays}
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
 local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local of_stream, DAY, FIRST_ID = tonumber(ARGV[11]), 86400000, 12
+local max_attempts, of_stream, DAY, FIRST_ID = tonumber(ARGV[11]), tonumber(ARGV[12]), 86400000, 13
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -43,9 +43,12 @@ local function renew(key, first, last)
   return lost
 end
 
-local function park_unknown(key, id, attempts)
-  -- A reply that never arrived: no handler was called, so the delivery is no attempt.
-  redis.call('XCLAIM', key, group, 'ecg:parked', 0, id, 'IDLE', DAY, 'RETRYCOUNT', math.max(attempts - 1, 0), 'JUSTID')
+-- A reply that never arrived, or a call cut off when the lease ended: no attempt. Parked with none left it would be
+-- taken for one whose dead letter was refused, and buried unhandled: a suspect may be tried once more.
+local function let_go(key, id, attempts)
+  local begun = math.max(attempts - 1, 0)
+  local pool = begun < max_attempts and 'ecg:parked' or 'ecg:suspect'
+  redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
 end
 
 local function suspect(key, id, attempts)
@@ -65,7 +68,7 @@ local function around(key, owners, look)
       local idle = name == me and lease or lease_of(name)
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
         if name == me then
-          park_unknown(key, entry[1], entry[4])
+          let_go(key, entry[1], entry[4])
         else
           suspect(key, entry[1], entry[4])
           moved = moved + 1

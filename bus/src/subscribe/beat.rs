@@ -36,6 +36,7 @@ impl Consumer {
             self.state(counts).to_string(),
             looks(Source::Stream),
             looks(Source::DeadLetters),
+            delivery.max_attempts.to_string(),
             ids(Source::Stream).count().to_string(),
         ];
         let all = ids(Source::Stream).chain(ids(Source::DeadLetters));

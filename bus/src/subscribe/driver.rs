@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::delivery::{
     Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
@@ -347,11 +348,13 @@ where
 
     fn start(&mut self, entry: EntryRef, delivery: Arc<Delivery>) {
         let (handler, limit) = (self.handler.clone(), self.consumer.config.delivery.timeout);
-        let call = self.calls.spawn(async move {
+        let span = span(&delivery);
+        let call = async move {
             let began = now();
             let answer = tokio::time::timeout(limit, handler(delivery)).await.ok();
             (entry, answer, now() - began)
-        });
+        };
+        let call = self.calls.spawn(call.instrument(span));
         self.running.insert(entry, call);
     }
 
@@ -363,6 +366,14 @@ where
             self.counted = counts;
         }
     }
+}
+
+/// One handler call, as people look for it: by the event, its place, and the trace that it belongs to.
+fn span(delivery: &Delivery) -> tracing::Span {
+    let event = &delivery.event;
+    tracing::info_span!("handle", stream = %delivery.stream, group = %delivery.group, entry = %event.id,
+        event_id = event.event_id, event_type = event.event_type, attempt = delivery.attempt,
+        replay = delivery.replay, traceparent = event.traceparent)
 }
 
 async fn read(reading: &mut Option<Reading>) -> Result<Input, Error> {
