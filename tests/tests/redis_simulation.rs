@@ -163,7 +163,7 @@ async fn whatever_is_killed_paused_or_drained_every_event_is_handled_or_dead_by_
     let all: BTreeSet<u32> = (0..EVENTS).collect();
     let guilty: BTreeSet<u32> = all.iter().copied().filter(|n| is_guilty(*n)).collect();
     let handled: BTreeSet<u32> = world.handled.lock().unwrap().keys().copied().collect();
-    let wrong: Vec<&u32> = handled.symmetric_difference(&(&all - &guilty)).collect();
+    let wrong = &handled ^ &(&all - &guilty);
     assert!(
         wrong.is_empty(),
         "seed {seed}: handled though guilty, or not though innocent: {wrong:?}"
