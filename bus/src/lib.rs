@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod names;
 pub mod publish;
+pub mod retention;
 mod script;
 pub mod subscribe;
 pub mod sweep;

@@ -26,6 +26,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
     stream: String,
     outcome: &'static str,
@@ -39,6 +44,8 @@ pub struct Metrics {
     in_flight: Family<GroupLabels, Gauge>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
+    trimmed: Family<StreamLabels, Counter>,
+    dropped: Family<GroupLabels, Counter>,
     connected: Gauge,
     reconnects: Counter,
 }
@@ -56,6 +63,8 @@ impl Metrics {
             in_flight: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
+            trimmed: Family::default(),
+            dropped: Family::default(),
             connected: Gauge::default(),
             reconnects: Counter::default(),
         };
@@ -86,6 +95,16 @@ impl Metrics {
             "How long publishing took until Redis answered",
             Unit::Seconds,
             metrics.publishing.clone(),
+        );
+        eventbus.register(
+            "trimmed_entries",
+            "Entries that this process trimmed: every group had acknowledged them",
+            metrics.trimmed.clone(),
+        );
+        eventbus.register(
+            "dropped_entries",
+            "Entries that this process dropped at the hard cap before the group had acknowledged them",
+            metrics.dropped.clone(),
         );
         eventbus.register(
             "redis_up",
@@ -120,6 +139,7 @@ impl Metrics {
         StreamMetrics {
             ok: self.published.get_or_create_owned(&labels),
             ok_duration: self.publishing.get_or_create_owned(&labels),
+            trimmed: self.trimmed.get_or_create_owned(&StreamLabels { stream: stream.to_string() }),
             labels,
             all: self.clone(),
         }
@@ -169,6 +189,7 @@ impl GroupMetrics {
 pub(crate) struct StreamMetrics {
     ok: Counter,
     ok_duration: Histogram,
+    trimmed: Counter,
     labels: PublishLabels,
     all: Metrics,
 }
@@ -185,5 +206,16 @@ impl StreamMetrics {
         let labels = PublishLabels { outcome: label, ..self.labels.clone() };
         self.all.published.get_or_create(&labels).inc();
         self.all.publishing.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts entries that were trimmed.
+    pub(crate) fn trimmed(&self, entries: u64) {
+        self.trimmed.inc_by(entries);
+    }
+
+    /// Counts entries that `group` lost at the hard cap.
+    pub(crate) fn dropped(&self, group: String, entries: u64) {
+        let labels = GroupLabels { stream: self.labels.stream.clone(), group };
+        self.all.dropped.get_or_create(&labels).inc_by(entries);
     }
 }
