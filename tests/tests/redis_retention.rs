@@ -13,6 +13,7 @@ use bus::names::StreamKey;
 use bus::retention::{self, HardCap, HeldBy, Overflow, Retention, TrimMode, Trimmed};
 use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
+use tests::programs::Running;
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
@@ -137,6 +138,16 @@ async fn a_position_that_was_set_back_keeps_what_is_to_be_read_again() {
     let mut s = Fixture::new().await;
     s.add(1, 1_000).await;
     s.group("g", 1_000).await;
+    s.run("XGROUP SETID s g 300-0").await;
+    assert_eq!(s.trim(100).await.removed, 200);
+}
+
+#[tokio::test]
+async fn a_position_that_was_set_back_counts_though_something_younger_is_pending() {
+    let mut s = Fixture::new().await;
+    s.add(1, 1_000).await;
+    s.group("g", 900).await;
+    s.run("XREADGROUP GROUP g c COUNT 1 STREAMS s >").await;
     s.run("XGROUP SETID s g 300-0").await;
     assert_eq!(s.trim(100).await.removed, 200);
 }
@@ -338,6 +349,41 @@ async fn while_events_flow_in_the_stream_stays_near_its_cap() {
         read - length,
         "whatever is gone was lost to the group that read nothing"
     );
+}
+
+/// What the program `publish` says while it publishes 450 events with these settings, in several rounds of trimming.
+async fn said(redis: &str, settings: &[(&str, &str)]) -> String {
+    let mut all = vec![("REDIS_URL", redis), ("REDIS_STREAM_NAME", "s")];
+    all.extend(settings);
+    let args = ["--count", "450", "--rate", "1000"];
+    let mut program = Running::start("publish", &args, &all);
+    assert!(program.ended(LONG).await.success(), "{}", program.output());
+    program.output()
+}
+
+#[tokio::test]
+async fn a_group_that_holds_entries_back_is_named_once_with_their_number() {
+    let mut s = Fixture::new().await;
+    s.add(1, 1_000).await;
+    s.group("fast", 1_000).await;
+    s.group("slow", 0).await;
+    let output = said(&s.server.url(), &[("REDIS_MAX_ENTRIES", "100")]).await;
+    let lines: Vec<&str> = output.lines().filter(|line| line.contains("holds entries")).collect();
+    assert_eq!(lines.len(), 1, "{output}");
+    // It is said in the first round, after 100 publishes or a few more.
+    assert!(lines[0].contains("slow") && lines[0].contains("10"), "{output}");
+}
+
+#[tokio::test]
+async fn a_missing_right_to_trim_is_said_once() {
+    let mut s = Fixture::new().await;
+    s.add(1, 1_000).await;
+    s.group("g", 1_000).await;
+    s.config_with("+xadd ~s").await;
+    let url = format!("redis://u:p@127.0.0.1:{}", s.server.port());
+    let output = said(&url, &[("REDIS_MAX_ENTRIES", "100")]).await;
+    assert_eq!(output.matches("leaves trimming to others").count(), 1, "{output}");
+    assert_eq!(s.length().await, 1_450);
 }
 
 /// Entries ever added.

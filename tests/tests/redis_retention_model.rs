@@ -115,11 +115,11 @@ impl Walk {
     async fn step(&mut self) {
         match self.roll(40) {
             0..=7 => self.publish().await,
-            8..=16 => self.read().await,
-            17..=25 => self.acknowledge().await,
-            26..=33 => self.trim().await,
-            34 => self.drop_oldest().await,
-            35 => self.set_position().await,
+            8..=15 => self.read().await,
+            16..=23 => self.acknowledge().await,
+            24..=32 => self.trim().await,
+            33 => self.drop_oldest().await,
+            34..=35 => self.set_position().await,
             36..=37 => self.create().await,
             38 => self.destroy().await,
             _ => self.declare().await,
@@ -315,13 +315,15 @@ fn seeds() -> u64 {
 
 #[tokio::test]
 async fn whatever_happens_to_the_groups_nothing_they_need_is_trimmed_and_every_loss_is_counted() {
+    let (mut trimmed, mut dropped) = (0, 0);
     for seed in 0..seeds() {
         let told = Told(seed);
         let mut walk = Walk::new(seed).await;
         for _ in 0..STEPS {
             walk.step().await;
         }
-        assert!(walk.trimmed > 50 && walk.dropped > 50, "{} {}", walk.trimmed, walk.dropped);
+        (trimmed, dropped) = (trimmed + walk.trimmed, dropped + walk.dropped);
         drop(told);
     }
+    assert!(trimmed > 300 && dropped > 300, "{trimmed} and {dropped} are too few to show anything");
 }

@@ -59,12 +59,13 @@ impl Confirmed {
         let (number, conn) = self.connection.open().await?;
         let (answer, settled) = oneshot::channel();
         let waiting = Waiting { conn, command, asks, answer };
-        let sent = self.queue.send(waiting).await.is_ok();
+        // What cannot be sent is not answered either.
+        self.queue.send(waiting).await.ok();
         match settled.await {
             Ok(Err(error @ Error::NotDurable { .. })) => Err(error),
-            Ok(result) if sent => self.connection.judge(number, result).await,
+            Ok(result) => self.connection.judge(number, result).await,
             // The runtime is ending, and this caller with it.
-            _ => std::future::pending().await,
+            Err(_) => std::future::pending().await,
         }
     }
 }

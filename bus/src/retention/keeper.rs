@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::trim::{HeldBy, Trimmed, drop_oldest, trim};
+use super::trim::{HeldBy, MOST_REMOVED, Trimmed, drop_oldest, trim};
 use super::{HardCap, Overflow, Retention, TrimMode};
 use crate::connect::SharedConnection;
 use crate::error::{Error, chain};
@@ -118,8 +118,9 @@ impl Inner {
     }
 
     async fn tidy(&self, said: &mut Said) -> Result<(), Error> {
-        // The last round removes nothing, which tells who holds the rest.
-        while self.trim(said).await?.is_some_and(|trimmed| trimmed.removed > 0) {}
+        // Again at once only where one script was not enough.
+        let plenty = MOST_REMOVED / 2;
+        while self.trim(said).await?.is_some_and(|trimmed| trimmed.removed >= plenty) {}
         if let Some(cap) = self.drops() {
             self.drop_down_to(cap).await?;
         }

@@ -11,7 +11,7 @@ use crate::names::StreamKey;
 use crate::script::Script;
 
 /// One script removes no more: everybody else waits for it.
-const MOST_REMOVED: u64 = 10_000;
+pub(super) const MOST_REMOVED: u64 = 10_000;
 
 static TRIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../scripts/trim.lua")));
 static DROP: LazyLock<Script> =
