@@ -1,11 +1,15 @@
 //! Settings, from a look-up of names: every wrong one is told, all at once.
 
+mod url;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use crate::names::StreamKey;
+use crate::publish::Durability;
+use crate::retention::Retention;
 
 /// Where a setting's value comes from: environment, flags, a test's table.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -58,22 +62,12 @@ impl RedisConfig {
     /// Takes a URL (`redis://` or `rediss://`) and credential files.
     ///
     /// # Errors
-    /// [`SettingError`] for `name` if the URL is none, or of a kind that is not supported yet.
+    /// [`SettingError`] for `name`, which tells the part of the URL that is wrong and never its credentials; or if the
+    /// URL is of a kind that is not supported yet.
     pub fn new(name: &str, url: &str, files: CredentialFiles) -> Result<Self, SettingError> {
         let refused = |allowed: &str| SettingError::new(name, &without_credentials(url), allowed);
-        let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-        match scheme {
-            "redis" | "rediss" => {}
-            "redis-sentinel" | "redis-cluster" => {
-                return Err(refused(
-                    "Sentinel and Cluster addresses are not supported yet; use redis:// or rediss://",
-                ));
-            }
-            _ => return Err(refused("must be redis://host:port/db or rediss://host:port/db")),
-        }
-        let info = url
-            .into_connection_info()
-            .map_err(|_| refused("must be redis://host:port/db or rediss://host:port/db"))?;
+        url::check(url).map_err(|allowed| refused(&allowed))?;
+        let info = url.into_connection_info().map_err(|_| refused("cannot be read as a URL"))?;
         if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
             return Err(refused("must not switch certificate verification off"));
         }
@@ -132,13 +126,18 @@ pub struct BusConfig {
     pub redis: RedisConfig,
     /// `REDIS_STREAM_NAME`, default `stream:events`.
     pub stream: StreamKey,
+    /// How much of the stream is kept, and what a full one does to publishers.
+    pub retention: Retention,
+    /// `REDIS_DURABILITY`, default `async`: what has to have happened before a publish is answered.
+    pub durability: Durability,
 }
 
 impl BusConfig {
-    /// A bus with nothing set but what it needs.
+    /// A bus with nothing set but what it needs; the rest has its defaults.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
-        Self { redis, stream }
+        let (retention, durability) = (Retention::default(), Durability::default());
+        Self { redis, stream, retention, durability }
     }
 
     /// Reads the `REDIS_*` settings.
@@ -150,11 +149,17 @@ impl BusConfig {
         let name = lookup("REDIS_STREAM_NAME").unwrap_or_else(|| "stream:events".to_owned());
         let stream = StreamKey::new(name.clone())
             .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
-        match (redis, stream) {
-            (Ok(redis), Ok(stream)) => Ok(Self { redis, stream }),
-            (redis, stream) => {
+        let retention = Retention::from_lookup(lookup);
+        let durability = Durability::from_lookup(lookup);
+        match (redis, stream, retention, durability) {
+            (Ok(redis), Ok(stream), Ok(retention), Ok(durability)) => {
+                Ok(Self { redis, stream, retention, durability })
+            }
+            (redis, stream, retention, durability) => {
                 let mut errors = redis.err().unwrap_or_default();
                 errors.extend(stream.err());
+                errors.extend(retention.err().unwrap_or_default());
+                errors.extend(durability.err());
                 Err(errors)
             }
         }
@@ -179,6 +184,8 @@ fn without_credentials(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::retention::TrimMode;
+
     use super::*;
 
     fn with<'a>(settings: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
@@ -190,14 +197,25 @@ mod tests {
         let config = BusConfig::from_lookup(&with(&[])).unwrap();
         assert_eq!(config.redis.endpoint(), "localhost:6379/0");
         assert_eq!(config.stream.as_str(), "stream:events");
+        let retention = Retention { mode: TrimMode::Acked, max_entries: 10_000, hard_cap: None };
+        assert_eq!((config.retention, config.durability), (retention, Durability::Async));
     }
 
     #[test]
     fn all_wrong_settings_are_told_at_once() {
-        let look = with(&[("REDIS_URL", "http://h"), ("REDIS_STREAM_NAME", "")]);
-        let names: Vec<_> =
-            BusConfig::from_lookup(&look).unwrap_err().into_iter().map(|e| e.name).collect();
-        assert_eq!(names, ["REDIS_URL", "REDIS_STREAM_NAME"]);
+        let settings = [
+            ("REDIS_URL", "http://h"),
+            ("REDIS_STREAM_NAME", ""),
+            ("REDIS_TRIM", "all"),
+            ("REDIS_MAX_ENTRIES", "-1"),
+            ("REDIS_HARD_MAX_ENTRIES", "x"),
+            ("REDIS_OVERFLOW", "block"),
+            ("REDIS_DURABILITY", "sync"),
+        ];
+        let errors = BusConfig::from_lookup(&with(&settings)).unwrap_err();
+        let told: Vec<_> = errors.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();
+        assert_eq!(told[1..], settings[1..]);
+        assert_eq!(told[0], ("REDIS_URL", "http://h"));
     }
 
     #[test]

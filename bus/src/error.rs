@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use redis::RedisError;
 
 use crate::config::SettingError;
-use crate::names::{GroupName, StreamKey};
+use crate::names::{EntryId, GroupName, StreamKey};
 
 /// A failed operation: what was tried, on what, and why it failed (its `source`).
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +74,14 @@ pub enum Error {
         /// What was looked for in the reply.
         missing: &'static str,
     },
-    /// An event without a type: no group could read it.
-    #[error("an event needs a type, such as application.submitted")]
-    NoType,
+    /// An event's type is none that a group could ask for.
+    #[error(
+        "event type {event_type:?} must have 1 to 128 of letters, digits, '_', '-', in parts joined by single dots"
+    )]
+    EventType {
+        /// The type, or how it begins.
+        event_type: String,
+    },
     /// A payload cannot be written as JSON.
     #[error("cannot write the payload of an event of type {event_type} as JSON")]
     Encode {
@@ -95,6 +100,53 @@ pub enum Error {
         size: usize,
         /// Bytes.
         limit: usize,
+    },
+    /// The stream is at its hard cap, trimming does not help, and publishers are to be refused.
+    #[error("stream {stream} is full: it has {length} entries, the hard cap is {cap}")]
+    StreamFull {
+        /// The stream.
+        stream: StreamKey,
+        /// Entries, when it was last asked.
+        length: u64,
+        /// `REDIS_HARD_MAX_ENTRIES`.
+        cap: u64,
+    },
+    /// An event stands in the stream, but fewer than asked for confirmed in time that they have it: it may be lost in a
+    /// crash or a failover.
+    #[error("entry {id} stands in stream {stream}, with {got} of {wanted} confirmations")]
+    NotDurable {
+        /// The stream.
+        stream: StreamKey,
+        /// The event's entry.
+        id: EntryId,
+        /// Confirmations that it needed: of replicas, or 1 of the server's disk.
+        wanted: u64,
+        /// Confirmations that came in time.
+        got: u64,
+        /// Why Redis refused to wait; `None` where it waited in vain.
+        #[source]
+        source: Option<RedisError>,
+    },
+    /// The server cannot tell when an event is on its disk.
+    #[error(
+        "the server at {endpoint} cannot confirm that events are on disk: it needs WAITAOF (Redis or Valkey 7.2) and its append-only file switched on"
+    )]
+    CannotFsync {
+        /// `host:port/db`, never credentials.
+        endpoint: String,
+        /// What the server answered; `None` where it knows no WAITAOF.
+        #[source]
+        source: Option<RedisError>,
+    },
+    /// The user's rights do not allow what the settings ask for.
+    #[error("the user may not {operation} on stream {stream}: it lacks {}", missing.join(", "))]
+    Rights {
+        /// A verb and its object.
+        operation: &'static str,
+        /// The stream.
+        stream: StreamKey,
+        /// The commands, with their keys where these are not the stream.
+        missing: Vec<&'static str>,
     },
     /// Redis did not answer within the operation's own limit; it may have carried the command out.
     #[error("cannot {operation} on stream {stream}: no answer within {limit:?}")]
@@ -139,7 +191,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::TimedOut { .. } => Remedy::Retry,
+            Self::TimedOut { .. } | Self::StreamFull { .. } => Remedy::Retry,
+            Self::NotDurable { source: None, .. } => Remedy::Retry,
+            Self::CannotFsync { .. } => Remedy::Person,
             _ => self.redis().map_or(Remedy::Person, remedy),
         }
     }
@@ -165,6 +219,9 @@ impl Error {
     /// Whether user, password or rights are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
+        if matches!(self, Self::Rights { .. }) {
+            return true;
+        }
         let refused =
             self.redis().is_some_and(|e| e.kind() == redis::ErrorKind::AuthenticationFailed);
         refused || matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
@@ -186,7 +243,11 @@ impl Error {
             Self::Stream { .. } => "stream",
             Self::Group { .. } => "group",
             Self::Reply { .. } => "reply",
-            Self::NoType => "no_type",
+            Self::EventType { .. } => "event_type",
+            Self::StreamFull { .. } => "stream_full",
+            Self::NotDurable { .. } => "not_durable",
+            Self::CannotFsync { .. } => "cannot_fsync",
+            Self::Rights { .. } => "rights",
             Self::Encode { .. } => "encode",
             Self::TooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
@@ -195,12 +256,18 @@ impl Error {
         }
     }
 
+    /// A refusal of an event's type, of which no more is shown than a type may have.
+    pub(crate) fn event_type(event_type: &str) -> Self {
+        Self::EventType { event_type: event_type.chars().take(129).collect() }
+    }
+
     fn redis(&self) -> Option<&RedisError> {
         match self {
             Self::Connect { source, .. }
             | Self::Server { source, .. }
             | Self::Stream { source, .. }
             | Self::Group { source, .. } => Some(source),
+            Self::NotDurable { source, .. } | Self::CannotFsync { source, .. } => source.as_ref(),
             _ => None,
         }
     }

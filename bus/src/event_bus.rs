@@ -7,16 +7,16 @@ use prometheus_client::registry::Registry;
 use crate::config::BusConfig;
 use crate::connect::SharedConnection;
 use crate::error::Error;
-use crate::metrics::{Metrics, StreamMetrics};
+use crate::metrics::Metrics;
 use crate::names::StreamKey;
-use crate::publish::PUBLISH_TIMEOUT;
+use crate::publish::{PUBLISH_TIMEOUT, Publisher};
 
 /// One stream on one Redis. Clones share the connection, which is made anew after a failure.
 #[derive(Clone)]
 pub struct EventBus {
     pub(crate) config: Arc<BusConfig>,
-    pub(crate) published: StreamMetrics,
     pub(crate) connection: SharedConnection,
+    pub(crate) publisher: Arc<Publisher>,
 }
 
 impl EventBus {
@@ -32,14 +32,15 @@ impl EventBus {
     /// Connects, and pings; counts in `metrics`.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused.
+    /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
+    /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability.
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
         // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
         let connection = SharedConnection::new(config.redis.clone(), PUBLISH_TIMEOUT * 4 / 5);
-        let published = metrics.of_stream(&config.stream);
-        let bus = Self { config: Arc::new(config), published, connection };
-        bus.ping().await?;
-        Ok(bus)
+        ping(&connection).await?;
+        let metrics = metrics.of_stream(&config.stream);
+        let publisher = Arc::new(Publisher::start(&config, &connection, metrics).await?);
+        Ok(Self { config: Arc::new(config), connection, publisher })
     }
 
     /// The stream.
@@ -53,10 +54,14 @@ impl EventBus {
     /// # Errors
     /// [`Error::File`] or [`Error::Connect`] without a connection, else [`Error::Server`].
     pub async fn ping(&self) -> Result<(), Error> {
-        let (number, mut conn) = self.connection.open().await?;
-        let answer = redis::cmd("PING").exec_async(&mut conn).await;
-        let endpoint = self.connection.endpoint();
-        let failed = |source| Error::Server { operation: "ping Redis", endpoint, source };
-        self.connection.judge(number, answer.map_err(failed)).await
+        ping(&self.connection).await
     }
+}
+
+async fn ping(connection: &SharedConnection) -> Result<(), Error> {
+    let (number, mut conn) = connection.open().await?;
+    let answer = redis::cmd("PING").exec_async(&mut conn).await;
+    let endpoint = connection.endpoint();
+    let failed = |source| Error::Server { operation: "ping Redis", endpoint, source };
+    connection.judge(number, answer.map_err(failed)).await
 }

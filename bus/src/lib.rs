@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod names;
 pub mod publish;
+pub mod retention;
 mod script;
 pub mod subscribe;
 pub mod sweep;

@@ -1,5 +1,7 @@
 //! Counters and histograms of this library, declared once.
 
+mod publishing;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::delivery::Counts;
 use crate::names::{GroupName, StreamKey};
+
+pub(crate) use publishing::StreamMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GroupLabels {
@@ -26,8 +30,14 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
     stream: String,
+    r#type: String,
     outcome: &'static str,
 }
 
@@ -40,6 +50,8 @@ pub struct Metrics {
     unconfirmed: Family<GroupLabels, Counter>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
+    trimmed: Family<StreamLabels, Counter>,
+    dropped: Family<GroupLabels, Counter>,
     connected: Gauge,
     reconnects: Counter,
 }
@@ -58,42 +70,14 @@ impl Metrics {
             unconfirmed: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
+            trimmed: Family::default(),
+            dropped: Family::default(),
             connected: Gauge::default(),
             reconnects: Counter::default(),
         };
         let eventbus = registry.sub_registry_with_prefix("eventbus");
-        eventbus.register(
-            "consumed",
-            "Entries by what became of them: ack, retry, dead, skipped, lost",
-            metrics.consumed.clone(),
-        );
-        eventbus.register_with_unit(
-            "handler_duration",
-            "How long handler calls took, failed ones included",
-            Unit::Seconds,
-            metrics.handling.clone(),
-        );
-        eventbus.register(
-            "in_flight",
-            "Entries in this consumer's hand: read, and not settled yet",
-            metrics.in_flight.clone(),
-        );
-        eventbus.register(
-            "unconfirmed_acknowledgements",
-            "Acknowledgements of entries that were not pending any more",
-            metrics.unconfirmed.clone(),
-        );
-        eventbus.register(
-            "published",
-            "Events by whether Redis took them: ok, or the kind of error",
-            metrics.published.clone(),
-        );
-        eventbus.register_with_unit(
-            "publish_duration",
-            "How long publishing took until Redis answered",
-            Unit::Seconds,
-            metrics.publishing.clone(),
-        );
+        metrics.register_consuming(eventbus);
+        metrics.register_publishing(eventbus);
         eventbus.register(
             "redis_up",
             "1 while connected to Redis, else 0",
@@ -105,6 +89,54 @@ impl Metrics {
             metrics.reconnects.clone(),
         );
         metrics
+    }
+
+    fn register_consuming(&self, eventbus: &mut Registry) {
+        eventbus.register(
+            "consumed",
+            "Entries by what became of them: ack, retry, dead, skipped, lost",
+            self.consumed.clone(),
+        );
+        eventbus.register_with_unit(
+            "handler_duration",
+            "How long handler calls took, failed ones included",
+            Unit::Seconds,
+            self.handling.clone(),
+        );
+        eventbus.register(
+            "in_flight",
+            "Entries in this consumer's hand: read, and not settled yet",
+            self.in_flight.clone(),
+        );
+        eventbus.register(
+            "unconfirmed_acknowledgements",
+            "Acknowledgements of entries that were not pending any more",
+            self.unconfirmed.clone(),
+        );
+    }
+
+    fn register_publishing(&self, eventbus: &mut Registry) {
+        eventbus.register(
+            "published",
+            "Events by type, and by whether Redis took them: ok, or the kind of error",
+            self.published.clone(),
+        );
+        eventbus.register_with_unit(
+            "publish_duration",
+            "How long publishing took until Redis answered",
+            Unit::Seconds,
+            self.publishing.clone(),
+        );
+        eventbus.register(
+            "trimmed_entries",
+            "Entries that this process trimmed: every group had acknowledged them",
+            self.trimmed.clone(),
+        );
+        eventbus.register(
+            "dropped_entries",
+            "Entries that this process dropped at the hard cap before the group had acknowledged them",
+            self.dropped.clone(),
+        );
     }
 
     /// The metrics of one group, looked up once: a look-up costs more than counting.
@@ -122,15 +154,9 @@ impl Metrics {
         }
     }
 
-    /// The metrics of publishing to one stream, looked up once for the outcome that is the rule.
+    /// The metrics of publishing to one stream.
     pub(crate) fn of_stream(&self, stream: &StreamKey) -> StreamMetrics {
-        let labels = PublishLabels { stream: stream.to_string(), outcome: "ok" };
-        StreamMetrics {
-            ok: self.published.get_or_create_owned(&labels),
-            ok_duration: self.publishing.get_or_create_owned(&labels),
-            labels,
-            all: self.clone(),
-        }
+        StreamMetrics::new(self, stream)
     }
 
     pub(crate) fn connected(&self, up: bool) {
@@ -171,29 +197,5 @@ impl GroupMetrics {
 
     pub(crate) fn handled(&self, took: Duration) {
         self.handling.observe(took.as_secs_f64());
-    }
-}
-
-/// What publishing to one stream counts.
-#[derive(Clone)]
-pub(crate) struct StreamMetrics {
-    ok: Counter,
-    ok_duration: Histogram,
-    labels: PublishLabels,
-    all: Metrics,
-}
-
-impl StreamMetrics {
-    /// Counts an event that Redis took.
-    pub(crate) fn published(&self, took: Duration) {
-        self.ok.inc();
-        self.ok_duration.observe(took.as_secs_f64());
-    }
-
-    /// Counts an event that was not published, by the kind of error.
-    pub(crate) fn failed(&self, label: &'static str, took: Duration) {
-        let labels = PublishLabels { outcome: label, ..self.labels.clone() };
-        self.all.published.get_or_create(&labels).inc();
-        self.all.publishing.get_or_create(&labels).observe(took.as_secs_f64());
     }
 }

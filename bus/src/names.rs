@@ -79,6 +79,12 @@ impl StreamKey {
         format!("{}:ecg:groups", self.prefix_or_braced())
     }
 
+    /// The hash with one field a group that lost entries at the hard cap: `P:ecg:lost`.
+    #[must_use]
+    pub fn lost_key(&self) -> String {
+        format!("{}:ecg:lost", self.prefix_or_braced())
+    }
+
     /// The hash with one field a consumer of `group`: `P:ecg:consumers:<group>`.
     #[must_use]
     pub fn consumers_key(&self, group: &GroupName) -> String {

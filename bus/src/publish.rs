@@ -1,23 +1,146 @@
 //! Publishing: concurrent callers share one connection, which sends in one write what has gathered.
 
-use std::borrow::Cow;
+mod confirmed;
+mod durability;
+mod rights;
+
+use std::sync::Mutex;
 use std::time::Duration;
 
+use redis::{Cmd, RedisResult, Value};
 use serde::Serialize;
 use tokio::time::Instant;
+use tracing::Instrument;
 
+use crate::config::BusConfig;
+use crate::connect::SharedConnection;
 use crate::error::Error;
-use crate::event::{NewEvent, Payload};
+use crate::event::{NewEvent, Payload, types};
 use crate::event_bus::EventBus;
-use crate::names::EntryId;
+use crate::group::entry_id;
+use crate::metrics::StreamMetrics;
+use crate::names::{EntryId, StreamKey};
+use crate::retention::{Gate, HardCap, Keeper, Pass, TrimMode};
+
+use confirmed::Confirmed;
+
+pub use durability::Durability;
 
 const OPERATION: &str = "publish an event";
 
 /// A payload may have this many bytes.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
-/// A publish fails after this long, connecting included.
+/// A publish fails after this long, connecting included; later where it waits for replicas or the disk, see
+/// [`Durability::publish_timeout`].
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What publishing needs beside the connection that it shares.
+pub(crate) struct Publisher {
+    metrics: StreamMetrics,
+    keeper: Keeper,
+    full: Option<Full>,
+    confirmed: Option<Confirmed>,
+    /// `XADD … MAXLEN ~`.
+    max_length: Option<u64>,
+    timeout: Duration,
+    started: Instant,
+}
+
+/// What is known of a stream with a hard cap.
+struct Full {
+    cap: HardCap,
+    gate: Mutex<Gate>,
+}
+
+/// An event that stands in the stream.
+#[derive(Debug)]
+struct Appended {
+    id: EntryId,
+    /// The stream's length, where it was asked for.
+    length: Option<u64>,
+}
+
+impl Publisher {
+    /// Makes ready what `config` asks for, and has the server tell what of it cannot be had.
+    ///
+    /// # Errors
+    /// [`Error::Rights`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting.
+    pub async fn start(
+        config: &BusConfig,
+        connection: &SharedConnection,
+        metrics: StreamMetrics,
+    ) -> Result<Self, Error> {
+        let (stream, retention) = (&config.stream, &config.retention);
+        let keeper =
+            Keeper::start(connection.clone(), stream.clone(), retention.clone(), metrics.clone());
+        let full = match retention.hard_cap {
+            Some(cap) => Some(Full::start(cap, connection, stream, &keeper).await?),
+            None => None,
+        };
+        let confirmed = match config.durability {
+            Durability::Async => None,
+            durability => {
+                Some(Confirmed::start(config.redis.clone(), stream.clone(), durability).await?)
+            }
+        };
+        Ok(Self {
+            metrics,
+            keeper,
+            full,
+            confirmed,
+            max_length: (retention.mode == TrimMode::MaxLen).then_some(retention.max_entries),
+            timeout: config.durability.publish_timeout(),
+            started: now(),
+        })
+    }
+
+    /// Whether to ask for the length with an event that is published now.
+    ///
+    /// # Errors
+    /// [`Error::StreamFull`], or what Redis answered when it was asked to make room.
+    async fn pass(&self, stream: &StreamKey, now: Instant) -> Result<bool, Error> {
+        let Some(Full { cap, gate }) = &self.full else { return Ok(false) };
+        let refused =
+            |length| Error::StreamFull { stream: stream.clone(), length, cap: cap.entries };
+        let pass = locked(gate).pass(now - self.started);
+        match pass {
+            Pass::Send => Ok(false),
+            Pass::SendAndAsk => Ok(true),
+            Pass::Refuse(length) => Err(refused(length)),
+            Pass::MakeRoom => {
+                let length = self.keeper.make_room().await?;
+                locked(gate).looked(length);
+                if length >= cap.entries { Err(refused(length)) } else { Ok(false) }
+            }
+        }
+    }
+
+    fn appended(&self, appended: &Appended) {
+        self.keeper.published();
+        if let (Some(full), Some(length)) = (&self.full, appended.length)
+            && locked(&full.gate).noted(length)
+        {
+            self.keeper.wake();
+        }
+    }
+}
+
+impl Full {
+    async fn start(
+        cap: HardCap,
+        connection: &SharedConnection,
+        stream: &StreamKey,
+        keeper: &Keeper,
+    ) -> Result<Self, Error> {
+        let mut gate = Gate::new(cap);
+        // So that a process that publishes one event finds the stream full too.
+        if gate.noted(rights::check(cap.overflow, connection, stream).await?) {
+            keeper.wake();
+        }
+        Ok(Self { cap, gate: Mutex::new(gate) })
+    }
+}
 
 impl EventBus {
     /// Publishes an event with this type, payload and source.
@@ -39,16 +162,19 @@ impl EventBus {
         self.publish_event(event).await
     }
 
-    /// Appends an event to the stream and answers its entry's ID, within [`PUBLISH_TIMEOUT`].
+    /// Appends an event to the stream and answers its entry's ID, within [`Durability::publish_timeout`].
     ///
     /// An event without an ID of its own gets a UUIDv7. An error does not say that Redis has not taken the event:
-    /// publish it again with the same `id`, and handlers can tell the repeat.
+    /// publish it again with the same `id`, and handlers can tell the repeat. `key`, `id` and the trace context are
+    /// passed on as they are, whatever they hold.
     ///
     /// # Errors
-    /// [`Error::NoType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::TimedOut`]; else what Redis answered.
+    /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::StreamFull`] at a hard cap that
+    /// rejects; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
+    /// [`Error::TimedOut`]; else what Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
-        if event.event_type.is_empty() {
-            return Err(Error::NoType);
+        if !types::is_type(&event.event_type) {
+            return Err(Error::event_type(&event.event_type));
         }
         let size = event.payload.as_str().len();
         if size > MAX_PAYLOAD {
@@ -56,38 +182,85 @@ impl EventBus {
             return Err(Error::TooLarge { event_type, size, limit: MAX_PAYLOAD });
         }
         let id = event.id.clone().unwrap_or_else(new_id);
-        let fields = event.encode(&id, wall_clock());
-        let began = now();
-        let append = tokio::time::timeout(PUBLISH_TIMEOUT, self.append(&fields));
-        let result = append.await.unwrap_or_else(|_| {
-            let (stream, limit) = (self.stream().clone(), PUBLISH_TIMEOUT);
+        let (began, limit) = (now(), self.publisher.timeout);
+        let span = tracing::debug_span!("publish", stream = %self.stream(),
+            event_type = event.event_type, event_id = id, traceparent = event.traceparent);
+        let append = self.append(&event, &id, began).instrument(span);
+        let result = tokio::time::timeout(limit, append).await.unwrap_or_else(|_| {
+            let stream = self.stream().clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
+        let metrics = &self.publisher.metrics;
         match &result {
-            Ok(_) => self.published.published(now() - began),
-            Err(error) => self.published.failed(error.label(), now() - began),
+            Ok(_) => metrics.published(&event.event_type, now() - began),
+            Err(error) => metrics.failed(&event.event_type, error.label(), now() - began),
         }
         result
     }
 
-    async fn append(&self, fields: &[(&'static str, Cow<'_, str>)]) -> Result<EntryId, Error> {
-        let (number, mut conn) = self.connection.open().await?;
-        let stream = self.stream();
+    async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
+        let asks = self.publisher.pass(self.stream(), now).await?;
         let mut command = redis::cmd("XADD");
-        command.arg(stream.as_str()).arg("*");
-        for (name, value) in fields {
+        command.arg(self.stream().as_str());
+        if let Some(length) = self.publisher.max_length {
+            command.arg("MAXLEN").arg("~").arg(length);
+        }
+        command.arg("*");
+        for (name, value) in event.encode(id, wall_clock()) {
             command.arg(name).arg(value.as_ref());
         }
-        let answer = command.query_async::<String>(&mut conn).await;
+        let appended = match &self.publisher.confirmed {
+            Some(confirmed) => confirmed.append(command, asks).await?,
+            None => self.send(command, asks).await?,
+        };
+        self.publisher.appended(&appended);
+        Ok(appended.id)
+    }
+
+    /// Sends an XADD; `asks`: for the length too, in the same write.
+    async fn send(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
+        let (number, mut conn) = self.connection.open().await?;
+        let stream = self.stream();
         let failed =
             |source| Error::Stream { operation: OPERATION, stream: stream.clone(), source };
-        let id = self.connection.judge(number, answer.map_err(failed)).await?;
-        id.parse().map_err(|_| Error::Reply {
-            operation: OPERATION,
-            stream: stream.clone(),
-            missing: "entry ID",
-        })
+        let answer = if asks {
+            let mut pipe = redis::pipe();
+            pipe.add_command(command).cmd("XLEN").arg(stream.as_str()).ignore_errors();
+            let answers: RedisResult<Vec<RedisResult<Value>>> = pipe.query_async(&mut conn).await;
+            answers.map(|answers| {
+                let mut answers = answers.into_iter();
+                (answers.next(), answers.next())
+            })
+        } else {
+            Ok((Some(command.query_async(&mut conn).await), None))
+        };
+        let answer = answer.and_then(|(id, length)| Ok((id.unwrap_or(Ok(Value::Nil))?, length)));
+        let (id, length) = self.connection.judge(number, answer.map_err(failed)).await?;
+        appended(&id, length.as_ref(), stream)
     }
+}
+
+/// What the answers to XADD and, where it was sent, XLEN tell. A length that is not known is asked for again.
+fn appended(
+    id: &Value,
+    length: Option<&RedisResult<Value>>,
+    stream: &StreamKey,
+) -> Result<Appended, Error> {
+    let length = match length {
+        Some(Ok(Value::Int(length))) => u64::try_from(*length).ok(),
+        _ => None,
+    };
+    let id = entry_id(id).ok_or_else(|| Error::Reply {
+        operation: OPERATION,
+        stream: stream.clone(),
+        missing: "entry ID",
+    })?;
+    Ok(Appended { id, length })
+}
+
+/// No holder of the lock panics; if one did, what is known of a length stays good enough.
+fn locked(gate: &Mutex<Gate>) -> std::sync::MutexGuard<'_, Gate> {
+    gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that names events")]

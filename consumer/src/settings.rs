@@ -21,8 +21,9 @@ use crate::handler::request::Format;
 /// A setting's name, as an environment variable, and its description for `--help`.
 pub type Setting = (&'static str, &'static str);
 
-/// How Redis is reached: the same settings for every program.
-pub const REDIS: [Setting; 7] = [
+/// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
+/// variables serves all.
+pub const REDIS: [Setting; 12] = [
     ("REDIS_URL", "The server: redis:// or rediss:// [default: redis://localhost:6379]"),
     ("REDIS_STREAM_NAME", "The stream [default: stream:events]"),
     ("REDIS_USERNAME_FILE", "File with the user name; read again at each connect"),
@@ -30,6 +31,14 @@ pub const REDIS: [Setting; 7] = [
     ("REDIS_CA_FILE", "File with the authorities' certificates, PEM [default: the system's]"),
     ("REDIS_CERT_FILE", "File with the client's certificate, PEM"),
     ("REDIS_KEY_FILE", "File with the client's key, PEM"),
+    ("REDIS_TRIM", "What publishers trim: acked, maxlen or none [default: acked]"),
+    ("REDIS_MAX_ENTRIES", "Entries that publishers keep of what is finished [default: 10000]"),
+    ("REDIS_HARD_MAX_ENTRIES", "Entries at which the stream is full; 0: never [default: 0]"),
+    ("REDIS_OVERFLOW", "What publishers do then: reject or drop-oldest [default: reject]"),
+    (
+        "REDIS_DURABILITY",
+        "What publishers wait for: async, replicated:N or fsynced [default: async]",
+    ),
 ];
 
 /// What `consumer run` knows beside [`REDIS`]. Settings that only accept their default belong to features to come.

@@ -126,10 +126,51 @@ async fn a_connect_that_takes_longer_than_a_publish_serves_the_next_one() {
 }
 
 #[tokio::test]
-async fn an_event_without_a_type_is_refused() {
+async fn a_type_that_no_group_could_ask_for_is_refused_and_nothing_is_sent() {
     let server = RedisServer::start();
-    let error = bus_on(&server).await.publish("", &1, None).await.unwrap_err();
-    assert_eq!(error.to_string(), "an event needs a type, such as application.submitted");
+    let bus = bus_on(&server).await;
+    let long = "x".repeat(129);
+    for event_type in
+        ["", "user login", "user.login\n", "user.*", ".login", "a..b", "ä", "\0", &long]
+    {
+        let error = bus.publish(event_type, &1, None).await.unwrap_err();
+        let told = format!(
+            "event type {event_type:?} must have 1 to 128 of letters, digits, '_', '-', in parts joined by single dots"
+        );
+        assert_eq!((error.to_string(), error.is_transient()), (told, false));
+    }
+    let mut conn = server.connection().await;
+    let keys: u32 = redis::cmd("DBSIZE").query_async(&mut conn).await.unwrap();
+    assert_eq!(keys, 0);
+}
+
+#[tokio::test]
+async fn a_refused_type_is_shown_no_longer_than_a_type_may_be() {
+    let server = RedisServer::start();
+    let error = bus_on(&server).await.publish(&"x".repeat(100_000), &1, None).await.unwrap_err();
+    assert!(error.to_string().len() < 300);
+}
+
+#[tokio::test]
+async fn a_payload_without_a_json_form_is_an_error_that_does_not_show_it() {
+    let server = RedisServer::start();
+    let map = std::collections::HashMap::from([((1, 2), "hunter2")]);
+    let error = bus_on(&server).await.publish("t", &map, None).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot write the payload of an event of type t as JSON");
+    assert!(!bus::error::chain(&error).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn an_event_has_its_own_id_before_it_is_sent_and_the_longest_type_is_taken() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    bus.publish(&"x".repeat(128), &1, None).await.unwrap();
+    let mut conn = server.connection().await;
+    let mut range = redis::cmd("XRANGE");
+    let reply: StreamRangeReply =
+        range.arg("s").arg("-").arg("+").query_async(&mut conn).await.unwrap();
+    let id: String = reply.ids[0].get("id").unwrap();
+    assert_eq!((id.len(), id.as_bytes()[14]), (36, b'7'), "{id} is a UUID of version 7");
 }
 
 #[tokio::test]
@@ -148,8 +189,10 @@ async fn what_is_published_reads_back() {
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
     let mut event = NewEvent::new("a.b", Payload::from_text("[1, 2]".to_owned()).unwrap());
-    (event.id, event.key) = (Some("mine".to_owned()), Some("k".to_owned()));
+    (event.id, event.key) = (Some("mi\0ne\r\n".to_owned()), Some("k\n\0".to_owned()));
+    // Not one that W3C would take: it is passed on all the same.
     event.traceparent = Some("00-1-2-01".to_owned());
+    event.tracestate = Some("a=1,b=2".to_owned());
     bus.publish_event(event).await.unwrap();
     let seen = std::sync::Arc::new(std::sync::Mutex::new(None::<StreamEvent>));
     let note = seen.clone();
@@ -164,8 +207,9 @@ async fn what_is_published_reads_back() {
     let mut conn = server.connection().await;
     tests::subscriber::drained(&mut conn).await;
     let event = seen.lock().unwrap().take().unwrap();
-    assert_eq!((event.event_id.as_str(), event.key.as_deref()), ("mine", Some("k")));
+    assert_eq!((event.event_id.as_str(), event.key.as_deref()), ("mi\0ne\r\n", Some("k\n\0")));
     assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(event.tracestate.as_deref(), Some("a=1,b=2"));
     assert_eq!(event.payload.as_str(), "[1, 2]");
     running.stop().await.unwrap();
 }

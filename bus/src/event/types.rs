@@ -55,12 +55,8 @@ impl TypeFilter {
     /// [`EventTypeError`] with the first pattern that is none.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
         let check = |pattern: &str| {
-            let part = |part: &str| {
-                !part.is_empty()
-                    && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-*".contains(c))
-            };
-            let good = pattern.len() <= MAX_PATTERN && pattern.split('.').all(part);
-            good.then(|| pattern.to_owned()).ok_or_else(|| EventTypeError(pattern.to_owned()))
+            let good = is_pattern(pattern).then(|| pattern.to_owned());
+            good.ok_or_else(|| EventTypeError(pattern.to_owned()))
         };
         patterns.into_iter().map(check).collect::<Result<_, _>>().map(Self)
     }
@@ -76,6 +72,18 @@ impl TypeFilter {
     pub fn patterns(&self) -> &[String] {
         &self.0
     }
+}
+
+/// Whether events of this type may be published: a pattern without `*`.
+pub(crate) fn is_type(event_type: &str) -> bool {
+    is_pattern(event_type) && !event_type.contains('*')
+}
+
+fn is_pattern(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-*".contains(&b))
+    };
+    text.len() <= MAX_PATTERN && text.split('.').all(part)
 }
 
 /// The parts between the `*` must stand in the text in their order, the first at its start, the last at its end.

@@ -1,0 +1,95 @@
+-- Drops the oldest entries of a stream that is full, and counts what that takes from each group.
+--
+-- KEYS  stream, hash of losses
+-- ARGV  entries to drop
+--
+-- Answers {removed, length, {group, lost, …}, problem}
+--   lost      entries that the group had not acknowledged: pending with it, or not delivered to it yet
+--   problem   false, or why the losses could not be added to the hash: the entries are dropped all the same
+
+local stream, losses = KEYS[1], KEYS[2]
+local wanted = tonumber(ARGV[1])
+local PAGE = 500
+
+-- Servers tell a missing right inside a script only by its text.
+local function run(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  local text = reply.err
+  if text:find("user executing the script can't", 1, true) or text:find('ACL failure in script', 1, true) then
+    text = 'NOPERM the user may not drop entries'
+  end
+  error({ err = text })
+end
+
+local function record(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
+-- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
+local function padded(id)
+  local ms, seq = id:match('^(%d+)-(%d+)$')
+  return ('0'):rep(20 - #ms) .. ms .. ('0'):rep(20 - #seq) .. seq
+end
+
+-- The IDs that are dropped, oldest first. Whole nodes where there are any that are not too many.
+local function drop()
+  local entries = run('XRANGE', stream, '-', '+', 'COUNT', wanted + 1)
+  if #entries <= wanted then return {} end
+  local first_kept = entries[wanted + 1][1]
+  local removed = run('XTRIM', stream, 'MINID', '~', first_kept, 'LIMIT', wanted)
+  if removed == 0 then removed = run('XTRIM', stream, 'MINID', first_kept) end
+  local ids = {}
+  for i = 1, removed do ids[i] = entries[i][1] end
+  return ids
+end
+
+-- Takes the dropped entries off the group's pending list, and answers which those were.
+local function forget_pending(group, is_dropped, last)
+  local forgotten, from = {}, '-'
+  repeat
+    local page, acknowledge = run('XPENDING', stream, group, from, last, PAGE), {}
+    for _, entry in ipairs(page) do
+      if is_dropped[entry[1]] then
+        acknowledge[#acknowledge + 1] = entry[1]
+        forgotten[entry[1]] = true
+      end
+      from = '(' .. entry[1]
+    end
+    if #acknowledge > 0 then run('XACK', stream, group, unpack(acknowledge)) end
+  until #page < PAGE
+  return forgotten
+end
+
+local function lost_to(g, ids, is_dropped)
+  local forgotten = g.pending > 0 and forget_pending(g.name, is_dropped, ids[#ids]) or {}
+  local position, lost = padded(g['last-delivered-id']), 0
+  for _, id in ipairs(ids) do
+    if forgotten[id] or padded(id) > position then lost = lost + 1 end
+  end
+  return lost
+end
+
+local function drop_and_count()
+  local ids, is_dropped, counts, problem = drop(), {}, {}, false
+  if #ids == 0 then return { 0, run('XLEN', stream), counts, problem } end
+  for _, id in ipairs(ids) do is_dropped[id] = true end
+  for _, flat in ipairs(run('XINFO', 'GROUPS', stream)) do
+    local g = record(flat)
+    local lost = lost_to(g, ids, is_dropped)
+    if lost > 0 then
+      counts[#counts + 1] = g.name
+      counts[#counts + 1] = lost
+      local written = redis.pcall('HINCRBY', losses, g.name, lost)
+      if type(written) == 'table' then problem = written.err end
+    end
+  end
+  return { #ids, run('XLEN', stream), counts, problem }
+end
+
+local ok, answer = pcall(drop_and_count)
+if ok then return answer end
+-- Some servers hand a caught error over as a text, some as the table that was thrown.
+return type(answer) == 'table' and answer or redis.error_reply(answer)

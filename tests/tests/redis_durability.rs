@@ -1,0 +1,240 @@
+//! Publishing that waits until replicas, or the disk, have the event.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::error::Error;
+use bus::names::{EntryId, StreamKey};
+use bus::publish::Durability;
+use bus::retention::{HardCap, Overflow, Retention, TrimMode};
+use redis::aio::MultiplexedConnection;
+use tests::redis::RedisServer;
+use tests::subscriber::LONG;
+use tests::wait;
+
+fn config(server: &RedisServer, durability: Durability) -> BusConfig {
+    BusConfig { durability, ..BusConfig::new(server.config(), StreamKey::new("s").unwrap()) }
+}
+
+fn replicated(replicas: u8) -> Durability {
+    Durability::Replicated(NonZeroU8::new(replicas).unwrap())
+}
+
+/// A server with one replica that has caught up.
+async fn pair() -> (RedisServer, RedisServer) {
+    let primary = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let of = primary.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &of]);
+    let mut conn = primary.connection().await;
+    wait::until("the replica confirms", LONG, async || {
+        let mut pipe = redis::pipe();
+        pipe.cmd("SET").arg("ready").arg(1).ignore().cmd("WAIT").arg(1).arg(100);
+        let (confirmed,): (u32,) = pipe.query_async(&mut conn).await.unwrap();
+        (confirmed == 1).then_some(())
+    })
+    .await;
+    (primary, replica)
+}
+
+async fn ids(conn: &mut MultiplexedConnection) -> Vec<EntryId> {
+    let mut range = redis::cmd("XRANGE");
+    let reply: redis::streams::StreamRangeReply =
+        range.arg("s").arg("-").arg("+").query_async(conn).await.unwrap();
+    reply.ids.into_iter().map(|entry| entry.id.parse().unwrap()).collect()
+}
+
+/// Publishes until the replicas confirm in time, which takes more than one try where the machine is busy.
+async fn published(bus: &EventBus) -> EntryId {
+    wait::until("a publish works", LONG, async || bus.publish("t", &1, None).await.ok()).await
+}
+
+async fn knows_waitaof(server: &RedisServer) -> bool {
+    let mut command = redis::cmd("COMMAND");
+    command.arg("INFO").arg("waitaof");
+    let commands: Vec<redis::Value> =
+        command.query_async(&mut server.connection().await).await.unwrap();
+    commands.iter().any(|command| *command != redis::Value::Nil)
+}
+
+/// How often the server ran `command`.
+async fn calls(server: &RedisServer, command: &str) -> u32 {
+    let mut info = redis::cmd("INFO");
+    info.arg("commandstats");
+    let stats: String = info.query_async(&mut server.connection().await).await.unwrap();
+    let line = stats.lines().find_map(|l| l.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|l| l.split(',').next()).map_or(0, |number| number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_publish_that_is_to_be_replicated_is_answered_when_the_replica_has_it() {
+    let (primary, replica) = pair().await;
+    let bus = EventBus::connect(config(&primary, replicated(1))).await.unwrap();
+    let id = published(&bus).await;
+    assert_eq!(ids(&mut replica.connection().await).await.last(), Some(&id));
+}
+
+#[tokio::test]
+async fn with_too_few_replicas_the_error_tells_how_many_and_which_entry_stands_in_the_stream() {
+    let (primary, _replica) = pair().await;
+    let bus = EventBus::connect(config(&primary, replicated(2))).await.unwrap();
+    let one_of_two = async || {
+        let error = bus.publish("t", &1, None).await.unwrap_err();
+        matches!(error, Error::NotDurable { wanted: 2, got: 1, .. }).then_some(error)
+    };
+    let error = wait::until("one replica confirms in time", LONG, one_of_two).await;
+    let id = *ids(&mut primary.connection().await).await.last().unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!("entry {id} stands in stream s, with 1 of 2 confirmations")
+    );
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn each_of_two_publishes_in_a_row_is_told_of_missing_replicas_before_its_time_is_up() {
+    let server = RedisServer::start();
+    let bus = EventBus::connect(config(&server, replicated(1))).await.unwrap();
+    let first = bus.publish("t", &1, None);
+    // Sent while the first one's batch waits: it is the next batch.
+    let second = async {
+        wait::until("the first one is sent", LONG, async || {
+            (calls(&server, "xadd").await > 0).then_some(())
+        })
+        .await;
+        bus.publish("t", &2, None).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    for result in [first, second] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::NotDurable { wanted: 1, got: 0, .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_callers_share_a_wait() {
+    let (primary, _replica) = pair().await;
+    let bus = EventBus::connect(config(&primary, replicated(1))).await.unwrap();
+    let before = calls(&primary, "wait").await;
+    let publish = (0..200).map(|n| {
+        let bus = bus.clone();
+        async move {
+            match bus.publish("t", &n, None).await {
+                // The machine is busy: the replica was late.
+                Ok(id) | Err(Error::NotDurable { id, .. }) => id,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    });
+    let mut answered = futures::future::join_all(publish).await;
+    answered.sort_unstable();
+    assert_eq!(answered, ids(&mut primary.connection().await).await);
+    let waits = calls(&primary, "wait").await - before;
+    assert!(waits < 20, "{waits} waits for 200 events");
+}
+
+#[tokio::test]
+async fn an_event_that_redis_refuses_is_told_as_such_and_the_next_one_goes_through() {
+    let (primary, _replica) = pair().await;
+    let bus = EventBus::connect(config(&primary, replicated(1))).await.unwrap();
+    let mut conn = primary.connection().await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec_async(&mut conn).await.unwrap();
+    let error = bus.publish("t", &1, None).await.unwrap_err();
+    assert_eq!(error.code(), Some("OOM"));
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("0").exec_async(&mut conn).await.unwrap();
+    published(&bus).await;
+}
+
+#[tokio::test]
+async fn a_hard_cap_holds_above_async_too() {
+    let (primary, _replica) = pair().await;
+    let cap = HardCap { entries: 300, overflow: Overflow::Reject };
+    let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
+    let config = BusConfig { retention, ..config(&primary, replicated(1)) };
+    let bus = EventBus::connect(config).await.unwrap();
+    let error = wait::until("it is full", LONG, async || {
+        let publish = (0..50).map(|_| bus.publish("t", &1, None));
+        let full = |error: &Error| matches!(error, Error::StreamFull { .. });
+        futures::future::join_all(publish).await.into_iter().find_map(|r| r.err().filter(full))
+    });
+    assert!(matches!(error.await, Error::StreamFull { cap: 300, .. }));
+}
+
+#[tokio::test]
+async fn while_redis_hangs_a_publish_above_async_fails_in_time_and_works_again_afterwards() {
+    let (primary, _replica) = pair().await;
+    let bus = EventBus::connect(config(&primary, replicated(1))).await.unwrap();
+    primary.pause();
+    let publish = tokio::time::timeout(Duration::from_secs(5), bus.publish("t", &1, None)).await;
+    let error = publish.expect("it fails in time").unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    primary.resume();
+    published(&bus).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_wait_is_told_so_at_connect() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let user = ["SETUSER", "u", "on", ">p", "-@all", "+ping", "+xadd", "~s"];
+    redis::cmd("ACL").arg(&user).exec_async(&mut conn).await.unwrap();
+    let url = format!("redis://u:p@127.0.0.1:{}", server.port());
+    let redis = bus::config::RedisConfig::new("url", &url, Default::default()).unwrap();
+    let config = BusConfig { redis, ..config(&server, replicated(1)) };
+    let error = EventBus::connect(config).await.err().unwrap();
+    assert!(error.is_auth(), "{error:?}");
+}
+
+#[tokio::test]
+async fn on_a_server_that_knows_waitaof_a_publish_waits_for_the_disk_and_on_others_connecting_fails()
+ {
+    let server = RedisServer::start_with(&["--appendonly", "yes"]);
+    let result = EventBus::connect(config(&server, Durability::Fsynced)).await;
+    if knows_waitaof(&server).await {
+        let bus = result.unwrap();
+        let id = bus.publish("t", &1, None).await.unwrap();
+        assert_eq!(ids(&mut server.connection().await).await, [id]);
+        assert_eq!(calls(&server, "waitaof").await, 2, "one at connect, one for the event");
+    } else {
+        let error = result.err().unwrap();
+        assert!(matches!(error, Error::CannotFsync { source: None, .. }), "{error:?}");
+        assert!(!error.is_transient() && error.to_string().contains("needs WAITAOF"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_append_only_file_connecting_fails_where_events_are_to_be_on_disk() {
+    let server = RedisServer::start();
+    let error = EventBus::connect(config(&server, Durability::Fsynced)).await.err().unwrap();
+    assert!(matches!(error, Error::CannotFsync { .. }), "{error:?}");
+    assert!(!error.is_transient());
+}
+
+#[tokio::test]
+async fn an_append_only_file_that_is_switched_off_later_is_an_error_with_the_entry() {
+    let server = RedisServer::start_with(&["--appendonly", "yes"]);
+    if !knows_waitaof(&server).await {
+        let error = EventBus::connect(config(&server, Durability::Fsynced)).await.err();
+        assert!(matches!(error, Some(Error::CannotFsync { .. })), "{error:?}");
+        return;
+    }
+    let bus = EventBus::connect(config(&server, Durability::Fsynced)).await.unwrap();
+    let mut conn = server.connection().await;
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("appendonly")
+        .arg("no")
+        .exec_async(&mut conn)
+        .await
+        .unwrap();
+    let error = bus.publish("t", &1, None).await.unwrap_err();
+    let stands = ids(&mut conn).await[0];
+    let Error::NotDurable { id, got: 0, source: Some(_), .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(id, stands);
+}

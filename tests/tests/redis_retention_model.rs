@@ -1,0 +1,329 @@
+//! Random walks against a model: trimming never removes what a group has not acknowledged, and dropping counts each
+//! loss.
+//!
+//! A failure prints its seed. `SEEDS` sets how many walks there are.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::names::{EntryId, StreamKey};
+use bus::retention::{self, HeldBy, Retention, TrimMode};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamPendingReply, StreamRangeReply, StreamReadReply};
+use tests::redis::RedisServer;
+
+const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
+const STEPS: usize = 500;
+const DEFAULT_SEEDS: u64 = 6;
+
+/// A group as Redis ought to keep it.
+#[derive(Debug, Default)]
+struct Group {
+    position: EntryId,
+    pending: BTreeSet<EntryId>,
+}
+
+impl Group {
+    /// Whether `id` is still to be delivered, or to be acknowledged.
+    fn needs(&self, id: EntryId) -> bool {
+        id > self.position || self.pending.contains(&id)
+    }
+}
+
+/// The stream as Redis ought to keep it.
+#[derive(Debug, Default)]
+struct Model {
+    entries: BTreeSet<EntryId>,
+    last_generated: EntryId,
+    groups: BTreeMap<&'static str, Group>,
+    declared: BTreeSet<&'static str>,
+    lost: BTreeMap<String, u64>,
+}
+
+impl Model {
+    /// Why nothing at all may be trimmed.
+    fn forbids_trimming(&self) -> bool {
+        let missing = |name: &&'static str| !self.groups.contains_key(name);
+        let ahead = |group: &Group| group.position > self.last_generated;
+        self.groups.is_empty()
+            || self.declared.iter().any(missing)
+            || self.groups.values().any(ahead)
+    }
+
+    fn is_needed(&self, id: EntryId) -> bool {
+        self.groups.values().any(|group| group.needs(id))
+    }
+}
+
+struct Walk {
+    _server: RedisServer,
+    conn: MultiplexedConnection,
+    bus: EventBus,
+    stream: StreamKey,
+    dice: SmallRng,
+    model: Model,
+    trimmed: usize,
+    dropped: usize,
+}
+
+impl Walk {
+    async fn new(seed: u64) -> Self {
+        // Small nodes, so that trimming finds whole ones often.
+        let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
+        let stream = StreamKey::new("s").unwrap();
+        let retention = Retention { mode: TrimMode::None, ..Retention::default() };
+        let config = BusConfig { retention, ..BusConfig::new(server.config(), stream.clone()) };
+        let mut walk = Self {
+            conn: server.connection().await,
+            bus: EventBus::connect(config).await.unwrap(),
+            _server: server,
+            stream,
+            dice: SmallRng::seed_from_u64(seed),
+            model: Model::default(),
+            trimmed: 0,
+            dropped: 0,
+        };
+        if seed % 2 == 1 {
+            // Beyond what a Lua number holds, and soon at the end of a millisecond.
+            let id = EntryId { ms: (1 << 53) + 1, seq: u64::MAX - 40 };
+            walk.run(&["XADD", "s", &id.to_string(), "type", "t", "payload", "1"]).await;
+            walk.model.entries.insert(id);
+            walk.model.last_generated = id;
+        }
+        walk
+    }
+
+    async fn run(&mut self, words: &[&str]) -> redis::Value {
+        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut self.conn).await.unwrap()
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.dice.random_range(0..sides)
+    }
+
+    fn group(&mut self) -> &'static str {
+        let at = self.roll(GROUPS.len());
+        GROUPS[at]
+    }
+
+    async fn step(&mut self) {
+        match self.roll(40) {
+            0..=7 => self.publish().await,
+            8..=15 => self.read().await,
+            16..=23 => self.acknowledge().await,
+            24..=32 => self.trim().await,
+            33 => self.drop_oldest().await,
+            34..=35 => self.set_position().await,
+            36..=37 => self.create().await,
+            38 => self.destroy().await,
+            _ => self.declare().await,
+        }
+    }
+
+    async fn publish(&mut self) {
+        let count = 1 + self.roll(12);
+        let bus = self.bus.clone();
+        let publish = (0..count).map(|n| {
+            let bus = bus.clone();
+            async move { bus.publish("t", &n, None).await.unwrap() }
+        });
+        self.model.entries.extend(futures::future::join_all(publish).await);
+        self.model.last_generated = self.model.entries.last().copied().unwrap();
+    }
+
+    async fn read(&mut self) {
+        let (group, count) = (self.group(), 1 + self.roll(30));
+        let Some(position) = self.model.groups.get(group).map(|g| g.position) else { return };
+        let consumer = format!("c{}", self.roll(2));
+        let mut command = redis::cmd("XREADGROUP");
+        command.arg("GROUP").arg(group).arg(&consumer).arg("COUNT").arg(count);
+        let reply: Option<StreamReadReply> =
+            command.arg("STREAMS").arg("s").arg(">").query_async(&mut self.conn).await.unwrap();
+        let read: Vec<EntryId> = reply
+            .into_iter()
+            .flat_map(|reply| reply.keys)
+            .flat_map(|key| key.ids)
+            .map(|entry| entry.id.parse().unwrap())
+            .collect();
+        let due = self.model.entries.iter().copied().filter(|id| *id > position);
+        assert_eq!(read, due.take(count).collect::<Vec<_>>(), "what {group} reads");
+        let group = self.model.groups.get_mut(group).unwrap();
+        group.position = read.last().copied().unwrap_or(position);
+        group.pending.extend(read);
+    }
+
+    async fn acknowledge(&mut self) {
+        let name = self.group();
+        let Some(group) = self.model.groups.get(name) else { return };
+        // As a rule the oldest, and now and then any.
+        let all: Vec<EntryId> = group.pending.iter().copied().collect();
+        let (odds, most) = (1 + self.roll(4) / 2, self.roll(80));
+        let chosen: Vec<EntryId> =
+            all.into_iter().filter(|_| self.dice.random_range(0..odds) == 0).take(most).collect();
+        if chosen.is_empty() {
+            return;
+        }
+        let ids: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+        let mut command = redis::cmd("XACK");
+        command.arg("s").arg(name).arg(ids).exec_async(&mut self.conn).await.unwrap();
+        let group = self.model.groups.get_mut(name).unwrap();
+        group.pending.retain(|id| !chosen.contains(id));
+    }
+
+    async fn trim(&mut self) {
+        let keep = self.roll(20);
+        let before = self.model.entries.clone();
+        let trimmed = retention::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
+        let after = self.entries().await;
+        assert!(after.is_subset(&before));
+        let removed: Vec<EntryId> = before.difference(&after).copied().collect();
+        assert_eq!((trimmed.removed, trimmed.length), (removed.len() as u64, after.len() as u64));
+        assert!(after.len() >= keep.min(before.len()), "{keep} are to be kept of {before:?}");
+        for id in &removed {
+            assert!(!self.model.is_needed(*id), "{id} was trimmed, and needed: {:?}", self.model);
+        }
+        if self.model.forbids_trimming() {
+            assert!(removed.is_empty(), "{removed:?} were trimmed: {:?}", self.model);
+            let told = !matches!(trimmed.held_by, None | Some(HeldBy::Behind { .. }));
+            assert!(told || before.len() <= keep, "{trimmed:?}: {:?}", self.model);
+        }
+        self.trimmed += removed.len();
+        self.model.entries = after;
+    }
+
+    async fn drop_oldest(&mut self) {
+        let count = 1 + self.roll(25);
+        let before = self.model.entries.clone();
+        let dropped =
+            retention::drop_oldest(&mut self.conn, &self.stream, count as u64).await.unwrap();
+        let after = self.entries().await;
+        let removed: Vec<EntryId> = before.difference(&after).copied().collect();
+        let oldest: Vec<EntryId> = before.iter().copied().take(removed.len()).collect();
+        assert_eq!(removed, oldest);
+        assert_eq!((dropped.removed, dropped.length), (removed.len() as u64, after.len() as u64));
+        assert!(removed.len() <= count && (removed.is_empty() == (before.len() <= count)));
+        let mut expected = BTreeMap::new();
+        for (name, group) in &mut self.model.groups {
+            let lost = removed.iter().filter(|id| group.needs(**id)).count() as u64;
+            if lost > 0 {
+                expected.insert((*name).to_owned(), lost);
+                *self.model.lost.entry((*name).to_owned()).or_default() += lost;
+            }
+            group.pending.retain(|id| !removed.contains(id));
+        }
+        assert_eq!(dropped.lost.into_iter().collect::<BTreeMap<_, _>>(), expected);
+        assert_eq!(dropped.problem, None);
+        self.dropped += removed.len();
+        self.model.entries = after;
+        self.check_losses().await;
+    }
+
+    /// The hash of losses is the model's, and nothing is pending that is not in the stream.
+    async fn check_losses(&mut self) {
+        let key = self.stream.lost_key();
+        let lost: BTreeMap<String, u64> =
+            redis::cmd("HGETALL").arg(key).query_async(&mut self.conn).await.unwrap();
+        assert_eq!(lost, self.model.lost);
+        for (name, group) in &self.model.groups {
+            let mut command = redis::cmd("XPENDING");
+            let pending: StreamPendingReply =
+                command.arg("s").arg(name).query_async(&mut self.conn).await.unwrap();
+            assert_eq!(pending.count(), group.pending.len(), "pending of {name}");
+        }
+    }
+
+    async fn set_position(&mut self) {
+        let (name, position) = (self.group(), self.position());
+        if let Some(group) = self.model.groups.get_mut(name) {
+            group.position = position;
+            self.run(&["XGROUP", "SETID", "s", name, &position.to_string()]).await;
+        }
+    }
+
+    async fn create(&mut self) {
+        let (name, position) = (self.group(), self.position());
+        if !self.model.groups.contains_key(name) {
+            let group = Group { position, ..Group::default() };
+            self.model.groups.insert(name, group);
+            self.run(&["XGROUP", "CREATE", "s", name, &position.to_string(), "MKSTREAM"]).await;
+        }
+    }
+
+    async fn destroy(&mut self) {
+        let name = self.group();
+        if self.model.groups.remove(name).is_some() {
+            self.run(&["XGROUP", "DESTROY", "s", name]).await;
+        }
+    }
+
+    async fn declare(&mut self) {
+        let (name, key) = (self.group(), self.stream.groups_key());
+        // A declaration is taken back more often than made: a missing group stops all trimming.
+        if self.roll(3) == 0 {
+            self.model.declared.insert(name);
+            self.run(&["HSET", &key, name, r#"{"v":1,"types":[]}"#]).await;
+        } else {
+            self.model.declared.remove(name);
+            self.run(&["HDEL", &key, name]).await;
+        }
+    }
+
+    /// The start, the end, somewhere in between, or a little past the end.
+    fn position(&mut self) -> EntryId {
+        let EntryId { ms, seq } = self.model.last_generated;
+        match self.roll(8) {
+            0 => EntryId::ZERO,
+            1..=3 => EntryId { ms, seq },
+            4 => EntryId { ms, seq: seq.saturating_add(3) },
+            _ => {
+                let at = self.roll(self.model.entries.len() + 1);
+                self.model.entries.iter().nth(at).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    async fn entries(&mut self) -> BTreeSet<EntryId> {
+        let mut command = redis::cmd("XRANGE");
+        let reply: StreamRangeReply =
+            command.arg("s").arg("-").arg("+").query_async(&mut self.conn).await.unwrap();
+        reply.ids.into_iter().map(|entry| entry.id.parse().unwrap()).collect()
+    }
+}
+
+/// Prints the seed of a walk that does not come to its end.
+struct Told(u64);
+
+impl Drop for Told {
+    #[expect(clippy::print_stderr, reason = "how to walk the same way again")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the walk of seed {} failed", self.0);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long the test is, is set from outside")]
+fn seeds() -> u64 {
+    std::env::var("SEEDS").map_or(DEFAULT_SEEDS, |text| text.parse().expect("SEEDS is a number"))
+}
+
+#[tokio::test]
+async fn whatever_happens_to_the_groups_nothing_they_need_is_trimmed_and_every_loss_is_counted() {
+    let (mut trimmed, mut dropped) = (0, 0);
+    for seed in 0..seeds() {
+        let told = Told(seed);
+        let mut walk = Walk::new(seed).await;
+        for _ in 0..STEPS {
+            walk.step().await;
+        }
+        (trimmed, dropped) = (trimmed + walk.trimmed, dropped + walk.dropped);
+        drop(told);
+    }
+    assert!(trimmed > 300 && dropped > 300, "{trimmed} and {dropped} are too few to show anything");
+}
