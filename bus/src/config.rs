@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
+use crate::error::Error;
 use crate::names::StreamKey;
 use crate::publish::Durability;
 use crate::retention::Retention;
@@ -138,6 +139,16 @@ impl BusConfig {
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
         Self { redis, stream, retention, durability }
+    }
+
+    /// Reads the `REDIS_*` settings from the environment.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] with every setting that is wrong.
+    pub fn from_env() -> Result<Self, Error> {
+        #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
+        let lookup = |name: &str| std::env::var(name).ok();
+        Self::from_lookup(&lookup).map_err(Error::Settings)
     }
 
     /// Reads the `REDIS_*` settings.

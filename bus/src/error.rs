@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use redis::RedisError;
 
 use crate::config::SettingError;
+use crate::declaration::{DeclarationError, Owner};
 use crate::names::{EntryId, GroupName, StreamKey};
 
 /// A failed operation: what was tried, on what, and why it failed (its `source`).
@@ -171,6 +172,40 @@ pub enum Error {
         /// The grace that was given.
         grace: std::time::Duration,
     },
+    /// A command on a key beside a stream failed.
+    #[error("cannot {operation} in {key}")]
+    Key {
+        /// A verb and its object, such as `read the declaration of a group`.
+        operation: &'static str,
+        /// The key.
+        key: String,
+        /// Why.
+        #[source]
+        source: RedisError,
+    },
+    /// What stands in `P:ecg:groups` about a group cannot be read.
+    #[error("field {group} of {key} does not declare a group")]
+    Declaration {
+        /// The hash.
+        key: String,
+        /// Its field.
+        group: GroupName,
+        /// What is wrong with it.
+        #[source]
+        source: DeclarationError,
+    },
+    /// The declaration of a group is somebody else's to remove.
+    #[error(
+        "group {group} on stream {stream} is declared by the EventConsumerGroup {owner}: delete that resource instead"
+    )]
+    Owned {
+        /// The stream.
+        stream: StreamKey,
+        /// The group.
+        group: GroupName,
+        /// Whose it is.
+        owner: Box<Owner>,
+    },
 }
 
 /// What helps against an error.
@@ -210,7 +245,7 @@ impl Error {
         self.remedy() == Remedy::CreateGroup
     }
 
-    /// Whether the key is no stream.
+    /// Whether a key is of another type than it should be: as a rule, the stream's key is no stream.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         self.code() == Some("WRONGTYPE")
@@ -253,6 +288,9 @@ impl Error {
             Self::TimedOut { .. } => "timed_out",
             Self::Settings(_) => "settings",
             Self::NotLeft { .. } => "not_left",
+            Self::Key { .. } => "key",
+            Self::Declaration { .. } => "declaration",
+            Self::Owned { .. } => "owned",
         }
     }
 
@@ -266,7 +304,8 @@ impl Error {
             Self::Connect { source, .. }
             | Self::Server { source, .. }
             | Self::Stream { source, .. }
-            | Self::Group { source, .. } => Some(source),
+            | Self::Group { source, .. }
+            | Self::Key { source, .. } => Some(source),
             Self::NotDurable { source, .. } | Self::CannotFsync { source, .. } => source.as_ref(),
             _ => None,
         }

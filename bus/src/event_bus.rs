@@ -1,22 +1,47 @@
 //! The bus as one value: a stream on a Redis, to publish to, to subscribe to and to look at.
 
-use std::sync::Arc;
+mod events_since;
+mod groups;
+mod info;
+mod subscription;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use redis::aio::MultiplexedConnection;
 
 use crate::config::BusConfig;
 use crate::connect::SharedConnection;
+use crate::count::LagReader;
 use crate::error::Error;
+use crate::group::Start;
 use crate::metrics::Metrics;
-use crate::names::StreamKey;
+use crate::names::{GroupName, StreamKey};
 use crate::publish::{PUBLISH_TIMEOUT, Publisher};
 
-/// One stream on one Redis. Clones share the connection, which is made anew after a failure.
+pub use events_since::{EventPage, MOST_BYTES, MOST_EVENTS, MOST_LOOKED_AT};
+pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
+pub use subscription::Subscription;
+
+/// What is neither publishing nor subscribing fails after this long, connecting included.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One stream on one Redis. Clones share the connections, which are made anew after a failure, and what they know of
+/// groups that were created.
 #[derive(Clone)]
 pub struct EventBus {
     pub(crate) config: Arc<BusConfig>,
     pub(crate) connection: SharedConnection,
     pub(crate) publisher: Arc<Publisher>,
+    metrics: Metrics,
+    /// For long answers, behind which no publish has to wait.
+    calls: SharedConnection,
+    /// The groups that were created here or found standing by it, and where they started.
+    created: Arc<Mutex<BTreeMap<GroupName, Start>>>,
+    lags: Arc<tokio::sync::Mutex<LagReader>>,
 }
 
 impl EventBus {
@@ -37,10 +62,18 @@ impl EventBus {
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
         // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
         let connection = SharedConnection::new(config.redis.clone(), PUBLISH_TIMEOUT * 4 / 5);
+        let calls = SharedConnection::new(config.redis.clone(), CALL_TIMEOUT * 4 / 5);
         ping(&connection).await?;
-        let metrics = metrics.of_stream(&config.stream);
-        let publisher = Arc::new(Publisher::start(&config, &connection, metrics).await?);
-        Ok(Self { config: Arc::new(config), connection, publisher })
+        let of_stream = metrics.of_stream(&config.stream);
+        Ok(Self {
+            publisher: Arc::new(Publisher::start(&config, &connection, of_stream).await?),
+            config: Arc::new(config),
+            connection,
+            metrics: metrics.clone(),
+            calls,
+            created: Arc::default(),
+            lags: Arc::default(),
+        })
     }
 
     /// The stream.
@@ -49,12 +82,31 @@ impl EventBus {
         &self.config.stream
     }
 
-    /// Asks Redis for an answer.
+    /// Asks Redis for an answer, within a fraction of a second once connected.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Connect`] without a connection, else [`Error::Server`].
     pub async fn ping(&self) -> Result<(), Error> {
         ping(&self.connection).await
+    }
+
+    /// Does `work` on the connection for calls, within [`CALL_TIMEOUT`].
+    async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let call = async {
+            let (number, conn) = self.calls.open().await?;
+            self.calls.judge(number, work(conn).await).await
+        };
+        tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
+            let (stream, limit) = (self.stream().clone(), CALL_TIMEOUT);
+            Err(Error::TimedOut { operation, stream, limit })
+        })
     }
 }
 

@@ -70,6 +70,13 @@ impl Start {
     }
 }
 
+/// The beginning of what the stream keeps: `0`.
+impl Default for Start {
+    fn default() -> Self {
+        Self::Id(EntryId::ZERO)
+    }
+}
+
 impl FromStr for Start {
     type Err = StartError;
 

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::names::EntryId;
 use crate::sweep::{GroupFacts, ServerInfo, StreamFacts};
 
@@ -36,6 +38,13 @@ impl LagSource {
             Self::AtLeast => "AtLeast",
             Self::Unknown => "Unknown",
         }
+    }
+}
+
+/// As its [name](LagSource::name).
+impl Serialize for LagSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

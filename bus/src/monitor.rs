@@ -14,7 +14,7 @@ use crate::count::{LagReader, without_counting};
 use crate::error::Error;
 use crate::lag::Lag;
 use crate::names::{GroupName, StreamKey};
-use crate::sweep::{GroupRequest, ServerInfo, StreamFacts, server_info, sweep};
+use crate::sweep::{GroupRequest, ServerInfo, StreamFacts, server_info_if_allowed, sweep};
 
 /// Reads a stream and all its groups, again and again. Needs no right to write.
 pub struct Monitor {
@@ -98,10 +98,7 @@ impl Monitor {
         &self,
         conn: &mut MultiplexedConnection,
     ) -> Result<(ServerInfo, StreamFacts), Error> {
-        let server = match server_info(conn, &self.redis.endpoint()).await {
-            Err(error) if error.code() == Some("NOPERM") => ServerInfo::default(),
-            result => result?,
-        };
+        let server = server_info_if_allowed(conn, &self.redis.endpoint()).await?;
         let stream = sweep(conn, &self.stream, &self.requests(&self.groups)).await?;
         let groups = names(&stream);
         if groups.is_subset(&self.groups) {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 /// The consumer name that holds entries which wait for their time (a retry, a hand-back).
 pub const PARKED: &str = "ecg:parked";
 /// The consumer name that holds entries whose consumer vanished with them in hand.
@@ -213,6 +215,13 @@ impl FromStr for EntryId {
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// As its text, such as `"1700000000000-0"`: JSON's numbers do not hold 64 bits everywhere.
+impl Serialize for EntryId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::names::{EntryId, GroupName, StreamKey};
 use crate::script::Script;
 
+pub(crate) use server::server_info_if_allowed;
 pub use server::{ServerInfo, server_info};
 
 static SWEEP: LazyLock<Script> =

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cluster;
 pub mod consumer;
+pub mod event_bus;
 pub mod handler;
 pub mod letters;
 pub mod programs;

@@ -18,7 +18,7 @@ static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(build);
 /// built on them, and once more at the next build without it.
 const TOLD_TO_TESTS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 
-/// The program `name` of this workspace, such as `consumer`. The first call of a process builds them all.
+/// The program `name` of this workspace, such as `consumer` or `examples/tour`. The first call of a process builds them all.
 ///
 /// # Panics
 /// If they cannot be built, or there is none of this name.
@@ -99,7 +99,7 @@ fn build() -> PathBuf {
     };
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars_os() {
         if TOLD_TO_TESTS.iter().any(|told| name.to_string_lossy().starts_with(told)) {

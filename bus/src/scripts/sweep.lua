@@ -86,7 +86,7 @@ local function group_facts(g, last_generated)
 end
 
 local function sweep()
-  local time = redis.call('TIME')
+  local time = read(stream, 'TIME')
   local server_ms = time[1] * 1000 + math.floor(time[2] / 1000)
   if read(stream, 'EXISTS', stream) == 0 then return { server_ms } end
   local info = record(read(stream, 'XINFO', 'STREAM', stream))

@@ -1,4 +1,4 @@
-//! Reading replies value by value: one entry with odd bytes must not cost the others of its batch.
+//! Reading what a consumer's commands answer.
 
 use std::time::Duration;
 
@@ -6,7 +6,9 @@ use redis::Value;
 
 use crate::delivery::{BeatReport, EntryRef, NextEntry, Pool, Settled, Source, Taken};
 use crate::event::RawEntry;
-use crate::names::EntryId;
+use crate::reply::{self, bytes, fields_of, id_of};
+
+pub(super) use crate::reply::{array, number};
 
 /// The entries in the reply to `XREADGROUP` on one stream; nil is none.
 pub(super) fn entries(reply: Value) -> Option<Vec<RawEntry>> {
@@ -15,12 +17,7 @@ pub(super) fn entries(reply: Value) -> Option<Vec<RawEntry>> {
     }
     let stream = array(reply)?.into_iter().next()?;
     let [_name, entries] = <[Value; 2]>::try_from(array(stream)?).ok()?;
-    array(entries)?.into_iter().map(entry).collect()
-}
-
-fn entry(value: Value) -> Option<RawEntry> {
-    let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
-    Some(RawEntry { id: id_of(id)?, fields: fields_of(fields)? })
+    reply::entries(entries)
 }
 
 /// The reply of `take.lua`.
@@ -89,55 +86,21 @@ pub(super) fn settled(reply: &Value) -> Option<Settled> {
     number(reply).map(|n| if n == 1 { Settled::Done } else { Settled::NotMine })
 }
 
-pub(super) fn array(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(values) => Some(values),
-        _ => None,
-    }
-}
-
-pub(super) fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        _ => None,
-    }
-}
-
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        _ => None,
-    }
-}
-
-fn id_of(value: Value) -> Option<EntryId> {
-    String::from_utf8(bytes(value)?).ok()?.parse().ok()
-}
-
-fn fields_of(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut values = array(value)?.into_iter();
-    let mut fields = Vec::with_capacity(values.len() / 2);
-    while let Some(name) = values.next() {
-        fields.push((bytes(name)?, bytes(values.next()?)?));
-    }
-    Some(fields)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::EntryId;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
     }
 
     #[test]
-    fn entries_keep_odd_bytes_and_repeated_fields() {
-        let odd = Value::BulkString(vec![0xff]);
-        let fields = Value::Array(vec![bulk("a"), odd, bulk("a"), bulk("2")]);
+    fn entries_are_read_from_beside_the_name_of_their_stream() {
+        let fields = Value::Array(vec![bulk("a"), bulk("1")]);
         let entry = Value::Array(vec![bulk("1-2"), fields]);
         let reply = Value::Array(vec![Value::Array(vec![bulk("s"), Value::Array(vec![entry])])]);
-        let fields = vec![(b"a".to_vec(), vec![0xff]), (b"a".to_vec(), b"2".to_vec())];
+        let fields = vec![(b"a".to_vec(), b"1".to_vec())];
         let id = EntryId { ms: 1, seq: 2 };
         assert_eq!(entries(reply), Some(vec![RawEntry { id, fields }]));
     }

@@ -88,6 +88,17 @@ pub async fn server_info(
     })
 }
 
+/// As [`server_info`]; all empty where the user may not ask for it.
+pub(crate) async fn server_info_if_allowed(
+    conn: &mut MultiplexedConnection,
+    endpoint: &str,
+) -> Result<ServerInfo, Error> {
+    match server_info(conn, endpoint).await {
+        Err(error) if error.code() == Some("NOPERM") => Ok(ServerInfo::default()),
+        result => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

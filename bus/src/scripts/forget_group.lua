@@ -1,0 +1,33 @@
+-- Removes the declaration of a group where no resource owns it.
+--
+-- KEYS  hash of declared groups
+-- ARGV  group
+-- Answers 1 where it was removed, 0 where there was none; else the declaration as it stands: it names an owner, or
+-- cannot be read, and was left
+
+local hash, group = KEYS[1], ARGV[1]
+
+-- Redis 7.0 tells a missing right inside a script only by its text.
+local function run(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if reply.err:find("user executing the script can't", 1, true) then
+    error({ err = 'NOPERM the user may not remove the declaration of a group' })
+  end
+  error({ err = reply.err })
+end
+
+local function forget()
+  local field = run('HGET', hash, group)
+  if not field then return 0 end
+  local known, declaration = pcall(cjson.decode, field)
+  local unowned = known and type(declaration) == 'table'
+    and (declaration.uid == nil or declaration.uid == cjson.null)
+  if not unowned then return field end
+  return run('HDEL', hash, group)
+end
+
+local ok, answer = pcall(forget)
+if ok then return answer end
+-- Some servers hand a caught error over as a text, some as the table that was thrown.
+return type(answer) == 'table' and answer or redis.error_reply(answer)

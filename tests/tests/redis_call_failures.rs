@@ -1,0 +1,124 @@
+//! What the calls of the bus answer when a key is of another type, rights are missing, or Redis is away.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use bus::config::BusConfig;
+use bus::error::{Error, chain};
+use bus::group::Start;
+use bus::names::{EntryId, StreamKey};
+use bus::{CALL_TIMEOUT, EventBus};
+use tests::event_bus::{bus_on, bus_with_rights, group};
+use tests::redis::RedisServer;
+use tests::subscriber::{LONG, command};
+use tests::wait;
+
+/// Every call about the stream, at once, each with the error that it answers.
+async fn failures(bus: &EventBus) -> Vec<(&'static str, Error)> {
+    let g = group("g");
+    let (create, forget, stream, of_group, events, published) = tokio::join!(
+        bus.create_consumer_group(&g, Start::default()),
+        bus.forget_consumer_group(&g),
+        bus.get_stream_info(),
+        bus.get_consumer_group_info(&g),
+        bus.get_events_since(&g, EntryId::ZERO),
+        bus.publish("t", &1, None),
+    );
+    vec![
+        ("create_consumer_group", create.unwrap_err()),
+        ("forget_consumer_group", forget.unwrap_err()),
+        ("get_stream_info", stream.unwrap_err()),
+        ("get_consumer_group_info", of_group.unwrap_err()),
+        ("get_events_since", events.unwrap_err()),
+        ("publish", published.unwrap_err()),
+    ]
+}
+
+#[tokio::test]
+async fn keys_of_another_type_are_errors_that_name_them() {
+    let server = RedisServer::start();
+    let (bus, mut conn) = (bus_on(&server).await, server.connection().await);
+    command(&mut conn, "SET s text").await;
+    let stream_info = bus.get_stream_info().await.unwrap_err();
+    let events = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap_err();
+    assert!(stream_info.is_wrong_type() && events.is_wrong_type(), "{stream_info:?} {events:?}");
+
+    command(&mut conn, "SET {s}:ecg:groups text").await;
+    for (call, error) in failures(&bus).await {
+        assert!(error.is_wrong_type() && !error.is_transient(), "{call}: {error:?}");
+        let key = match call {
+            "forget_consumer_group" | "get_events_since" => "in {s}:ecg:groups",
+            _ => "on stream s",
+        };
+        assert!(error.to_string().ends_with(key), "{call}: {error}");
+    }
+    assert_eq!(command(&mut conn, "GET s").await, redis::Value::BulkString(b"text".to_vec()));
+}
+
+#[tokio::test]
+async fn a_group_is_created_although_the_declarations_are_of_another_type() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    command(&mut server.connection().await, "SET {s}:ecg:groups text").await;
+    assert!(bus.create_consumer_group(&group("g"), Start::default()).await.unwrap());
+}
+
+#[tokio::test]
+async fn missing_rights_are_told_as_such() {
+    let server = RedisServer::start();
+    command(&mut server.connection().await, "XGROUP CREATE s g 0 MKSTREAM").await;
+    // Scripts may run, so that what is missing is the right to what they do.
+    for rights in [&[][..], &["+@scripting"]] {
+        let bus = bus_with_rights(&server, rights).await;
+        for (call, error) in failures(&bus).await {
+            assert_eq!(error.code(), Some("NOPERM"), "{call}: {}", chain(&error));
+            assert!(error.is_auth() && !error.is_transient(), "{call}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_redis_is_away_every_call_fails_at_once_and_works_again_afterwards() {
+    let mut server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    bus.get_stream_info().await.unwrap();
+    server.stop();
+    for _ in 0..2 {
+        for (call, error) in failures(&bus).await {
+            assert!(error.is_transient(), "{call}: {error:?}");
+        }
+        assert!(bus.ping().await.unwrap_err().is_transient());
+    }
+    server.restart();
+    wait::until("a call works", LONG, async || bus.get_stream_info().await.ok()).await;
+    wait::until("a ping works", LONG, async || bus.ping().await.ok()).await;
+}
+
+#[tokio::test]
+async fn while_redis_hangs_every_call_fails_in_time_and_works_again_afterwards() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    bus.get_stream_info().await.unwrap();
+    server.pause();
+    // The rest is for a machine that is busy.
+    let limit = CALL_TIMEOUT + Duration::from_secs(5);
+    let failures = tokio::time::timeout(limit, failures(&bus)).await;
+    for (call, error) in failures.expect("they fail in time") {
+        assert!(error.is_transient(), "{call}: {error:?}");
+    }
+    let ping = tokio::time::timeout(CALL_TIMEOUT, bus.ping()).await;
+    assert!(ping.expect("it fails in time").unwrap_err().is_transient());
+    server.resume();
+    wait::until("a call works", LONG, async || bus.get_stream_info().await.ok()).await;
+}
+
+#[tokio::test]
+async fn without_a_redis_there_is_no_bus() {
+    let mut server = RedisServer::start();
+    let config = BusConfig::new(server.config(), StreamKey::new("s").unwrap());
+    server.stop();
+    let error = EventBus::connect(config).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }) && error.is_transient(), "{error:?}");
+}
