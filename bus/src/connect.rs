@@ -29,7 +29,10 @@ pub async fn connect(
     redis: &RedisConfig,
     response_timeout: Duration,
 ) -> Result<MultiplexedConnection, Error> {
-    let refused = |source| Error::Connect { endpoint: redis.endpoint(), source };
+    let refused = |source: redis::RedisError| Error::Connect {
+        endpoint: redis.endpoint(),
+        source: source.into(),
+    };
     let client = client(redis).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
@@ -38,7 +41,10 @@ pub async fn connect(
 }
 
 async fn client(redis: &RedisConfig) -> Result<Client, Error> {
-    let refused = |source| Error::Connect { endpoint: redis.endpoint(), source };
+    let refused = |source: redis::RedisError| Error::Connect {
+        endpoint: redis.endpoint(),
+        source: source.into(),
+    };
     let files = &redis.files;
     // Redis 7.0 knows no CLIENT SETINFO, and a restricted user may not be allowed it.
     // RESP2, whatever the URL says: replies are read in its form.

@@ -88,7 +88,7 @@ impl LagReader {
                 }
                 Err(source) => {
                     let (operation, stream) = ("count the entries", stream.clone());
-                    return Err(Error::Stream { operation, stream, source });
+                    return Err(Error::Stream { operation, stream, source: source.into() });
                 }
             }
         }

@@ -39,7 +39,7 @@ pub async fn replay(
             operation: OPERATION,
             stream: dead_letters.clone(),
             group: group.clone(),
-            source,
+            source: source.into(),
         }),
     }
 }

@@ -1,12 +1,14 @@
 //! What can go wrong between this library and Redis, and what to do about it.
 
-use std::path::PathBuf;
+mod failure;
 
-use redis::RedisError;
+use std::path::PathBuf;
 
 use crate::config::SettingError;
 use crate::declaration::{DeclarationError, Owner};
 use crate::names::{EntryId, GroupName, StreamKey};
+
+pub use failure::RedisFailure;
 
 /// A failed operation: what was tried, on what, and why it failed (its `source`).
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum Error {
         endpoint: String,
         /// Why.
         #[source]
-        source: RedisError,
+        source: RedisFailure,
     },
     /// A command on the whole server failed.
     #[error("cannot {operation} at {endpoint}")]
@@ -39,7 +41,7 @@ pub enum Error {
         endpoint: String,
         /// Why.
         #[source]
-        source: RedisError,
+        source: RedisFailure,
     },
     /// A command on a stream failed.
     #[error("cannot {operation} on stream {stream}")]
@@ -50,7 +52,7 @@ pub enum Error {
         stream: StreamKey,
         /// Why.
         #[source]
-        source: RedisError,
+        source: RedisFailure,
     },
     /// A command on a consumer group failed.
     #[error("cannot {operation} in group {group} on stream {stream}")]
@@ -63,7 +65,7 @@ pub enum Error {
         group: GroupName,
         /// Why.
         #[source]
-        source: RedisError,
+        source: RedisFailure,
     },
     /// The server answered in a form that this version does not know.
     #[error("cannot {operation} on stream {stream}: the server's reply has no {missing}")]
@@ -126,7 +128,7 @@ pub enum Error {
         got: u64,
         /// Why Redis refused to wait; `None` where it waited in vain.
         #[source]
-        source: Option<RedisError>,
+        source: Option<RedisFailure>,
     },
     /// The server cannot tell when an event is on its disk.
     #[error(
@@ -137,7 +139,7 @@ pub enum Error {
         endpoint: String,
         /// What the server answered; `None` where it knows no WAITAOF.
         #[source]
-        source: Option<RedisError>,
+        source: Option<RedisFailure>,
     },
     /// The user's rights do not allow what the settings ask for.
     #[error("the user may not {operation} on stream {stream}: it lacks {}", missing.join(", "))]
@@ -181,7 +183,7 @@ pub enum Error {
         key: String,
         /// Why.
         #[source]
-        source: RedisError,
+        source: RedisFailure,
     },
     /// What stands in `P:ecg:groups` about a group cannot be read.
     #[error("field {group} of {key} does not declare a group")]
@@ -265,7 +267,7 @@ impl Error {
     /// Redis' own code, such as `OOM`, where Redis answered with an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
-        self.redis().and_then(RedisError::code)
+        self.redis().and_then(RedisFailure::code)
     }
 
     /// A short fixed word for metrics.
@@ -299,7 +301,7 @@ impl Error {
         Self::EventType { event_type: event_type.chars().take(129).collect() }
     }
 
-    fn redis(&self) -> Option<&RedisError> {
+    fn redis(&self) -> Option<&RedisFailure> {
         match self {
             Self::Connect { source, .. }
             | Self::Server { source, .. }
@@ -328,7 +330,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(crate) fn remedy(error: &RedisError) -> Remedy {
+pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
     match error.code() {
         Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
         Some("NOGROUP") => Remedy::CreateGroup,
@@ -344,7 +346,7 @@ mod tests {
     use super::*;
 
     fn answered(code: &str) -> Error {
-        let source = redis::make_extension_error(code.to_owned(), Some("why".to_owned()));
+        let source = redis::make_extension_error(code.to_owned(), Some("why".to_owned())).into();
         Error::Stream { operation: "read", stream: StreamKey::new("s").unwrap(), source }
     }
 

@@ -46,8 +46,8 @@ impl std::fmt::Debug for RawEntry {
     }
 }
 
-/// An event as a handler gets it.
-#[derive(Clone, Debug, PartialEq)]
+/// An event as a handler gets it. `Debug` shows neither what it tells nor whom it is about.
+#[derive(Clone, PartialEq)]
 pub struct StreamEvent {
     /// The entry's ID in its stream.
     pub id: EntryId,
@@ -69,6 +69,20 @@ pub struct StreamEvent {
     pub tracestate: Option<String>,
     /// Fields of other names, in order, any bytes.
     pub extra: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for StreamEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamEvent")
+            .field("id", &self.id)
+            .field("event_id", &self.event_id)
+            .field("event_type", &self.event_type)
+            .field("timestamp", &self.timestamp)
+            .field("payload", &self.payload)
+            .field("source_service", &self.source_service)
+            .field("extra", &self.extra.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why an entry cannot be read as an event. The message never shows a value.
@@ -161,8 +175,8 @@ pub(crate) fn time_of(id: EntryId) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
-/// An event to publish.
-#[derive(Clone, Debug, PartialEq)]
+/// An event to publish. `Debug` shows neither what it tells nor whom it is about.
+#[derive(Clone, PartialEq)]
 pub struct NewEvent {
     /// Such as `application.submitted`; not empty.
     pub event_type: String,
@@ -178,6 +192,17 @@ pub struct NewEvent {
     pub traceparent: Option<String>,
     /// W3C Trace Context.
     pub tracestate: Option<String>,
+}
+
+impl std::fmt::Debug for NewEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewEvent")
+            .field("event_type", &self.event_type)
+            .field("payload", &self.payload)
+            .field("source_service", &self.source_service)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NewEvent {

@@ -114,6 +114,10 @@ async fn ping(connection: &SharedConnection) -> Result<(), Error> {
     let (number, mut conn) = connection.open().await?;
     let answer = redis::cmd("PING").exec_async(&mut conn).await;
     let endpoint = connection.endpoint();
-    let failed = |source| Error::Server { operation: "ping Redis", endpoint, source };
+    let failed = |source: redis::RedisError| Error::Server {
+        operation: "ping Redis",
+        endpoint,
+        source: source.into(),
+    };
     connection.judge(number, answer.map_err(failed)).await
 }

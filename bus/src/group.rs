@@ -102,9 +102,13 @@ pub async fn create(
     start: &Start,
 ) -> Result<GroupCreation, Error> {
     let args = [group.as_str(), &start.argument(), MOST_COUNTED, MOST_BYTES];
-    let reply = CREATE.call(conn, &[stream.as_str()], &args).await.map_err(|source| {
-        Error::Group { operation: OPERATION, stream: stream.clone(), group: group.clone(), source }
-    })?;
+    let reply =
+        CREATE.call(conn, &[stream.as_str()], &args).await.map_err(|source| Error::Group {
+            operation: OPERATION,
+            stream: stream.clone(),
+            group: group.clone(),
+            source: source.into(),
+        })?;
     created(&reply).ok_or_else(|| Error::Reply {
         operation: OPERATION,
         stream: stream.clone(),

@@ -221,8 +221,11 @@ impl EventBus {
     async fn send(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
         let (number, mut conn) = self.connection.open().await?;
         let stream = self.stream();
-        let failed =
-            |source| Error::Stream { operation: OPERATION, stream: stream.clone(), source };
+        let failed = |source: redis::RedisError| Error::Stream {
+            operation: OPERATION,
+            stream: stream.clone(),
+            source: source.into(),
+        };
         let answer = if asks {
             let mut pipe = redis::pipe();
             pipe.add_command(command).cmd("XLEN").arg(stream.as_str()).ignore_errors();

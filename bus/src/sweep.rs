@@ -163,7 +163,7 @@ pub async fn sweep(
     let reply = SWEEP.call(conn, &keys, &names).await.map_err(|source| Error::Stream {
         operation: OPERATION,
         stream: stream.clone(),
-        source,
+        source: source.into(),
     })?;
     reply::stream_facts(&reply).map_err(|missing| Error::Reply {
         operation: OPERATION,

@@ -86,7 +86,11 @@ impl EventBus {
         let read = |mut conn| async move {
             let answer = command.query_async(&mut conn).await;
             let stream = stream.clone();
-            answer.map_err(|source| Error::Stream { operation: PEEK, stream, source })
+            answer.map_err(|source| Error::Stream {
+                operation: PEEK,
+                stream,
+                source: source.into(),
+            })
         };
         let answer = self.call(PEEK, read).await?;
         reply::entries(answer).ok_or_else(|| {

@@ -71,7 +71,7 @@ impl EventBus {
         let key = self.stream().groups_key();
         let forget = |mut conn| async move {
             let answer = FORGET_GROUP.call(&mut conn, &[&key], &[group.as_str()]).await;
-            answer.map_err(|source| Error::Key { operation: FORGET, key, source })
+            answer.map_err(|source| Error::Key { operation: FORGET, key, source: source.into() })
         };
         let was_declared = match self.call(FORGET, forget).await? {
             Value::Int(removed) => removed == 1,
@@ -92,7 +92,7 @@ impl EventBus {
         command.arg(&key).arg(group.as_str());
         let read = |mut conn| async move {
             let answer = command.query_async::<Option<Vec<u8>>>(&mut conn).await;
-            answer.map_err(|source| Error::Key { operation: READ, key, source })
+            answer.map_err(|source| Error::Key { operation: READ, key, source: source.into() })
         };
         let field = self.call(READ, read).await?;
         field.map_or(Ok(Declaration::default()), |field| self.parse_declaration(group, &field))
@@ -109,7 +109,7 @@ impl EventBus {
         command.arg(&key).arg(group.as_str()).arg(UNOWNED);
         let declare = |mut conn| async move {
             let answer = command.exec_async(&mut conn).await;
-            answer.map_err(|source| Error::Key { operation: DECLARE, key, source })
+            answer.map_err(|source| Error::Key { operation: DECLARE, key, source: source.into() })
         };
         self.call(DECLARE, declare).await
     }

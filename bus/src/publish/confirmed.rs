@@ -142,10 +142,10 @@ impl Batches {
             return Ok(appended);
         }
         let (stream, id) = (self.stream.clone(), appended.id);
-        Err(Error::NotDurable { stream, id, wanted, got, source })
+        Err(Error::NotDurable { stream, id, wanted, got, source: source.map(Into::into) })
     }
 
     fn failed(&self, source: RedisError) -> Error {
-        Error::Stream { operation: OPERATION, stream: self.stream.clone(), source }
+        Error::Stream { operation: OPERATION, stream: self.stream.clone(), source: source.into() }
     }
 }

@@ -118,9 +118,13 @@ impl Durability {
         let answer: Result<Value, _> = trial.query_async(&mut conn).await;
         let answer = answer.map_err(|source| match source.code() {
             Some("ERR") if self == Self::Fsynced => {
-                Error::CannotFsync { endpoint, source: Some(source) }
+                Error::CannotFsync { endpoint, source: Some(source.into()) }
             }
-            _ => Error::Server { operation: "have events confirmed", endpoint, source },
+            _ => Error::Server {
+                operation: "have events confirmed",
+                endpoint,
+                source: source.into(),
+            },
         });
         connection.judge(number, answer).await.map(drop)
     }

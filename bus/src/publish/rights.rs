@@ -19,7 +19,11 @@ pub(super) async fn check(
     connection: &SharedConnection,
     stream: &StreamKey,
 ) -> Result<u64, Error> {
-    let failed = |source| Error::Stream { operation: OPERATION, stream: stream.clone(), source };
+    let failed = |source: redis::RedisError| Error::Stream {
+        operation: OPERATION,
+        stream: stream.clone(),
+        source: source.into(),
+    };
     let (names, commands): (Vec<_>, Vec<_>) = needed(overflow, stream).into_iter().unzip();
     let (number, mut conn) = connection.open().await?;
     let mut pipe = redis::pipe();

@@ -172,10 +172,10 @@ impl Inner {
     async fn length(&self) -> Result<u64, Error> {
         let (number, mut conn) = self.connection.open().await?;
         let answer = redis::cmd("XLEN").arg(self.stream.as_str()).query_async(&mut conn).await;
-        let failed = |source| Error::Stream {
+        let failed = |source: redis::RedisError| Error::Stream {
             operation: "ask for the length",
             stream: self.stream.clone(),
-            source,
+            source: source.into(),
         };
         self.connection.judge(number, answer.map_err(failed)).await
     }

@@ -109,7 +109,7 @@ pub async fn drop_oldest(
 }
 
 fn failed(operation: &'static str, stream: &StreamKey, source: redis::RedisError) -> Error {
-    Error::Stream { operation, stream: stream.clone(), source }
+    Error::Stream { operation, stream: stream.clone(), source: source.into() }
 }
 
 fn unknown(operation: &'static str, stream: &StreamKey) -> Error {

@@ -175,7 +175,7 @@ impl Consumer {
 
     pub fn failed(&self, operation: &'static str, source: redis::RedisError) -> Error {
         let (stream, group) = (self.config.stream.clone(), self.config.group.clone());
-        Error::Group { operation, stream, group, source }
+        Error::Group { operation, stream, group, source: source.into() }
     }
 
     pub fn odd(&self, operation: &'static str, missing: &'static str) -> Error {

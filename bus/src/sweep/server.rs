@@ -84,7 +84,7 @@ pub async fn server_info(
     info.map(parse).map_err(|source| Error::Server {
         operation: "ask for version and role",
         endpoint: endpoint.to_owned(),
-        source,
+        source: source.into(),
     })
 }
 

@@ -225,7 +225,7 @@ impl Stream {
         // A server that wants a password says so with the first command; alone, its answer keeps its code.
         redis::cmd("PING").exec_async(&mut connection).await.map_err(|source| {
             let endpoint = self.redis.endpoint();
-            Error::Server { operation: "ping Redis", endpoint, source }
+            Error::Server { operation: "ping Redis", endpoint, source: source.into() }
         })?;
         *locked(&self.connection) = Some(connection.clone());
         Ok(connection)
