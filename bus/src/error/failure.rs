@@ -52,7 +52,8 @@ impl fmt::Debug for RedisFailure {
 
 impl Error for RedisFailure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
+        // Redis' own answer comes again as the cause, in its full text.
+        if self.code.is_some() { None } else { self.error.source() }
     }
 }
 
