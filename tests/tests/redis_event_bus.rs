@@ -169,7 +169,8 @@ async fn the_lag_is_right_also_after_trimming() {
     for n in 1..=10 {
         command(&mut conn, &format!("XADD s {n}-0 type t payload 1")).await;
     }
-    command(&mut conn, "XGROUP CREATE s g 2-0").await;
+    bus.create_consumer_group(&group("g"), Start::default()).await.unwrap();
+    command(&mut conn, "XREADGROUP GROUP g c COUNT 2 STREAMS s >").await;
     command(&mut conn, "XTRIM s MINID 6-0").await;
     let info = bus.get_consumer_group_info(&group("g")).await.unwrap().unwrap();
     assert_eq!((info.lag, info.lag_source), (Some(5), LagSource::Exact));

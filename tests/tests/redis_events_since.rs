@@ -44,8 +44,9 @@ fn ids(page: &EventPage) -> Vec<u64> {
 async fn pages(bus: &EventBus) -> Vec<EventPage> {
     let mut pages = vec![bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap()];
     while pages[pages.len() - 1].more {
-        let next = pages[pages.len() - 1].next;
-        pages.push(bus.get_events_since(&group("g"), next).await.unwrap());
+        let last = pages[pages.len() - 1].next;
+        pages.push(bus.get_events_since(&group("g"), last).await.unwrap());
+        assert!(pages[pages.len() - 1].next > last, "it goes on");
     }
     pages
 }

@@ -226,3 +226,24 @@ async fn a_subscription_counts_in_the_metrics_of_its_bus() {
     let line = r#"eventbus_consumed_total{stream="s",group="g",outcome="ack"} 1"#;
     assert!(text.lines().any(|told| told == line), "{text}");
 }
+
+#[tokio::test]
+async fn a_key_of_another_type_is_tried_again_until_it_is_a_stream() {
+    let server = RedisServer::start();
+    let bus = bus_on(&server).await;
+    let mut conn = server.connection().await;
+    command(&mut conn, "SET s text").await;
+    let (subscription, seen) = subscribe(&bus, &[], done);
+    wait::until("it has tried", LONG, async || {
+        let stats = redis::cmd("INFO").arg("errorstats").query_async(&mut conn).await;
+        stats.ok().filter(|stats: &String| stats.contains("errorstat_WRONGTYPE"))
+    })
+    .await;
+    assert!(!subscription.readiness().has_connected());
+    command(&mut conn, "DEL s").await;
+    command(&mut conn, "XGROUP CREATE s g 0 MKSTREAM").await;
+    bus.publish("t", &1, None).await.unwrap();
+    settled(&bus, LONG).await;
+    assert_eq!(seen.all(), [("1".to_owned(), 1)]);
+    subscription.stop().await.unwrap();
+}
