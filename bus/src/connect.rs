@@ -1,6 +1,7 @@
 //! Connections to Redis, made so that a dead peer is noticed.
 
-mod shared;
+pub(crate) mod outage;
+mod supervised;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, ClientTlsConfig, ProtocolVersion, Tls
 use crate::config::RedisConfig;
 use crate::error::Error;
 
-pub(crate) use shared::SharedConnection;
+pub(crate) use supervised::SharedConnection;
 
 /// How long a connect may take, name look-up and TLS included.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ mod failure;
 
 use std::path::PathBuf;
 
-use crate::config::SettingError;
+use crate::config::{RedisConfig, SettingError};
 use crate::declaration::{DeclarationError, Owner};
 use crate::names::{EntryId, GroupName, StreamKey};
 
@@ -22,6 +22,12 @@ pub enum Error {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// Redis is known to be away; nothing was tried. One operation a second is let through to see whether it is back.
+    #[error("Redis at {endpoint} is away: the circuit breaker is open")]
+    BreakerOpen {
+        /// `host:port/db`, never credentials.
+        endpoint: String,
     },
     /// No connection: refused, timed out, wrong credentials, wrong certificate, …
     #[error("cannot connect to Redis at {endpoint}")]
@@ -228,7 +234,9 @@ impl Error {
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::TimedOut { .. } | Self::StreamFull { .. } => Remedy::Retry,
+            Self::TimedOut { .. } | Self::StreamFull { .. } | Self::BreakerOpen { .. } => {
+                Remedy::Retry
+            }
             Self::NotDurable { source: None, .. } => Remedy::Retry,
             Self::CannotFsync { .. } => Remedy::Person,
             _ => self.redis().map_or(Remedy::Person, remedy),
@@ -275,6 +283,7 @@ impl Error {
     pub fn label(&self) -> &'static str {
         match self {
             Self::File { .. } => "file",
+            Self::BreakerOpen { .. } => "breaker_open",
             Self::Connect { .. } => "connect",
             Self::Server { .. } => "server",
             Self::Stream { .. } => "stream",
@@ -299,6 +308,30 @@ impl Error {
     /// A refusal of an event's type, of which no more is shown than a type may have.
     pub(crate) fn event_type(event_type: &str) -> Self {
         Self::EventType { event_type: event_type.chars().take(129).collect() }
+    }
+
+    /// Whether there was no connection, or none that answered.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.redis().is_some_and(|failure| failure.code().is_none())
+    }
+
+    /// Whether the connection was closed, maybe long before: the same command may succeed on a new one at once.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.redis().is_some_and(RedisFailure::is_closed)
+    }
+
+    /// Why there is no connection, told once more.
+    pub(crate) fn again(&self, redis: &RedisConfig) -> Self {
+        match self {
+            Self::File { path, source } => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                Self::File { path: path.clone(), source }
+            }
+            Self::Connect { endpoint, source } => {
+                Self::Connect { endpoint: endpoint.clone(), source: source.clone() }
+            }
+            _ => Self::BreakerOpen { endpoint: redis.endpoint() },
+        }
     }
 
     fn redis(&self) -> Option<&RedisFailure> {

@@ -60,20 +60,35 @@ impl EventBus {
     /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
     /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability.
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
-        // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
-        let connection = SharedConnection::new(config.redis.clone(), PUBLISH_TIMEOUT * 4 / 5);
-        let calls = SharedConnection::new(config.redis.clone(), CALL_TIMEOUT * 4 / 5);
-        ping(&connection).await?;
-        let of_stream = metrics.of_stream(&config.stream);
-        Ok(Self {
-            publisher: Arc::new(Publisher::start(&config, &connection, of_stream).await?),
+        let bus = Self::open(config, metrics);
+        bus.ping().await?;
+        bus.publisher.check(&bus.connection, bus.stream()).await?;
+        Ok(bus)
+    }
+
+    /// A bus that begins to connect, and goes on until Redis is there: for programs that start without it. What
+    /// [`connect`](Self::connect) would refuse is told by each publish.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn open(config: BusConfig, metrics: &Metrics) -> Self {
+        let start = |limit, name| {
+            // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
+            let limit = limit * 4 / 5;
+            SharedConnection::start(config.redis.clone(), limit, metrics.of_connection(name))
+        };
+        let (connection, calls) = (start(PUBLISH_TIMEOUT, "publish"), start(CALL_TIMEOUT, "call"));
+        connection.begin();
+        Self {
+            publisher: Arc::new(Publisher::start(&config, &connection, metrics)),
             config: Arc::new(config),
             connection,
             metrics: metrics.clone(),
             calls,
             created: Arc::default(),
             lags: Arc::default(),
-        })
+        }
     }
 
     /// The stream.
@@ -101,9 +116,10 @@ impl EventBus {
     {
         let call = async {
             let (number, conn) = self.calls.open().await?;
-            self.calls.judge(number, work(conn).await).await
+            self.calls.judge(number, work(conn).await)
         };
         tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| {
+            self.calls.timed_out();
             let (stream, limit) = (self.stream().clone(), CALL_TIMEOUT);
             Err(Error::TimedOut { operation, stream, limit })
         })
@@ -119,5 +135,5 @@ async fn ping(connection: &SharedConnection) -> Result<(), Error> {
         endpoint,
         source: source.into(),
     };
-    connection.judge(number, answer.map_err(failed)).await
+    connection.judge(number, answer.map_err(failed))
 }

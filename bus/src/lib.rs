@@ -19,6 +19,7 @@
 //! Modules that decide are pure: they know no connection, clock, environment or dice. Modules that act build on them.
 
 pub mod backoff;
+pub mod breaker;
 pub mod config;
 pub mod connect;
 pub mod count;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::breaker::BreakerState;
 use crate::delivery::Counts;
 use crate::names::{GroupName, StreamKey};
 
@@ -35,6 +36,11 @@ struct StreamLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    connection: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublishLabels {
     stream: String,
     r#type: String,
@@ -52,8 +58,9 @@ pub struct Metrics {
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
     dropped: Family<GroupLabels, Counter>,
-    connected: Gauge,
-    reconnects: Counter,
+    connected: Family<ConnectionLabels, Gauge>,
+    reconnects: Family<ConnectionLabels, Counter>,
+    breaker: Family<ConnectionLabels, Gauge>,
 }
 
 fn histogram() -> Histogram {
@@ -72,21 +79,27 @@ impl Metrics {
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
             dropped: Family::default(),
-            connected: Gauge::default(),
-            reconnects: Counter::default(),
+            connected: Family::default(),
+            reconnects: Family::default(),
+            breaker: Family::default(),
         };
         let eventbus = registry.sub_registry_with_prefix("eventbus");
         metrics.register_consuming(eventbus);
         metrics.register_publishing(eventbus);
         eventbus.register(
             "redis_up",
-            "1 while connected to Redis, else 0",
+            "1 while connected to Redis, else 0; by what the connection is there for",
             metrics.connected.clone(),
         );
         eventbus.register(
             "redis_reconnects",
             "Connections to Redis made after the first",
             metrics.reconnects.clone(),
+        );
+        eventbus.register(
+            "redis_breaker_state",
+            "The circuit breaker: 0 closed, operations pass; 1 half-open, one probes; 2 open, all are refused",
+            metrics.breaker.clone(),
         );
         metrics
     }
@@ -159,12 +172,43 @@ impl Metrics {
         StreamMetrics::new(self, stream)
     }
 
-    pub(crate) fn connected(&self, up: bool) {
-        self.connected.set(i64::from(up));
+    /// The metrics of what a connection is there for, such as `publish`.
+    pub(crate) fn of_connection(&self, connection: &'static str) -> ConnectionMetrics {
+        let labels = ConnectionLabels { connection };
+        ConnectionMetrics {
+            up: self.connected.get_or_create_owned(&labels),
+            reconnects: self.reconnects.get_or_create_owned(&labels),
+            breaker: self.breaker.get_or_create_owned(&labels),
+        }
+    }
+}
+
+/// What one connection counts.
+#[derive(Clone)]
+pub(crate) struct ConnectionMetrics {
+    up: Gauge,
+    reconnects: Counter,
+    breaker: Gauge,
+}
+
+impl ConnectionMetrics {
+    /// Counts a connection that stands, the `number`th.
+    pub(crate) fn up(&self, number: u64) {
+        self.up.set(1);
+        self.reconnects.inc_by(u64::from(number > 1));
     }
 
-    pub(crate) fn reconnected(&self) {
-        self.reconnects.inc();
+    /// Counts a connection that broke.
+    pub(crate) fn down(&self) {
+        self.up.set(0);
+    }
+
+    pub(crate) fn breaker(&self, state: BreakerState) {
+        self.breaker.set(match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        });
     }
 }
 

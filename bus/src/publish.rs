@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisResult, Value};
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::event::{NewEvent, Payload, types};
 use crate::event_bus::EventBus;
 use crate::group::entry_id;
-use crate::metrics::StreamMetrics;
+use crate::metrics::{Metrics, StreamMetrics};
 use crate::names::{EntryId, StreamKey};
 use crate::retention::{Gate, HardCap, Keeper, Pass, TrimMode};
 
@@ -45,6 +46,7 @@ pub(crate) struct Publisher {
     max_length: Option<u64>,
     timeout: Duration,
     started: Instant,
+    checked: OnceCell<()>,
 }
 
 /// What is known of a stream with a hard cap.
@@ -62,37 +64,57 @@ struct Appended {
 }
 
 impl Publisher {
-    /// Makes ready what `config` asks for, and has the server tell what of it cannot be had.
-    ///
-    /// # Errors
-    /// [`Error::Rights`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting.
-    pub async fn start(
-        config: &BusConfig,
-        connection: &SharedConnection,
-        metrics: StreamMetrics,
-    ) -> Result<Self, Error> {
+    /// Makes ready what `config` asks for, without waiting for Redis.
+    pub fn start(config: &BusConfig, connection: &SharedConnection, metrics: &Metrics) -> Self {
         let (stream, retention) = (&config.stream, &config.retention);
+        let of_stream = metrics.of_stream(stream);
         let keeper =
-            Keeper::start(connection.clone(), stream.clone(), retention.clone(), metrics.clone());
-        let full = match retention.hard_cap {
-            Some(cap) => Some(Full::start(cap, connection, stream, &keeper).await?),
-            None => None,
-        };
+            Keeper::start(connection.clone(), stream.clone(), retention.clone(), of_stream.clone());
+        let full = retention.hard_cap.map(|cap| Full { cap, gate: Mutex::new(Gate::new(cap)) });
         let confirmed = match config.durability {
             Durability::Async => None,
             durability => {
-                Some(Confirmed::start(config.redis.clone(), stream.clone(), durability).await?)
+                let redis = config.redis.clone();
+                Some(Confirmed::start(redis, stream.clone(), durability, metrics))
             }
         };
-        Ok(Self {
-            metrics,
+        Self {
+            metrics: of_stream,
             keeper,
             full,
             confirmed,
             max_length: (retention.mode == TrimMode::MaxLen).then_some(retention.max_entries),
             timeout: config.durability.publish_timeout(),
             started: now(),
-        })
+            checked: OnceCell::new(),
+        }
+    }
+
+    /// Has the server tell, once, what cannot be had of what was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Rights`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
+    /// it is asked again.
+    pub async fn check(
+        &self,
+        connection: &SharedConnection,
+        stream: &StreamKey,
+    ) -> Result<(), Error> {
+        let check = async || {
+            if let Some(Full { cap, gate }) = &self.full {
+                // So that a process that publishes one event finds the stream full too.
+                let length = rights::check(cap.overflow, connection, stream).await?;
+                if locked(gate).noted(length) {
+                    self.keeper.wake();
+                }
+            }
+            match &self.confirmed {
+                Some(confirmed) => confirmed.check().await,
+                None => Ok(()),
+            }
+        };
+        self.checked.get_or_try_init(check).await?;
+        Ok(())
     }
 
     /// Whether to ask for the length with an event that is published now.
@@ -123,22 +145,6 @@ impl Publisher {
         {
             self.keeper.wake();
         }
-    }
-}
-
-impl Full {
-    async fn start(
-        cap: HardCap,
-        connection: &SharedConnection,
-        stream: &StreamKey,
-        keeper: &Keeper,
-    ) -> Result<Self, Error> {
-        let mut gate = Gate::new(cap);
-        // So that a process that publishes one event finds the stream full too.
-        if gate.noted(rights::check(cap.overflow, connection, stream).await?) {
-            keeper.wake();
-        }
-        Ok(Self { cap, gate: Mutex::new(gate) })
     }
 }
 
@@ -187,6 +193,10 @@ impl EventBus {
             event_type = event.event_type, event_id = id, traceparent = event.traceparent);
         let append = self.append(&event, &id, began).instrument(span);
         let result = tokio::time::timeout(limit, append).await.unwrap_or_else(|_| {
+            match &self.publisher.confirmed {
+                Some(confirmed) => confirmed.timed_out(),
+                None => self.connection.timed_out(),
+            }
             let stream = self.stream().clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
@@ -199,6 +209,7 @@ impl EventBus {
     }
 
     async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
+        self.publisher.check(&self.connection, self.stream()).await?;
         let asks = self.publisher.pass(self.stream(), now).await?;
         let mut command = redis::cmd("XADD");
         command.arg(self.stream().as_str());
@@ -217,8 +228,16 @@ impl EventBus {
         Ok(appended.id)
     }
 
-    /// Sends an XADD; `asks`: for the length too, in the same write.
+    /// Sends an XADD, and once more where the connection had been closed; `asks`: for the length too, in the same write.
     async fn send(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
+        match self.send_once(&command, asks).await {
+            // The event may stand in the stream already: then it stands there twice, with the same ID of its own.
+            Err(error) if error.is_closed() => self.send_once(&command, asks).await,
+            result => result,
+        }
+    }
+
+    async fn send_once(&self, command: &Cmd, asks: bool) -> Result<Appended, Error> {
         let (number, mut conn) = self.connection.open().await?;
         let stream = self.stream();
         let failed = |source: redis::RedisError| Error::Stream {
@@ -228,7 +247,7 @@ impl EventBus {
         };
         let answer = if asks {
             let mut pipe = redis::pipe();
-            pipe.add_command(command).cmd("XLEN").arg(stream.as_str()).ignore_errors();
+            pipe.add_command(command.clone()).cmd("XLEN").arg(stream.as_str()).ignore_errors();
             let answers: RedisResult<Vec<RedisResult<Value>>> = pipe.query_async(&mut conn).await;
             answers.map(|answers| {
                 let mut answers = answers.into_iter();
@@ -238,7 +257,7 @@ impl EventBus {
             Ok((Some(command.query_async(&mut conn).await), None))
         };
         let answer = answer.and_then(|(id, length)| Ok((id.unwrap_or(Ok(Value::Nil))?, length)));
-        let (id, length) = self.connection.judge(number, answer.map_err(failed)).await?;
+        let (id, length) = self.connection.judge(number, answer.map_err(failed))?;
         appended(&id, length.as_ref(), stream)
     }
 }

@@ -7,7 +7,6 @@ mod bury;
 mod commands;
 mod driver;
 mod links;
-mod outage;
 mod reader;
 mod reply;
 

@@ -92,7 +92,10 @@ async fn it_is_ready_once_it_has_found_its_server_and_group_and_stays_so_in_an_o
     server.stop();
     wait::until("the outage is noticed", SOON, async || {
         let (_, metrics) = consumer.get("/metrics").await;
-        metrics.lines().any(|line| line == "eventbus_redis_up 0").then_some(())
+        metrics
+            .lines()
+            .any(|line| line == r#"eventbus_redis_up{connection="consume"} 0"#)
+            .then_some(())
     })
     .await;
     assert_eq!(consumer.get("/livez").await.0, 200);
@@ -109,7 +112,10 @@ async fn without_a_start_it_waits_for_a_group_that_somebody_else_creates() {
     assert_eq!(consumer.get("/readyz").await, (503, "waiting for group\n".to_owned()));
     wait::until("it is connected", SOON, async || {
         let (_, metrics) = consumer.get("/metrics").await;
-        metrics.lines().any(|line| line == "eventbus_redis_up 1").then_some(())
+        metrics
+            .lines()
+            .any(|line| line == r#"eventbus_redis_up{connection="consume"} 1"#)
+            .then_some(())
     })
     .await;
     assert_eq!(consumer.get("/readyz").await.0, 503);

@@ -22,6 +22,11 @@ impl RedisFailure {
         self.code.as_deref()
     }
 
+    /// Whether the connection was closed by the other side.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.error.is_connection_dropped()
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         self.error.kind()
     }

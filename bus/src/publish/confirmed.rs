@@ -12,6 +12,7 @@ use super::{Appended, Durability, OPERATION, appended};
 use crate::config::RedisConfig;
 use crate::connect::SharedConnection;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::names::StreamKey;
 
 /// Events in one batch.
@@ -22,6 +23,7 @@ const BATCH: usize = 512;
 pub(super) struct Confirmed {
     connection: SharedConnection,
     queue: mpsc::Sender<Waiting>,
+    durability: Durability,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -34,21 +36,32 @@ struct Waiting {
 }
 
 impl Confirmed {
-    /// Connects, and has the server tell that it can confirm.
-    ///
-    /// # Errors
-    /// As connecting; [`Error::CannotFsync`]; [`Error::Server`] where the user may not wait.
-    pub async fn start(
+    /// Begins to connect.
+    pub fn start(
         redis: RedisConfig,
         stream: StreamKey,
         durability: Durability,
-    ) -> Result<Self, Error> {
-        let connection = SharedConnection::new(redis, durability.publish_timeout() * 4 / 5);
-        durability.check(&connection).await?;
+        metrics: &Metrics,
+    ) -> Self {
+        let limit = durability.publish_timeout() * 4 / 5;
+        let connection = SharedConnection::start(redis, limit, metrics.of_connection("confirm"));
         let (queue, waiting) = mpsc::channel(BATCH);
         let batches = Batches { stream, durability };
         let task = tokio::spawn(async move { batches.run(waiting).await });
-        Ok(Self { connection, queue, _task: Arc::new(AbortOnDropHandle::new(task)) })
+        Self { connection, queue, durability, _task: Arc::new(AbortOnDropHandle::new(task)) }
+    }
+
+    /// Has the server tell that it can confirm.
+    ///
+    /// # Errors
+    /// As connecting; [`Error::CannotFsync`]; [`Error::Server`] where the user may not wait.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.durability.check(&self.connection).await
+    }
+
+    /// Takes note that a caller gave up waiting for an answer.
+    pub fn timed_out(&self) {
+        self.connection.timed_out();
     }
 
     /// Sends an XADD with the next batch; `asks`: for the length too.
@@ -63,7 +76,7 @@ impl Confirmed {
         self.queue.send(waiting).await.ok();
         match settled.await {
             Ok(Err(error @ Error::NotDurable { .. })) => Err(error),
-            Ok(result) => self.connection.judge(number, result).await,
+            Ok(result) => self.connection.judge(number, result),
             // The runtime is ending, and this caller with it.
             Err(_) => std::future::pending().await,
         }

@@ -126,7 +126,7 @@ impl Durability {
                 source: source.into(),
             },
         });
-        connection.judge(number, answer).await.map(drop)
+        connection.judge(number, answer).map(drop)
     }
 }
 

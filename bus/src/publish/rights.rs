@@ -32,7 +32,7 @@ pub(super) async fn check(
     }
     let answers: RedisResult<Vec<RedisResult<Value>>> =
         pipe.ignore_errors().query_async(&mut conn).await;
-    let answers = connection.judge(number, answers.map_err(failed)).await?;
+    let answers = connection.judge(number, answers.map_err(failed))?;
     let refused = |answer: &RedisResult<Value>| {
         answer.as_ref().is_err_and(|error| error.code() == Some("NOPERM"))
     };

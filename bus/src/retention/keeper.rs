@@ -134,7 +134,7 @@ impl Inner {
         }
         let (number, mut conn) = self.connection.open().await?;
         let result = trim(&mut conn, &self.stream, self.retention.max_entries).await;
-        let trimmed = match self.connection.judge(number, result).await {
+        let trimmed = match self.connection.judge(number, result) {
             Err(error) if error.code() == Some("NOPERM") => {
                 self.trims.store(false, Ordering::Relaxed);
                 let (stream, error) = (&self.stream, chain(&error));
@@ -156,7 +156,7 @@ impl Inner {
         while self.length().await? >= cap.entries + cap.step() {
             let (number, mut conn) = self.connection.open().await?;
             let result = drop_oldest(&mut conn, &self.stream, cap.step()).await;
-            let dropped = self.connection.judge(number, result).await?;
+            let dropped = self.connection.judge(number, result)?;
             let stream = &self.stream;
             if let Some(error) = dropped.problem {
                 tracing::error!(%stream, %error, "dropped entries are counted by this process alone");
@@ -177,7 +177,7 @@ impl Inner {
             stream: self.stream.clone(),
             source: source.into(),
         };
-        self.connection.judge(number, answer.map_err(failed)).await
+        self.connection.judge(number, answer.map_err(failed))
     }
 
     fn drops(&self) -> Option<HardCap> {

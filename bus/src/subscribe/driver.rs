@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::connect::outage::{Missing, Outage};
 use crate::delivery::{
     Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
 };
 use crate::error::{Error, chain};
-use crate::metrics::{GroupMetrics, Metrics};
+use crate::metrics::{ConnectionMetrics, GroupMetrics};
 use crate::names::EntryId;
 
 use super::commands::Consumer;
 use super::links::{Links, Reply};
-use super::outage::{Missing, Outage};
 use super::{Readiness, Subscriber};
 
 /// What settling may take once the handlers were cut off.
@@ -56,7 +56,8 @@ pub(super) struct Driver<H> {
     consumer: Arc<Consumer>,
     redis: crate::config::RedisConfig,
     handler: Arc<H>,
-    metrics: Metrics,
+    metrics: ConnectionMetrics,
+    linked: u64,
     group_metrics: GroupMetrics,
     readiness: Readiness,
     links: Option<Links>,
@@ -96,7 +97,8 @@ where
             consumer: Arc::new(Consumer::new(me, config)),
             redis,
             handler: Arc::new(handler),
-            metrics,
+            metrics: metrics.of_connection("consume"),
+            linked: 0,
             group_metrics,
             readiness,
             links: None,
@@ -179,7 +181,8 @@ where
         self.linking = None;
         self.links = Some(links);
         self.linked_at = self.moment();
-        self.metrics.connected(true);
+        self.linked += 1;
+        self.metrics.up(self.linked);
         Input::Connected
     }
 
@@ -217,10 +220,10 @@ where
     /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
         let missing = if error.is_no_group() { Missing::Group } else { Missing::Redis };
-        if self.links.take().is_some() {
-            self.metrics.reconnected();
+        self.links = None;
+        if missing == Missing::Redis {
+            self.metrics.down();
         }
-        self.metrics.connected(missing == Missing::Group);
         self.replies = FuturesUnordered::new();
         let longest = self.consumer.config.delivery.lease / 3;
         let (wait, say) = self.outage.fail(missing, longest, self.moment(), die());

@@ -11,14 +11,14 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// What is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     Redis,
     Group,
 }
 
 /// A run of failures of one kind.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     kind: Option<Missing>,
     failures: u32,
     said_at: Option<Moment>,

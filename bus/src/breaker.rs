@@ -1,0 +1,149 @@
+//! The circuit breaker around Redis operations: while Redis is away, nobody waits to be told so.
+
+use std::time::Duration;
+
+/// So many failures in a row open it.
+pub const OPENS_AFTER: u32 = 5;
+/// While it is open, one operation in this time is let through to see whether Redis is back.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// A breaker. Moments count from any fixed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker(State);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed { failures: u32 },
+    Open { next_probe: Duration },
+    HalfOpen { next_probe: Duration },
+}
+
+/// What a breaker does to operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They pass.
+    Closed,
+    /// One of them is under way, to see whether Redis is back; the others are refused.
+    HalfOpen,
+    /// They are refused at once.
+    Open,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self(State::Closed { failures: 0 })
+    }
+}
+
+impl Breaker {
+    /// Whether an operation may begin at `now`. One that may has to end in [`succeeded`](Self::succeeded) or
+    /// [`failed`](Self::failed); a probe that never does is followed by the next.
+    pub fn permits(&mut self, now: Duration) -> bool {
+        match self.0 {
+            State::Closed { .. } => true,
+            State::Open { next_probe } | State::HalfOpen { next_probe } => {
+                let is_due = now >= next_probe;
+                if is_due {
+                    self.0 = State::HalfOpen { next_probe: now + PROBE_EVERY };
+                }
+                is_due
+            }
+        }
+    }
+
+    /// Redis answered, be it with an error.
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// There was no connection, or no answer in time.
+    pub fn failed(&mut self, now: Duration) {
+        self.0 = match self.0 {
+            State::Closed { failures } if failures + 1 < OPENS_AFTER => {
+                State::Closed { failures: failures + 1 }
+            }
+            State::Closed { .. } => State::Open { next_probe: now + PROBE_EVERY },
+            State::Open { next_probe } | State::HalfOpen { next_probe } => {
+                State::Open { next_probe }
+            }
+        };
+    }
+
+    /// What it does now.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        match self.0 {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// Whether nothing failed lately.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn opened_at(now: Duration) -> Breaker {
+        let mut breaker = Breaker::default();
+        (0..OPENS_AFTER).for_each(|_| breaker.failed(now));
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_five_failures_in_a_row() {
+        let mut breaker = Breaker::default();
+        for _ in 0..4 {
+            breaker.failed(ms(0));
+            assert!(breaker.permits(ms(0)));
+        }
+        breaker.failed(ms(0));
+        assert_eq!((breaker.state(), breaker.permits(ms(999))), (BreakerState::Open, false));
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_anew() {
+        let mut breaker = Breaker::default();
+        (0..4).for_each(|_| breaker.failed(ms(0)));
+        breaker.succeeded();
+        (0..4).for_each(|_| breaker.failed(ms(0)));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn open_it_lets_one_probe_a_second_through() {
+        let mut breaker = opened_at(ms(0));
+        let passed: Vec<u64> =
+            (0..35).map(|n| n * 100).filter(|t| breaker.permits(ms(*t))).collect();
+        assert_eq!(passed, [1000, 2000, 3000]);
+    }
+
+    #[test]
+    fn a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_again() {
+        let mut breaker = opened_at(ms(0));
+        assert!(breaker.permits(ms(1000)));
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.failed(ms(1200));
+        assert_eq!((breaker.state(), breaker.permits(ms(1999))), (BreakerState::Open, false));
+        assert!(breaker.permits(ms(2000)));
+        breaker.succeeded();
+        assert!(breaker.is_quiet());
+    }
+
+    #[test]
+    fn a_late_failure_of_an_earlier_operation_puts_no_probe_off() {
+        let mut breaker = opened_at(ms(0));
+        breaker.failed(ms(990));
+        assert!(breaker.permits(ms(1000)));
+    }
+}

@@ -1,0 +1,273 @@
+//! One connection that many callers share, and a task that keeps it up: it connects, without end, and tells when Redis
+//! went away and came back. Callers wait for it no longer than they have to, and not at all while the breaker is open.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::breaker::Breaker;
+use crate::config::RedisConfig;
+use crate::error::{Error, Remedy, chain};
+use crate::metrics::ConnectionMetrics;
+
+use super::connect;
+use super::outage::{Missing, Outage};
+
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(2);
+/// A connection that lasts this long ends an outage: a server that refuses writes lets everybody connect.
+const STANDS: Duration = Duration::from_secs(2);
+
+/// A connection for commands that do not block; clones share it, and the last one to go ends it.
+#[derive(Clone)]
+pub(crate) struct SharedConnection {
+    inner: Arc<Inner>,
+    _supervisor: Arc<AbortOnDropHandle<()>>,
+}
+
+struct Inner {
+    redis: RedisConfig,
+    response_timeout: Duration,
+    state: watch::Sender<State>,
+    breaker: Mutex<Breaker>,
+    /// Whether the breaker has anything to say; most of the time nobody has to ask it.
+    is_quiet: AtomicBool,
+    metrics: ConnectionMetrics,
+    began: Instant,
+}
+
+enum State {
+    /// Nobody has asked for it yet.
+    Unused,
+    /// Being made, or made anew.
+    Connecting,
+    /// Numbered, so that a late failure of an old connection does not end its successor.
+    Up { number: u64, conn: MultiplexedConnection },
+    /// The last try failed.
+    Down(Error),
+}
+
+impl SharedConnection {
+    /// Connects once it is asked for, on a task of its own. A command that is not answered within `response_timeout` fails.
+    pub(crate) fn start(
+        redis: RedisConfig,
+        response_timeout: Duration,
+        metrics: ConnectionMetrics,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            redis,
+            response_timeout,
+            state: watch::Sender::new(State::Unused),
+            breaker: Mutex::default(),
+            is_quiet: AtomicBool::new(true),
+            metrics,
+            began: now(),
+        });
+        let supervisor = tokio::spawn(supervise(inner.clone()));
+        Self { inner, _supervisor: Arc::new(AbortOnDropHandle::new(supervisor)) }
+    }
+
+    /// Where it connects to, without credentials.
+    pub(crate) fn endpoint(&self) -> String {
+        self.inner.redis.endpoint()
+    }
+
+    /// The connection and its number, for [`judge`](Self::judge). Waits while it is being made; the caller bounds that.
+    ///
+    /// # Errors
+    /// [`Error::BreakerOpen`] at once while Redis is known to be away, else why the last try to connect failed.
+    pub(crate) async fn open(&self) -> Result<(u64, MultiplexedConnection), Error> {
+        if !self.inner.permits() {
+            return Err(Error::BreakerOpen { endpoint: self.endpoint() });
+        }
+        if let Some(opened) = self.inner.present() {
+            return opened.inspect_err(|_| self.inner.failed());
+        }
+        self.begin();
+        let mut changes = self.inner.state.subscribe();
+        loop {
+            if let Some(opened) = self.inner.present() {
+                return opened.inspect_err(|_| self.inner.failed());
+            }
+            if changes.changed().await.is_err() {
+                // The runtime is ending, and this caller with it.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Has it made, where nobody has asked for it before.
+    pub(crate) fn begin(&self) {
+        self.inner.state.send_if_modified(|state| {
+            let is_unused = matches!(state, State::Unused);
+            if is_unused {
+                *state = State::Connecting;
+            }
+            is_unused
+        });
+    }
+
+    /// Takes note of how a command on connection `number` ended, and has a new connection made where that may help.
+    pub(crate) fn judge<T>(&self, number: u64, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Err(error) if error.is_unanswered() => {
+                self.inner.failed();
+                self.inner.end(number);
+            }
+            Err(error) if error.remedy() == Remedy::Reconnect || error.code() == Some("NOAUTH") => {
+                self.inner.succeeded();
+                self.inner.end(number);
+            }
+            _ => self.inner.succeeded(),
+        }
+        result
+    }
+
+    /// Takes note that a caller gave up waiting for an answer.
+    pub(crate) fn timed_out(&self) {
+        self.inner.failed();
+    }
+}
+
+impl Inner {
+    /// The connection, or why there is none; `None` while it is being made.
+    fn present(&self) -> Option<Result<(u64, MultiplexedConnection), Error>> {
+        match &*self.state.borrow() {
+            State::Unused | State::Connecting => None,
+            State::Up { number, conn } => Some(Ok((*number, conn.clone()))),
+            State::Down(error) => Some(Err(error.again(&self.redis))),
+        }
+    }
+
+    fn permits(&self) -> bool {
+        self.is_quiet.load(Ordering::Relaxed) || self.with_breaker(|b| b.permits(self.uptime()))
+    }
+
+    fn succeeded(&self) {
+        if !self.is_quiet.load(Ordering::Relaxed) {
+            self.with_breaker(Breaker::succeeded);
+        }
+    }
+
+    fn failed(&self) {
+        self.with_breaker(|breaker| breaker.failed(self.uptime()));
+    }
+
+    fn with_breaker<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = breaker.state();
+        let result = change(&mut breaker);
+        let (state, is_quiet) = (breaker.state(), breaker.is_quiet());
+        self.is_quiet.store(is_quiet, Ordering::Relaxed);
+        if state != before {
+            self.metrics.breaker(state);
+            tracing::debug!(redis = %self.redis.endpoint(), ?state, "the circuit breaker changed");
+        }
+        result
+    }
+
+    /// Has connection `number` replaced, if it is the present one.
+    fn end(&self, number: u64) {
+        self.state.send_if_modified(|state| {
+            let is_present =
+                matches!(state, State::Up { number: present, .. } if *present == number);
+            if is_present {
+                *state = State::Connecting;
+            }
+            is_present
+        });
+    }
+
+    fn uptime(&self) -> Duration {
+        now() - self.began
+    }
+
+    /// A connection on which Redis has answered: a server that hangs still lets everybody connect.
+    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
+        let mut conn = connect(&self.redis, self.response_timeout).await?;
+        let endpoint = self.redis.endpoint();
+        let answer = redis::cmd("PING").exec_async(&mut conn).await;
+        match answer.map_err(|source| Error::Connect { endpoint, source: source.into() }) {
+            // A user without the right to ping may have all the others.
+            Err(error) if error.code() != Some("NOPERM") => Err(error),
+            _ => Ok(conn),
+        }
+    }
+}
+
+async fn supervise(inner: Arc<Inner>) {
+    let (mut number, mut outage) = (0, Outage::default());
+    let mut state = inner.state.subscribe();
+    if state.wait_for(|state| !matches!(state, State::Unused)).await.is_err() {
+        return;
+    }
+    loop {
+        let wait = match inner.connect().await {
+            Ok(conn) => {
+                number += 1;
+                let began = inner.uptime();
+                inner.metrics.up(number);
+                inner.succeeded();
+                inner.state.send_replace(State::Up { number, conn });
+                let broken = state.wait_for(|state| !matches!(state, State::Up { .. }));
+                if said_well(&mut outage, &inner, broken).await.is_err() {
+                    return;
+                }
+                inner.metrics.down();
+                let lasted = inner.uptime() - began;
+                if lasted >= STANDS { Duration::ZERO } else { note(&mut outage, &inner, None) }
+            }
+            Err(error) => {
+                let wait = note(&mut outage, &inner, Some(&error));
+                inner.state.send_replace(State::Down(error));
+                wait
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Waits for the end of a connection; once it has stood for a while, the outage before it is over.
+async fn said_well<T, E>(
+    outage: &mut Outage,
+    inner: &Inner,
+    broken: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::pin!(broken);
+    if let Ok(broken) = tokio::time::timeout(STANDS, &mut broken).await {
+        return broken;
+    }
+    let failures = outage.failures();
+    if failures > 0 {
+        tracing::info!(redis = %inner.redis.endpoint(), failures, "well again");
+        outage.end();
+    }
+    broken.await
+}
+
+/// Counts a failure, says so now and then, and answers how long to wait.
+fn note(outage: &mut Outage, inner: &Inner, error: Option<&Error>) -> Duration {
+    let (wait, say) = outage.fail(Missing::Redis, LONGEST, inner.uptime(), die());
+    if say {
+        let error = error.map_or_else(|| "the connection broke at once".to_owned(), |e| chain(e));
+        let failures = outage.failures();
+        tracing::warn!(redis = %inner.redis.endpoint(), failures, error,
+            "Redis cannot be used, trying again");
+    }
+    wait
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that gives the breaker its clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the dice of waiting")]
+fn die() -> f64 {
+    rand::random()
+}

@@ -1,0 +1,158 @@
+//! The connection that publishing shares: kept up without end, and nobody waits for a Redis that is known to be away.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::time::{Duration, Instant};
+
+use bus::EventBus;
+use bus::config::{BusConfig, CredentialFiles, RedisConfig};
+use bus::error::Error;
+use bus::metrics::Metrics;
+use bus::names::{EntryId, StreamKey};
+use bus::publish::PUBLISH_TIMEOUT;
+use prometheus_client::registry::Registry;
+use tests::redis::RedisServer;
+use tests::subscriber::{LONG, command};
+use tests::wait;
+
+struct Watched {
+    bus: EventBus,
+    registry: Registry,
+}
+
+impl Watched {
+    fn open(redis: RedisConfig) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
+        Self { bus: EventBus::open(config, &metrics), registry }
+    }
+
+    async fn publish(&self) -> Result<EntryId, Error> {
+        self.bus.publish("t", &1, None).await
+    }
+
+    async fn publishes(&self) {
+        wait::until("a publish works", LONG, async || self.publish().await.ok()).await;
+    }
+
+    fn shows(&self, line: &str) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|shown| shown == line)
+    }
+}
+
+const CLOSED: &str = r#"eventbus_redis_breaker_state{connection="publish"} 0"#;
+const OPEN: &str = r#"eventbus_redis_breaker_state{connection="publish"} 2"#;
+
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    let result = work.await;
+    (result, began.elapsed())
+}
+
+#[tokio::test]
+async fn a_bus_may_be_opened_before_its_redis_is_there() {
+    let mut server = RedisServer::start();
+    let redis = server.config();
+    server.stop();
+    let watched = Watched::open(redis);
+    let error = watched.publish().await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }) && error.is_transient(), "{error:?}");
+    server.restart();
+    watched.publishes().await;
+}
+
+#[tokio::test]
+async fn after_five_failures_a_publish_is_refused_at_once_until_redis_is_back() {
+    let server = RedisServer::start();
+    let watched = Watched::open(server.config());
+    watched.publish().await.unwrap();
+    server.pause();
+    let failures = wait::until("the breaker opens", LONG, async || {
+        let error = watched.publish().await.unwrap_err();
+        matches!(error, Error::BreakerOpen { .. }).then_some(error)
+    });
+    let refused = failures.await;
+    assert_eq!(refused.label(), "breaker_open");
+    assert!(watched.shows(OPEN));
+    // At most one in a second is a probe, which waits; the others do not.
+    let mut quick = 0;
+    for _ in 0..100 {
+        let (result, took) = timed(watched.publish()).await;
+        assert!(result.is_err() && took < PUBLISH_TIMEOUT * 4, "{took:?}");
+        quick += u32::from(took < Duration::from_millis(10));
+    }
+    assert!(quick >= 95, "only {quick} of 100 were refused at once");
+    server.resume();
+    watched.publishes().await;
+    assert!(watched.shows(CLOSED));
+}
+
+#[tokio::test]
+async fn what_redis_refuses_does_not_open_the_breaker() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    command(&mut conn, "SET s x").await;
+    let watched = Watched::open(server.config());
+    for _ in 0..20 {
+        assert!(watched.publish().await.unwrap_err().is_wrong_type());
+    }
+    assert!(watched.shows(CLOSED));
+    command(&mut conn, "DEL s").await;
+    watched.publish().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_while_idle_costs_no_publish() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let watched = Watched::open(server.config());
+    for _ in 0..3 {
+        watched.publish().await.unwrap();
+        command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
+    }
+    watched.publish().await.unwrap();
+    let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
+    assert_eq!(length, 4);
+}
+
+#[tokio::test]
+async fn a_password_that_changes_is_read_again_from_its_file() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    command(&mut conn, "ACL SETUSER writer on >first ~* +@all").await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("user"), "writer\n").unwrap();
+    std::fs::write(path("password"), "first\n").unwrap();
+    let files = CredentialFiles {
+        username: Some(path("user")),
+        password: Some(path("password")),
+        ..CredentialFiles::default()
+    };
+    let watched = Watched::open(RedisConfig::new("url", &server.url(), files).unwrap());
+    watched.publish().await.unwrap();
+    command(&mut conn, "ACL SETUSER writer resetpass >second").await;
+    command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
+    let error = wait::until("it is refused", LONG, async || watched.publish().await.err()).await;
+    assert!(error.is_auth() || error.is_transient(), "{error:?}");
+    std::fs::write(path("password"), "second\n").unwrap();
+    watched.publishes().await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_any_more_is_left_for_a_new_connection() {
+    let (server, primary) = (RedisServer::start(), RedisServer::start());
+    let mut conn = server.connection().await;
+    let watched = Watched::open(server.config());
+    watched.publish().await.unwrap();
+    command(&mut conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
+    let error = wait::until("it is refused", LONG, async || watched.publish().await.err()).await;
+    assert!(error.is_transient(), "{error:?}");
+    command(&mut conn, "REPLICAOF NO ONE").await;
+    watched.publishes().await;
+}
