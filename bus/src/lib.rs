@@ -38,6 +38,7 @@ pub mod names;
 pub mod publish;
 mod reply;
 pub mod retention;
+mod rights;
 mod script;
 pub mod subscribe;
 pub mod sweep;

@@ -9,6 +9,7 @@ mod driver;
 mod links;
 mod reader;
 mod reply;
+mod rights;
 
 use std::future::Future;
 use std::sync::Arc;

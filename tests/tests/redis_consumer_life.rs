@@ -228,3 +228,24 @@ async fn the_end_of_the_grace_cuts_off_a_handler_and_hands_its_event_back() {
     assert!(status.success(), "{status}\n{}", consumer.output());
     assert_eq!(pending(&mut conn).await, Some(1));
 }
+
+#[tokio::test]
+async fn the_rights_that_it_lacks_are_named_together_and_given_it_goes_on() {
+    let (server, handler) = (RedisServer::start(), Handler::start());
+    let mut conn = server.connection().await;
+    for rule in ["on", ">secret", "~*", "+@all", "-xclaim", "-xack", "-xadd"] {
+        let set = redis::cmd("ACL").arg("SETUSER").arg("consumer").arg(rule).to_owned();
+        let _: Value = run(&mut conn, &set).await;
+    }
+    let url = format!("redis://consumer:secret@127.0.0.1:{}", server.port());
+    let consumer = Consumer::start(&server, &handler.url(), &[("REDIS_URL", &url)]);
+    let missing = "it lacks XACK, XCLAIM, XADD to the dead letters";
+    wait::until("it says what it lacks", SOON, async || {
+        consumer.output().contains(missing).then_some(())
+    })
+    .await;
+    assert_eq!(consumer.get("/readyz").await.0, 503);
+    let set = redis::cmd("ACL").arg("SETUSER").arg("consumer").arg("+@all").to_owned();
+    let _: Value = run(&mut conn, &set).await;
+    consumer.ready().await;
+}

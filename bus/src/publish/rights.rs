@@ -1,11 +1,12 @@
-//! What a hard cap needs the user to be allowed, each tried in a form that changes nothing.
+//! What a hard cap needs the user to be allowed.
 
-use redis::{Cmd, RedisResult, Value};
+use redis::Value;
 
 use crate::connect::SharedConnection;
 use crate::error::Error;
 use crate::names::StreamKey;
 use crate::retention::Overflow;
+use crate::rights::{Needed, Tried, command, try_all};
 
 const OPERATION: &str = "keep the hard cap";
 
@@ -24,20 +25,9 @@ pub(super) async fn check(
         stream: stream.clone(),
         source: source.into(),
     };
-    let (names, commands): (Vec<_>, Vec<_>) = needed(overflow, stream).into_iter().unzip();
     let (number, mut conn) = connection.open().await?;
-    let mut pipe = redis::pipe();
-    for command in commands {
-        pipe.add_command(command);
-    }
-    let answers: RedisResult<Vec<RedisResult<Value>>> =
-        pipe.ignore_errors().query_async(&mut conn).await;
-    let answers = connection.judge(number, answers.map_err(failed))?;
-    let refused = |answer: &RedisResult<Value>| {
-        answer.as_ref().is_err_and(|error| error.code() == Some("NOPERM"))
-    };
-    let missing: Vec<_> =
-        names.into_iter().zip(&answers).filter(|(_, a)| refused(a)).map(|(name, _)| name).collect();
+    let tried = try_all(&mut conn, needed(overflow, stream)).await;
+    let Tried { missing, answers } = connection.judge(number, tried.map_err(failed))?;
     if !missing.is_empty() {
         return Err(Error::Rights { operation: OPERATION, stream: stream.clone(), missing });
     }
@@ -48,15 +38,14 @@ pub(super) async fn check(
     }
 }
 
-/// The commands and what they are called in errors; the length first.
-fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<(&'static str, Cmd)> {
+/// The length comes first.
+fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
     let (key, losses) = (stream.as_str(), stream.lost_key());
-    let command = |words: &[&str]| {
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        command
-    };
-    let mut needed = vec![("XLEN", command(&["XLEN", key]))];
+    let mut needed = vec![
+        ("XLEN", command(&["XLEN", key])),
+        // No entry can have this ID: the command is refused after the rights were looked at.
+        ("XADD", command(&["XADD", key, "0-0", "ecg", ""])),
+    ];
     if overflow == Overflow::DropOldest {
         let hash = "0000000000000000000000000000000000000000";
         needed.extend([

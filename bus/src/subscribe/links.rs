@@ -39,6 +39,7 @@ impl Links {
         let lease = config.delivery.lease;
         let reader = Reader::connect(redis, lease).await?;
         let mut commands = connect(redis, (lease / 3).min(MOST_SILENCE)).await?;
+        consumer.check_rights(&mut commands).await?;
         if let Some(start) = config.start {
             let latest = lost && start == Start::Latest;
             let start = if latest { Start::Id(EntryId::ZERO) } else { start };

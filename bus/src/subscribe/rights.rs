@@ -1,0 +1,60 @@
+//! What consuming needs the user to be allowed: told all at once, when a consumer starts.
+
+use redis::aio::MultiplexedConnection;
+
+use crate::delivery::Ordering;
+use crate::error::Error;
+use crate::rights::{Needed, command, try_all};
+
+use super::commands::Consumer;
+
+/// No group has this name: commands on it are refused after the rights were looked at.
+const NO_GROUP: &str = "ecg:none";
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
+
+impl Consumer {
+    /// Tries each command that a consumer needs.
+    ///
+    /// # Errors
+    /// [`Error::Rights`] with all that is missing; what Redis answered where it did not come to trying.
+    pub async fn check_rights(&self, conn: &mut MultiplexedConnection) -> Result<(), Error> {
+        const OPERATION: &str = "consume events";
+        let tried = try_all(conn, self.needed()).await;
+        let tried = tried.map_err(|source| self.failed(OPERATION, source))?;
+        if tried.missing.is_empty() {
+            return Ok(());
+        }
+        let (stream, missing) = (self.config.stream.clone(), tried.missing);
+        Err(Error::Rights { operation: OPERATION, stream, missing })
+    }
+
+    fn needed(&self) -> Vec<Needed> {
+        let (stream, hash, me) = (self.config.stream.as_str(), &self.consumers, self.me.as_str());
+        let read = ["XREADGROUP", "GROUP", NO_GROUP, me, "COUNT", "1", "STREAMS", stream, ">"];
+        let mut needed = vec![
+            ("XREADGROUP", command(&read)),
+            ("XACK", command(&["XACK", stream, NO_GROUP, "0-0"])),
+            ("XPENDING", command(&["XPENDING", stream, NO_GROUP])),
+            ("XCLAIM", command(&["XCLAIM", stream, NO_GROUP, me, "0", "0-0"])),
+            ("XRANGE", command(&["XRANGE", stream, "+", "-", "COUNT", "1"])),
+            ("TIME", command(&["TIME"])),
+            ("HGET on the consumers' hash", command(&["HGET", hash, "swept"])),
+            ("EVAL", command(&["EVAL", "return 0", "2", stream, hash])),
+            ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", stream, hash])),
+        ];
+        needed.push((
+            "XGROUP DELCONSUMER",
+            command(&["XGROUP", "DELCONSUMER", stream, NO_GROUP, me]),
+        ));
+        if self.config.delivery.ordering == Ordering::Stream {
+            needed.push(("XREAD", command(&["XREAD", "COUNT", "1", "STREAMS", stream, "$"])));
+            needed.push(("XINFO GROUPS", command(&["XINFO", "GROUPS", stream])));
+        }
+        if self.config.dead_letters.is_some() {
+            // No entry can have this ID.
+            let add = command(&["XADD", self.dead_letters.as_str(), "0-0", "ecg", ""]);
+            needed.push(("XADD to the dead letters", add));
+        }
+        needed
+    }
+}
