@@ -1,7 +1,7 @@
 -- Renews the leases of a consumer, tells what waits, and now and then looks for entries whose consumer vanished.
 --
 -- KEYS  stream, dead letters, consumers' hash
--- ARGV  group, me, lease (ms), lease of consumers without a field (ms),
+-- ARGV  group, me, lease (ms), lease of consumers that told none (ms),
 --       backoff: initial (ms), multiplier, max (ms), state (JSON object),
 --       look in the stream, look among the dead letters (1 or 0), max attempts,
 --       how many of the following ids are the stream's, id…
@@ -10,35 +10,43 @@
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
 local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local max_attempts, of_stream, DAY, FIRST_ID = tonumber(ARGV[11]), tonumber(ARGV[12]), 86400000, 13
+local max_attempts, of_stream = tonumber(ARGV[11]), tonumber(ARGV[12])
+local DAY, HOUR, FIRST_ID = 86400000, 3600000, 13
+-- `unpack` fails near 8,000 values.
+local MOST_AT_ONCE = 1000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- One consumer of the group looks in each third of a lease.
-local swept = tonumber(redis.call('HGET', hash, 'swept') or 0)
-local may_look = now - swept >= lease / 3
+-- One consumer of the group looks in each third of a lease. A look yet to come was written by a server whose clock was
+-- ahead, nonsense by somebody else: neither may keep everybody from looking.
+local swept = tonumber(redis.pcall('HGET', hash, 'swept')) or 0
+local may_look = not (math.abs(now - swept) < lease / 3)
 
+-- No lease is longer than an hour; where the hash cannot be read, anybody's may be as long.
 local function lease_of(consumer)
-  local field = redis.call('HGET', hash, 'c:' .. consumer)
-  if not field then return math.max(lease, foreign_lease) end
+  local field = redis.pcall('HGET', hash, 'c:' .. consumer)
+  if type(field) == 'table' then return math.max(HOUR, foreign_lease) end
   local known, state = pcall(cjson.decode, field)
-  return math.max(lease, known and type(state) == 'table' and tonumber(state.lease) or 0)
+  local told = known and type(state) == 'table' and tonumber(state.lease)
+  return math.max(lease, told and math.min(math.floor(told), HOUR) or foreign_lease)
 end
 
 -- Entries pending with nobody were trimmed, or acknowledged by whoever took them over: their handlers may finish.
 local function renew(key, first, last)
-  local lost, renewal = {}, { 'XCLAIM', key, group, me, 0 }
-  for i = first, last do
-    local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
-    if pending and pending[2] == me then
-      renewal[#renewal + 1] = ARGV[i]
-    elseif pending then
-      lost[#lost + 1] = ARGV[i]
+  local lost = {}
+  for page = first, last, MOST_AT_ONCE do
+    local renewal = { 'XCLAIM', key, group, me, 0 }
+    for i = page, math.min(page + MOST_AT_ONCE - 1, last) do
+      local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
+      if pending then
+        local list = pending[2] == me and renewal or lost
+        list[#list + 1] = ARGV[i]
+      end
     end
-  end
-  if #renewal > 5 then
-    for _, option in ipairs({ 'IDLE', 0, 'JUSTID' }) do renewal[#renewal + 1] = option end
-    redis.call(unpack(renewal))
+    if #renewal > 5 then
+      for _, option in ipairs({ 'IDLE', 0, 'JUSTID' }) do renewal[#renewal + 1] = option end
+      redis.call(unpack(renewal))
+    end
   end
   return lost
 end

@@ -11,7 +11,7 @@ if #replaying > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', stream, group, me)
 redis.pcall('XGROUP', 'DELCONSUMER', dead_letters, group, me)
 
-local known, gone = pcall(cjson.decode, redis.call('HGET', hash, 'gone') or '{}')
+local known, gone = pcall(cjson.decode, redis.pcall('HGET', hash, 'gone'))
 if not known or type(gone) ~= 'table' then gone = {} end
 gone.v = 1
 for i = 3, #ARGV, 2 do gone[ARGV[i]] = (tonumber(gone[ARGV[i]]) or 0) + tonumber(ARGV[i + 1]) end

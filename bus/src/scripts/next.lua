@@ -1,21 +1,23 @@
 -- The group's oldest entry that is not done, where the order is kept: the pending list is the lock.
 --
 -- KEYS  stream, consumers' hash
--- ARGV  group, me, lease (ms), lease of consumers without a field (ms), id that I have done or ''
+-- ARGV  group, me, lease (ms), lease of consumers that told none (ms), id that I have done or ''
 -- Reply {done, what, …}; done: 1, or 0 where the id was not mine, and then nothing follows; what:
 --   'entry', pool ('parked', 'suspect' or ''), id, attempt, fields (false: trimmed meanwhile, and pending no more)
 --   'wait', ms until it may be due
 --   'empty', the last ID delivered
 local stream, hash = KEYS[1], KEYS[2]
 local group, me, lease, foreign_lease, done = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local DAY = 86400000
+local DAY, HOUR = 86400000, 3600000
 local POOLS = { ['ecg:parked'] = 'parked', ['ecg:suspect'] = 'suspect' }
 
+-- No lease is longer than an hour; where the hash cannot be read, anybody's may be as long.
 local function lease_of(consumer)
-  local field = redis.call('HGET', hash, 'c:' .. consumer)
-  if not field then return math.max(lease, foreign_lease) end
+  local field = redis.pcall('HGET', hash, 'c:' .. consumer)
+  if type(field) == 'table' then return math.max(HOUR, foreign_lease) end
   local known, state = pcall(cjson.decode, field)
-  return math.max(lease, known and type(state) == 'table' and tonumber(state.lease) or 0)
+  local told = known and type(state) == 'table' and tonumber(state.lease)
+  return math.max(lease, told and math.min(math.floor(told), HOUR) or foreign_lease)
 end
 
 local function last_delivered()

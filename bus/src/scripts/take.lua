@@ -5,12 +5,21 @@
 -- Reply {{id, attempt, fields}…}; without fields: trimmed meanwhile, and pending no more
 local source, group, me, from = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 
+-- Anybody may publish a field of that name: what is in it need not be names and values.
+local function are_fields(list)
+  if type(list) ~= 'table' or #list % 2 ~= 0 then return false end
+  for i = 1, #list do
+    if type(list[i]) ~= 'string' then return false end
+  end
+  return true
+end
+
 -- A dead letter of very many fields has them packed in one.
 local function unpacked(fields)
   for i = 1, #fields, 2 do
     if fields[i] == 'dlq.raw' then
       local known, original = pcall(cmsgpack.unpack, fields[i + 1])
-      if not known or type(original) ~= 'table' then return fields end
+      if not known or not are_fields(original) then return fields end
       for j = 1, #fields do original[#original + 1] = fields[j] end
       return original
     end

@@ -1,0 +1,66 @@
+//! acknowledge.lua: only what is still mine.
+
+use serde_json::json;
+
+use super::world::{ACKNOWLEDGE, World, held};
+
+const KEEP: &str = "0";
+const DELETE: &str = "1";
+
+#[tokio::test]
+async fn what_is_mine_is_acknowledged_and_stays_in_the_stream() {
+    let mut world = World::start().await;
+    world.give("1-0", "me", 99_000, 1).await;
+    world.give("2-0", "me", 0, 1).await;
+    world.give("3-0", "me", 0, 1).await;
+    let count = world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "3-0"]).await;
+    assert_eq!(count, json!(2));
+    assert_eq!(world.pending().await, [held("2-0", "me", 1)]);
+    assert_eq!(world.run(&["XLEN", "s"]).await, json!(3));
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_stays_pending_there() {
+    let mut world = World::start().await;
+    world.give("1-0", "other", 0, 2).await;
+    world.give("2-0", "me", 0, 1).await;
+    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "2-0"]).await, json!(1));
+    assert_eq!(world.pending().await, [held("1-0", "other", 2)]);
+}
+
+#[tokio::test]
+async fn what_is_pending_with_nobody_is_not_counted() {
+    let mut world = World::start().await;
+    world.add("1-0").await;
+    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "9-0"]).await, json!(0));
+}
+
+#[tokio::test]
+async fn an_entry_that_was_trimmed_meanwhile_is_acknowledged_all_the_same() {
+    let mut world = World::start().await;
+    world.give("1-0", "me", 0, 1).await;
+    world.run(&["XDEL", "s", "1-0"]).await;
+    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0"]).await, json!(1));
+    assert_eq!(world.pending().await, []);
+}
+
+#[tokio::test]
+async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
+    let mut world = World::start().await;
+    world.give_replay("1-0", "me", 0, 1).await;
+    world.give_replay("2-0", "other", 0, 1).await;
+    world.give_replay("3-0", "me", 0, 1).await;
+    let count = world.call_replays(ACKNOWLEDGE, "me", &[DELETE, "1-0", "2-0", "9-0"]).await;
+    assert_eq!(count, json!(1));
+    assert_eq!(world.replays().await, [held("2-0", "other", 1), held("3-0", "me", 1)]);
+    let ids = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await;
+    assert_eq!((&ids[0][0], &ids[1][0]), (&json!("2-0"), &json!("3-0")));
+}
+
+#[tokio::test]
+async fn where_the_group_is_missing_it_says_so() {
+    let mut world = World::start().await;
+    world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
+    let error = world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", KEEP, "1-0"]).await.unwrap_err();
+    assert_eq!(error.code(), Some("NOGROUP"));
+}

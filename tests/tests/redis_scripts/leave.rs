@@ -1,0 +1,107 @@
+//! leave.lua: a name goes, what it did stays.
+
+use redis::RedisResult;
+use serde_json::{Value, json};
+
+use super::world::{LEAVE, World, held};
+
+impl World {
+    pub async fn try_leave(&mut self, counts: &[&str]) -> RedisResult<Value> {
+        let keys = [self.stream.clone(), self.dead_letters.clone(), self.hash.clone()];
+        let group = self.group.clone();
+        let args = [&[group.as_str(), "me"], counts].concat();
+        self.try_call(LEAVE, &keys.each_ref().map(String::as_str), &args).await
+    }
+}
+
+#[tokio::test]
+async fn with_nothing_pending_my_name_and_my_field_are_gone_and_others_stay() {
+    let mut world = World::start().await;
+    for name in ["me", "other"] {
+        world.run(&["XGROUP", "CREATECONSUMER", "s", "g", name]).await;
+        world.set_field(&format!("c:{name}"), "{}").await;
+    }
+    assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(1));
+    assert_eq!(world.consumers("s").await, ["other"]);
+    assert_eq!(world.field("c:me").await, Value::Null);
+    assert_eq!(world.field("c:other").await, json!("{}"));
+}
+
+#[tokio::test]
+async fn the_sums_of_those_gone_add_up_and_keep_what_a_newer_program_put_there() {
+    let mut world = World::start().await;
+    world.set_field("gone", r#"{"v":1,"received":4,"future":"x"}"#).await;
+    for _ in 0..2 {
+        world.try_leave(&["received", "3", "dead", "1"]).await.unwrap();
+    }
+    let expected = json!({"v": 1, "received": 10, "dead": 2, "future": "x"});
+    assert_eq!(world.json("gone").await, expected);
+}
+
+#[tokio::test]
+async fn sums_that_make_no_sense_begin_anew() {
+    for odd in ["", "{broken", "null", "7", r#"{"received":null}"#, r#"{"received":"many"}"#] {
+        let mut world = World::start().await;
+        world.set_field("gone", odd).await;
+        assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(1), "{odd}");
+        assert_eq!(world.json("gone").await, json!({"v": 1, "received": 3}), "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn while_something_is_pending_everything_stays() {
+    let mut world = World::start().await;
+    world.set_field("c:me", "{}").await;
+    world.give("1-0", "me", 0, 2).await;
+    assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(0));
+    assert_eq!(world.pending().await, [held("1-0", "me", 2)]);
+    assert_eq!((world.field("c:me").await, world.field("gone").await), (json!("{}"), Value::Null));
+}
+
+#[tokio::test]
+async fn while_a_replay_is_pending_everything_stays() {
+    let mut world = World::start().await;
+    world.run(&["XGROUP", "CREATECONSUMER", "s", "g", "me"]).await;
+    world.give_replay("1-0", "me", 0, 2).await;
+    assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(0));
+    assert_eq!(world.consumers("s").await, ["me"]);
+    assert_eq!(world.replays().await, [held("1-0", "me", 2)]);
+}
+
+#[tokio::test]
+async fn what_others_have_pending_keeps_nobody() {
+    let mut world = World::start().await;
+    world.give("1-0", "other", 0, 2).await;
+    world.give_replay("1-0", "other", 0, 2).await;
+    assert_eq!(world.try_leave(&[]).await.unwrap(), json!(1));
+    assert_eq!(world.pending().await, [held("1-0", "other", 2)]);
+    assert_eq!(world.replays().await, [held("1-0", "other", 2)]);
+}
+
+#[tokio::test]
+async fn my_name_goes_from_the_dead_letters_too() {
+    let mut world = World::start().await;
+    world.give_replay("1-0", "me", 0, 1).await;
+    world.run(&["XACK", "{s}:dlq:g", "g", "1-0"]).await;
+    assert_eq!(world.consumers("{s}:dlq:g").await, ["me"]);
+    assert_eq!(world.try_leave(&[]).await.unwrap(), json!(1));
+    assert_eq!(world.consumers("{s}:dlq:g").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn where_the_dead_letters_or_the_hash_are_of_another_type_my_name_goes_all_the_same() {
+    for key in ["{s}:dlq:g", "{s}:ecg:consumers:g"] {
+        let mut world = World::start().await;
+        world.run(&["XGROUP", "CREATECONSUMER", "s", "g", "me"]).await;
+        world.run(&["SET", key, "x"]).await;
+        assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(1), "{key}");
+        assert_eq!(world.consumers("s").await, Vec::<String>::new(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn where_the_group_is_missing_it_says_so() {
+    let mut world = World::start().await;
+    world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
+    assert_eq!(world.try_leave(&[]).await.unwrap_err().code(), Some("NOGROUP"));
+}

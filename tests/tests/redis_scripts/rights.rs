@@ -1,0 +1,114 @@
+//! What a consumer's user has to be allowed, and how a missing right is told.
+
+use redis::RedisError;
+use serde_json::{Value, json};
+
+use super::world::{ACKNOWLEDGE, Beat, LEASE, PARK, PARKED, TAKE, World, held};
+
+/// Without any of these something cannot be done.
+const NEEDED: [&str; 9] = [
+    "xpending",
+    "xclaim",
+    "xack",
+    "xdel",
+    "xrange",
+    "xadd",
+    "xgroup|delconsumer",
+    "xreadgroup",
+    "time",
+];
+/// Without these nothing is lost but what people are shown, and what a lost group would resume from.
+const TOLD: [&str; 4] = ["xinfo|groups", "hget", "hset", "hdel"];
+
+impl World {
+    /// Goes on as a user with these rights to the group's keys alone.
+    async fn become_user_with(&mut self, rights: &[&str]) {
+        let rights: Vec<String> = rights.iter().map(|right| format!("+{right}")).collect();
+        let rights = rights.iter().map(String::as_str);
+        let user = ["ACL", "SETUSER", "consumer", "on", ">p", "resetchannels", "+eval"];
+        let keys = ["~s", "~{s}:dlq:g", "~{s}:ecg:consumers:g"];
+        let words: Vec<&str> = user.into_iter().chain(keys).chain(rights).collect();
+        self.run(&words).await;
+        self.conn = self.server.connection_as("consumer", "p").await;
+    }
+}
+
+/// One look, one retry, one dead letter, one replay, one event in order, then leaves.
+async fn work(world: &mut World) -> Result<(), RedisError> {
+    let beat = Beat { of_stream: &["1-0", "2-0"], look: (true, true), ..Beat::default() };
+    world.try_beat(beat).await?;
+    let retried = world.try_call(PARK, &["s"], &["g", "me", "1-0", "1", "0"]).await?;
+    assert_eq!(retried, json!([1]));
+    world.try_call(TAKE, &["s"], &["g", "me", PARKED, "1"]).await?;
+    assert_eq!(world.try_bury("2-0", &["dlq.reason", "rejected"]).await?, json!(1));
+    let finished = world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", "0", "1-0"]).await?;
+    assert_eq!(finished, json!(1));
+    world.try_call(TAKE, &["{s}:dlq:g"], &["g", "me", PARKED, "1"]).await?;
+    let replayed = world.try_call(ACKNOWLEDGE, &["{s}:dlq:g"], &["g", "me", "1", "1-0"]).await?;
+    assert_eq!(replayed, json!(1));
+    let next = world.try_next("me", "").await?;
+    assert_eq!(next[1], json!("entry"));
+    world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", "0", "3-0"]).await?;
+    world.try_leave(&["received", "3"]).await.map(|_| ())
+}
+
+/// Two events in hand, one that nobody read, and a dead letter to replay.
+async fn with_work() -> World {
+    let mut world = World::start().await;
+    for id in ["1-0", "2-0", "3-0"] {
+        world.add(id).await;
+    }
+    let read = ["XREADGROUP", "GROUP", "g", "me", "COUNT", "2", "STREAMS", "s", ">"];
+    world.run(&read).await;
+    world.give_replay("1-0", PARKED, super::world::DAY, 0).await;
+    world
+}
+
+#[tokio::test]
+async fn with_exactly_a_consumers_rights_everything_is_done() {
+    let mut world = with_work().await;
+    world.become_user_with(&[NEEDED.as_slice(), &TOLD].concat()).await;
+    work(&mut world).await.unwrap();
+    world.conn = world.server.connection().await;
+    assert_eq!(world.pending().await, []);
+    assert_eq!(world.json("gone").await["received"], json!(3));
+    assert_eq!(world.json("resume").await["v"], json!(1));
+    assert_eq!(world.consumers("s").await, [PARKED]);
+}
+
+#[tokio::test]
+async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
+    let mut world = with_work().await;
+    let last_delivered = TOLD[0];
+    world.become_user_with(&[NEEDED.as_slice(), &[last_delivered]].concat()).await;
+    work(&mut world).await.unwrap();
+    world.conn = world.server.connection().await;
+    assert_eq!(world.pending().await, []);
+    assert_eq!(world.run(&["EXISTS", "{s}:ecg:consumers:g"]).await, json!(0));
+}
+
+#[tokio::test]
+async fn a_missing_right_is_told() {
+    for missing in NEEDED {
+        let mut world = with_work().await;
+        let rights: Vec<&str> = NEEDED.into_iter().filter(|right| *right != missing).collect();
+        world.become_user_with(&[rights.as_slice(), &TOLD].concat()).await;
+        let error = work(&mut world).await.unwrap_err().to_string();
+        // Redis 7.0 tells it inside a script by its text alone.
+        let is_told = error.contains("executing the script can't") || error.contains("NOPERM");
+        assert!(is_told, "{missing}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_may_not_be_written_leaves_its_entry_pending() {
+    let mut world = World::start().await;
+    world.give("1-0", "me", LEASE, 5).await;
+    let rights: Vec<&str> = NEEDED.into_iter().filter(|right| *right != "xadd").collect();
+    world.become_user_with(&rights).await;
+    let code = world.try_bury("1-0", &["dlq.reason", "x"]).await.unwrap_err();
+    assert!(matches!(code.code(), Some("NOPERM" | "ERR")), "{code}");
+    world.conn = world.server.connection().await;
+    assert_eq!(world.pending().await, [held("1-0", "me", 5)]);
+    assert_eq!(world.letters().await, Vec::<Value>::new());
+}
