@@ -1,14 +1,15 @@
 # `make help` tells the targets. Everything here can also be run by hand: a recipe is one or a few plain commands.
 
 cluster := tests/cluster
-# make test-cluster TEST=word runs only the tests whose name contains the word; alike test-unit, test-redis, test-api.
+# make test-cluster TEST=word runs only the tests whose name contains the word; alike test-unit, test-redis,
+# test-servers, test-api.
 TEST :=
 
 # Most tests wait for servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 
-.PHONY: help demo test test-unit test-redis test-api test-cluster bench fmt lint images crds cluster-up cluster-down \
-	clean-cluster setup
+.PHONY: help demo test test-unit test-redis test-servers test-api test-cluster bench fmt lint images crds cluster-up \
+	cluster-down clean-cluster setup
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
 
@@ -19,8 +20,9 @@ help: ## Tell the targets
 demo: ## Watch events flow on a real cluster (12 minutes the first time, then about 1)
 	$(cluster)/demo
 
-test: setup lint ## Run everything: format, clippy, unit, Redis, API server, cluster
+test: setup lint ## Run everything: format, clippy, unit, Redis, other servers, API server, cluster
 	cargo test --locked --workspace
+	tests/servers/test
 	$(cluster)/test api
 	$(cluster)/test cluster
 
@@ -29,6 +31,10 @@ test-unit: ## Run the tests that need nothing
 
 test-redis: ## Run the tests that need redis-server
 	cargo test --locked --workspace --test 'redis_*' -- $(TEST)
+
+# SERVERS="redis@experimental valkey@sid" takes others; a program of your own, such as redis-server, will do too.
+test-servers: ## Run the Redis tests on other servers: Redis 8, Valkey
+	tests/servers/test $(TEST)
 
 test-api: ## Run the tests that need an API server
 	$(cluster)/test api $(TEST)

@@ -8,6 +8,7 @@ pub mod handler;
 pub mod letters;
 pub mod programs;
 pub mod proxy;
+pub mod python;
 pub mod raw;
 pub mod redis;
 pub mod rules;

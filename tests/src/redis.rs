@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,9 @@ const START: u64 = 20_000;
 const TRY: u64 = 5;
 
 /// A running, stopped or halted redis-server; it is killed when this is dropped.
+///
+/// The program is the one that the environment variable `REDIS_SERVER` names, by its path or as one on `PATH`; default
+/// `redis-server`. Valkey will do: it takes the same options. `make test-servers` sets it.
 pub struct RedisServer {
     process: Option<(Child, Watchdog)>,
     port: u16,
@@ -122,7 +126,8 @@ impl RedisServer {
 
     fn try_start(&mut self) -> bool {
         let log = File::create(self.dir.path().join("log")).expect("the directory can be written");
-        let child = Command::new("redis-server")
+        let program = program();
+        let child = Command::new(&program)
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
             .arg("--dir")
             .arg(self.dir.path())
@@ -131,7 +136,7 @@ impl RedisServer {
             .stderr(log.try_clone().expect("a file can be opened twice"))
             .stdout(log)
             .spawn()
-            .expect("redis-server is installed");
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let watchdog = Watchdog::over(child.id());
         let (child, _) = self.process.insert((child, watchdog));
         for _ in 0..START / TRY {
@@ -155,6 +160,11 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests chooses the server")]
+fn program() -> PathBuf {
+    std::env::var_os("REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
 fn free_port() -> u16 {

@@ -85,15 +85,17 @@ async fn what_is_not_known_any_more_is_a_lower_bound_until_the_next_long_count()
 }
 
 #[tokio::test]
-async fn a_restarted_server_that_forgot_the_lag_is_counted_again() {
+async fn a_restart_of_the_server_spoils_no_lag() {
     let mut s = Fixture::with(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     s.add(1, 20).await;
     s.run("XGROUP CREATE s g 0").await;
     s.run("XREADGROUP GROUP g c COUNT 5 STREAMS s >").await;
     s.server.restart();
     s.conn = s.server.connection().await;
-    assert_eq!(s.sweep(&[]).await.groups["g"].reported_lag, None);
-    assert_eq!(s.lag("g").await, Lag::new(15, LagSource::Counted));
+    // Redis 7.0 has forgotten how many the group has read; later ones know it.
+    let forgotten = s.sweep(&[]).await.groups["g"].reported_lag.is_none();
+    let source = if forgotten { LagSource::Counted } else { LagSource::Exact };
+    assert_eq!(s.lag("g").await, Lag::new(15, source));
 }
 
 #[tokio::test]
@@ -120,14 +122,15 @@ async fn large_entries_are_counted_in_pages_of_a_megabyte() {
 async fn many_groups_at_different_places_cost_one_walk_over_the_stream() {
     let mut s = Fixture::new().await;
     s.add(1, 500).await;
-    for n in 1..=200 {
+    // A server that is believed knows the lag of a group at the first entry, and no other of these.
+    for n in 2..=201 {
         s.run(&format!("XGROUP CREATE s g{n} {n}-0")).await;
     }
     let facts = s.sweep(&[]).await;
     s.run("CONFIG RESETSTAT").await;
     let info = s.server_info().await;
     let lags = s.lags.read(&mut s.conn, &s.stream, &facts, &info).await.unwrap();
-    for n in 1..=200 {
+    for n in 2..=201 {
         assert_eq!(lags[&format!("g{n}")], Lag::new(500 - n, LagSource::Counted));
     }
     let stats: String =

@@ -3,6 +3,7 @@
 use bus::count::LagReader;
 use bus::lag::LagSource::{AtLeast, Counted, Exact, Reported};
 use bus::lag::{Lag, LagSource};
+use bus::sweep::ServerInfo;
 
 use crate::Fixture;
 
@@ -61,8 +62,9 @@ fn is_true(lag: Lag, truth: u64) -> bool {
 }
 
 /// Walks and compares, after each step, the lag of each group with the entries that XRANGE finds after its
-/// position; both of a reader that remembers and of one that does not. Answers the sources that were seen.
-async fn walk(seed: u64, steps: usize, scale: u64) -> Vec<LagSource> {
+/// position; both of a reader that remembers and of one that does not. Answers the sources that were seen, and the
+/// server.
+async fn walk(seed: u64, steps: usize, scale: u64) -> (Vec<LagSource>, ServerInfo) {
     let mut s = Fixture::new().await;
     let (mut dice, mut next, mut seen) = (Dice(seed), 1, Vec::new());
     for group in GROUPS {
@@ -84,13 +86,13 @@ async fn walk(seed: u64, steps: usize, scale: u64) -> Vec<LagSource> {
             }
         }
     }
-    seen
+    (seen, info)
 }
 
 #[tokio::test]
 async fn every_lag_is_exact_while_no_group_is_far_behind() {
     for seed in [1, 0x5eed, 271_828] {
-        let seen = walk(seed, 150, 1).await;
+        let (seen, _) = walk(seed, 150, 1).await;
         let exact = |source| matches!(source, Exact | Counted);
         assert!(seen.into_iter().all(exact), "seed {seed}");
     }
@@ -99,7 +101,9 @@ async fn every_lag_is_exact_while_no_group_is_far_behind() {
 #[tokio::test]
 async fn no_lag_claims_more_than_it_knows_when_groups_are_far_behind() {
     for seed in [1, 0x5eed, 271_828] {
-        let seen = walk(seed, 100, 150).await;
-        assert!(seen.contains(&Reported) && seen.contains(&Counted));
+        let (seen, server) = walk(seed, 100, 150).await;
+        assert!(seen.contains(&Counted), "seed {seed}");
+        // The number of a server that is believed is exact.
+        assert_ne!(seen.contains(&Reported), server.reports_true_lag(), "seed {seed}");
     }
 }
