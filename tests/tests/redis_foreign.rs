@@ -171,7 +171,9 @@ async fn a_payload_of_a_megabyte_that_never_closes_becomes_a_dead_letter() {
 
 /// Ten thousand fields, odd ones and repeats among them.
 fn ten_thousand() -> Fields {
-    let name = |n: usize| if n % 10 == 0 { b"again".to_vec() } else { n.to_string().into_bytes() };
+    let name = |n: usize| {
+        if n.is_multiple_of(10) { b"again".to_vec() } else { n.to_string().into_bytes() }
+    };
     (0..10_000).map(|n| (name(n), [b"\xff".as_slice(), &vec![b'v'; n % 300]].concat())).collect()
 }
 
