@@ -75,3 +75,4 @@ clean-cluster: ## End the test cluster and the API server of test-api
 
 setup: ## Install what demo and tests need (Debian, Ubuntu), or tell what is missing
 	$(cluster)/setup
+	tests/python/setup

@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod handler;
 pub mod programs;
 pub mod proxy;
+pub mod python;
 pub mod raw;
 pub mod redis;
 pub mod rules;

@@ -177,9 +177,9 @@ pub async fn drained(conn: &mut MultiplexedConnection) {
         let group = groups.groups.into_iter().find(|group| group.name == "g")?;
         let mut last = ::redis::cmd("XREVRANGE");
         let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
-        let last: ::redis::streams::StreamRangeReply =
-            last.query_async(&mut conn.clone()).await.ok()?;
-        let all = last.ids.first().is_none_or(|entry| entry.id == group.last_delivered_id);
+        // The fields may be any bytes.
+        let last: Vec<(String, ::redis::Value)> = last.query_async(&mut conn.clone()).await.ok()?;
+        let all = last.first().is_none_or(|(id, _)| *id == group.last_delivered_id);
         (group.pending == 0 && all).then_some(())
     })
     .await;
