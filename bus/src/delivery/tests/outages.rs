@@ -6,6 +6,7 @@ use super::{
     BeatReport, Input, Output, Pool, Story, ack, acked, done, entry, of_stream, park, parked,
     retry, started,
 };
+
 #[test]
 fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
     let mut story = Story::reading(1, 1);
