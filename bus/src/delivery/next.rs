@@ -188,9 +188,12 @@ impl Machine {
 
     /// Retries get every free worker, but at most half of all, at least one, while new entries wait.
     fn room_for_retries(&self) -> usize {
-        let free = self.free_workers();
-        if self.hand.waiting_new() == 0 {
-            return free.saturating_sub(self.hand.waiting());
+        let waiting_new = self.hand.waiting_new();
+        // Those just taken are begun after this.
+        let waiting_retries = self.hand.waiting() - waiting_new;
+        let free = self.free_workers().saturating_sub(waiting_retries);
+        if waiting_new == 0 {
+            return free;
         }
         let half = (self.config.concurrency / 2).max(1);
         free.min(half.saturating_sub(self.hand.retrying()))

@@ -3,6 +3,7 @@
 mod attempts;
 mod ordered;
 mod replays;
+mod work;
 
 use std::time::Duration;
 
