@@ -1,8 +1,14 @@
 //! The state machine's rules, each as a short story with a literal end.
 
 mod attempts;
+mod in_order;
+mod leases;
+mod limits;
 mod ordered;
+mod outages;
 mod replays;
+mod settling;
+mod stopping;
 mod work;
 
 use std::time::Duration;

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::delivery::{NextEntry, Ordering, Source};
 
-const NEXT: Output = Output::Next { done: None };
+pub(super) const NEXT: Output = Output::Next { done: None };
 
-fn next_after(ms: u64) -> Output {
+pub(super) fn next_after(ms: u64) -> Output {
     Output::Next { done: Some(id(ms)) }
 }
 
 /// Connected and beaten; the outputs ask for the next entry.
-fn ordered() -> Story {
+pub(super) fn ordered() -> Story {
     let config = DeliveryConfig {
         concurrency: 1,
         ordering: Ordering::Stream,
@@ -29,11 +29,11 @@ fn ordered() -> Story {
 }
 
 impl Story {
-    fn next(&mut self, next: NextEntry) -> Vec<Output> {
+    pub(super) fn next(&mut self, next: NextEntry) -> Vec<Output> {
         self.on(Input::Next { sent: self.now, done: None, next: Some(next) })
     }
 
-    fn next_entry(&mut self, ms: u64, attempt: u32) -> Vec<Output> {
+    pub(super) fn next_entry(&mut self, ms: u64, attempt: u32) -> Vec<Output> {
         self.next(NextEntry::Entry { pool: None, taken: taken(ms, attempt) })
     }
 }
