@@ -136,7 +136,7 @@ impl World {
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
         let count = beat.of_stream.len().to_string();
         let mut args = vec![group.as_str(), beat.me, &lease, &foreign_lease];
-        args.extend(["1000", "2", "300000", beat.state]);
+        args.extend(["60000", "2", "3600000", beat.state]);
         args.extend([look(beat.look.0), look(beat.look.1), "5", &count]);
         args.extend(beat.of_stream.iter().chain(beat.replays));
         let keys = keys.each_ref().map(String::as_str);
