@@ -254,30 +254,3 @@ async fn told_name(conn: &mut MultiplexedConnection) -> String {
     let keys: Vec<String> = keys.arg("{s}:ecg:consumers:g").query_async(conn).await.unwrap();
     keys.iter().find_map(|field| field.strip_prefix("c:")).unwrap().to_owned()
 }
-
-#[tokio::test]
-async fn after_a_position_was_set_back_the_group_would_resume_there() {
-    let server = RedisServer::start();
-    let mut conn = server.connection().await;
-    let mut ids = Vec::new();
-    for n in 0..4 {
-        ids.push(xadd(&mut conn, &n.to_string()).await);
-    }
-    command(&mut conn, "XGROUP CREATE s g 0").await;
-    // The last one is pending, the others are done; then the group is to read them again.
-    command(&mut conn, "XREADGROUP GROUP g other COUNT 4 STREAMS s >").await;
-    command(&mut conn, &format!("XACK s g {} {} {}", ids[0], ids[1], ids[2])).await;
-    command(&mut conn, &format!("XGROUP SETID s g {}", ids[0])).await;
-    let state = r#"{"v":1,"lease":30000}"#;
-    let beat = redis::Script::new(include_str!("../../bus/src/scripts/beat.lua"));
-    let mut beat = beat.prepare_invoke();
-    for key in ["s", "{s}:dlq:g", "{s}:ecg:consumers:g"] {
-        beat.key(key);
-    }
-    for arg in ["g", "me", "30000", "600000", "1000", "2", "300000", state, "0", "0", "5", "0"] {
-        beat.arg(arg);
-    }
-    let _: redis::Value = beat.invoke_async(&mut conn).await.unwrap();
-    let resume = told(&mut conn, "resume").await.unwrap();
-    assert_eq!(resume, serde_json::json!({"v": 1, "after": ids[0]}));
-}

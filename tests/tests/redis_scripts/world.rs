@@ -172,6 +172,12 @@ impl World {
         self.claim(&dead_letters, id, owner, (idle, attempts)).await;
     }
 
+    /// Has the group come to this entry, as after reading it.
+    pub async fn come_to(&mut self, id: &str) {
+        let (stream, group) = (self.stream.clone(), self.group.clone());
+        self.run(&["XGROUP", "SETID", &stream, &group, id]).await;
+    }
+
     async fn claim(&mut self, key: &str, id: &str, owner: &str, (idle, attempts): (u64, u64)) {
         let (idle, attempts) = (idle.to_string(), attempts.to_string());
         let group = self.group.clone();
