@@ -16,11 +16,12 @@ use redis::aio::MultiplexedConnection;
 use crate::config::BusConfig;
 use crate::connect::SharedConnection;
 use crate::count::LagReader;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::group::Start;
 use crate::metrics::Metrics;
 use crate::names::{GroupName, StreamKey};
-use crate::publish::{PUBLISH_TIMEOUT, Publisher};
+use crate::outbox::Outbox;
+use crate::publish::{Batches, PUBLISH_TIMEOUT, Publisher};
 
 pub use events_since::{EventPage, MOST_BYTES, MOST_EVENTS, MOST_LOOKED_AT};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
@@ -36,6 +37,7 @@ pub struct EventBus {
     pub(crate) config: Arc<BusConfig>,
     pub(crate) connection: SharedConnection,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) outbox: Option<Arc<Outbox>>,
     metrics: Metrics,
     /// For long answers, behind which no publish has to wait.
     calls: SharedConnection,
@@ -54,19 +56,39 @@ impl EventBus {
         Self::connect_with_metrics(config, &metrics).await
     }
 
-    /// Connects, and pings; counts in `metrics`.
+    /// Connects, and pings; counts in `metrics`. Where events are kept in an outbox, Redis may be away.
     ///
     /// # Errors
+    /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] where there is an outbox;
     /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
     /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability.
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
         // Below the limit of a publish, so that a silent connection is noticed, and replaced, by its own time-out.
         let connection = SharedConnection::new(config.redis.clone(), PUBLISH_TIMEOUT * 4 / 5);
         let calls = SharedConnection::new(config.redis.clone(), CALL_TIMEOUT * 4 / 5);
-        ping(&connection).await?;
+        let pinged = ping(&connection).await;
+        match &pinged {
+            // A service begins in an outage, too, where its events are kept.
+            Err(error) if config.outbox.is_some() && error.is_transient() => {
+                let (stream, error) = (&config.stream, chain(error));
+                tracing::warn!(%stream, %error, "Redis is away at the start: events are kept in the outbox");
+            }
+            _ => pinged?,
+        }
         let of_stream = metrics.of_stream(&config.stream);
+        let publisher = Arc::new(Publisher::start(&config, &connection, of_stream).await?);
+        let outbox = match &config.outbox {
+            Some(outbox) => {
+                let batches = Batches::new(&config, &connection, publisher.clone());
+                let counts = metrics.of_outbox(&config.stream);
+                let open = Outbox::open(outbox.clone(), &config.stream, batches, counts);
+                Some(Arc::new(open.await?))
+            }
+            None => None,
+        };
         Ok(Self {
-            publisher: Arc::new(Publisher::start(&config, &connection, of_stream).await?),
+            publisher,
+            outbox,
             config: Arc::new(config),
             connection,
             metrics: metrics.clone(),

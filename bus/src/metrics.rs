@@ -1,5 +1,6 @@
 //! Counters and histograms of this library, declared once.
 
+mod outbox;
 mod publishing;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::delivery::Counts;
 use crate::names::{GroupName, StreamKey};
 
+pub(crate) use outbox::OutboxMetrics;
 pub(crate) use publishing::StreamMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +54,7 @@ pub struct Metrics {
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
     dropped: Family<GroupLabels, Counter>,
+    outbox: outbox::OutboxFamilies,
     connected: Gauge,
     reconnects: Counter,
 }
@@ -72,12 +75,14 @@ impl Metrics {
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
             dropped: Family::default(),
+            outbox: outbox::OutboxFamilies::default(),
             connected: Gauge::default(),
             reconnects: Counter::default(),
         };
         let eventbus = registry.sub_registry_with_prefix("eventbus");
         metrics.register_consuming(eventbus);
         metrics.register_publishing(eventbus);
+        metrics.outbox.register(eventbus);
         eventbus.register(
             "redis_up",
             "1 while connected to Redis, else 0",
@@ -157,6 +162,11 @@ impl Metrics {
     /// The metrics of publishing to one stream.
     pub(crate) fn of_stream(&self, stream: &StreamKey) -> StreamMetrics {
         StreamMetrics::new(self, stream)
+    }
+
+    /// The metrics of the outbox of one stream.
+    pub(crate) fn of_outbox(&self, stream: &StreamKey) -> OutboxMetrics {
+        self.outbox.of_stream(stream)
     }
 
     pub(crate) fn connected(&self, up: bool) {
