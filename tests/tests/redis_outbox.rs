@@ -11,10 +11,13 @@ use bus::EventBus;
 use bus::config::{BusConfig, CredentialFiles, RedisConfig};
 use bus::error::Error;
 use bus::event::{NewEvent, Payload};
+use bus::metrics::Metrics;
 use bus::names::StreamKey;
 use bus::outbox::OutboxConfig;
 use bus::publish::{Durability, PublishOutcome};
 use bus::retention::{HardCap, Overflow, TrimMode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use redis::streams::StreamRangeReply;
 use tests::outbox::{config, directory, event, first_ids, ids, open, publish};
 use tests::redis::RedisServer;
@@ -275,4 +278,50 @@ async fn what_the_bus_refuses_is_not_written() {
     assert!(matches!(error, Err(Error::TooLarge { .. })));
     publish(&bus, [3]).await;
     assert_eq!(ids(&mut server.connection().await).await, ["3"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_written_leaves_the_direct_way_and_an_error_where_that_fails_too() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    let outbox = dir.path().join("outbox");
+    let bus = open(config(&server, &outbox)).await;
+    std::fs::remove_dir_all(&outbox).unwrap();
+    assert!(matches!(publish(&bus, [1]).await[..], [PublishOutcome::Published(_)]));
+    assert_eq!(ids(&mut server.connection().await).await, ["1"]);
+    server.stop();
+    let error = bus.publish_or_spool(event(2)).await.unwrap_err();
+    let expected = format!(
+        "the event was not kept, the outbox {} cannot be written (No such file or directory (os error 2)), and it was not published",
+        outbox.display()
+    );
+    assert_eq!((error.to_string(), error.label()), (expected, "outbox_write"));
+}
+
+#[tokio::test]
+async fn sixty_four_callers_need_at_most_one_sync_for_sixteen_events() {
+    const CALLERS: usize = 64;
+    const EACH: usize = 50;
+    let (server, dir) = (RedisServer::start(), directory());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let bus = EventBus::connect_with_metrics(config(&server, dir.path()), &metrics).await.unwrap();
+    let call = |caller: usize| {
+        let bus = bus.clone();
+        async move { publish(&bus, caller * EACH..(caller + 1) * EACH).await }
+    };
+    futures::future::join_all((0..CALLERS).map(call)).await;
+    sent(&bus).await;
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).split(' ').next_back();
+        value.unwrap().parse::<usize>().unwrap()
+    };
+    let events = CALLERS * EACH;
+    assert_eq!(value("eventbus_outbox_events_total"), events);
+    assert_eq!(value("eventbus_outbox_sent_total"), events);
+    assert_eq!(value("eventbus_outbox_waiting_events"), 0);
+    let syncs = value("eventbus_outbox_syncs_total");
+    assert!(events / syncs >= 16, "{syncs} syncs for {events} events");
 }
