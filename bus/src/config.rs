@@ -9,6 +9,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use crate::error::Error;
 use crate::names::StreamKey;
+use crate::outbox::OutboxConfig;
 use crate::publish::Durability;
 use crate::retention::Retention;
 
@@ -131,6 +132,8 @@ pub struct BusConfig {
     pub retention: Retention,
     /// `REDIS_DURABILITY`, default `async`: what has to have happened before a publish is answered.
     pub durability: Durability,
+    /// Where events are kept until Redis has taken them; `None`: nowhere.
+    pub outbox: Option<OutboxConfig>,
 }
 
 impl BusConfig {
@@ -138,7 +141,7 @@ impl BusConfig {
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
-        Self { redis, stream, retention, durability }
+        Self { redis, stream, retention, durability, outbox: None }
     }
 
     /// Reads the `REDIS_*` settings from the environment.
@@ -162,15 +165,17 @@ impl BusConfig {
             .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
         let retention = Retention::from_lookup(lookup);
         let durability = Durability::from_lookup(lookup);
-        match (redis, stream, retention, durability) {
-            (Ok(redis), Ok(stream), Ok(retention), Ok(durability)) => {
-                Ok(Self { redis, stream, retention, durability })
+        let outbox = OutboxConfig::from_lookup(lookup);
+        match (redis, stream, retention, durability, outbox) {
+            (Ok(redis), Ok(stream), Ok(retention), Ok(durability), Ok(outbox)) => {
+                Ok(Self { redis, stream, retention, durability, outbox })
             }
-            (redis, stream, retention, durability) => {
+            (redis, stream, retention, durability, outbox) => {
                 let mut errors = redis.err().unwrap_or_default();
                 errors.extend(stream.err());
                 errors.extend(retention.err().unwrap_or_default());
                 errors.extend(durability.err());
+                errors.extend(outbox.err());
                 Err(errors)
             }
         }
@@ -222,6 +227,7 @@ mod tests {
             ("REDIS_HARD_MAX_ENTRIES", "x"),
             ("REDIS_OVERFLOW", "block"),
             ("REDIS_DURABILITY", "sync"),
+            ("REDIS_OUTBOX_MAX_BYTES", "0"),
         ];
         let errors = BusConfig::from_lookup(&with(&settings)).unwrap_err();
         let told: Vec<_> = errors.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();

@@ -180,6 +180,67 @@ pub enum Error {
         /// The grace that was given.
         grace: std::time::Duration,
     },
+    /// The outbox's directory is in use.
+    #[error(
+        "the outbox {} is in use by another process: each process needs a directory of its own",
+        dir.display()
+    )]
+    OutboxTaken {
+        /// `REDIS_OUTBOX_DIR`.
+        dir: PathBuf,
+    },
+    /// A file of the outbox cannot be used.
+    #[error("cannot {operation} {} of the outbox", path.display())]
+    OutboxFile {
+        /// A verb, such as `read`.
+        operation: &'static str,
+        /// The file or the directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A segment of the outbox was not written by this version, for this stream, or in this place.
+    #[error(
+        "{} of the outbox is of {found}, not of {expected}: start what wrote it there until it has sent its events, or move the file away",
+        path.display()
+    )]
+    OutboxForeign {
+        /// The file.
+        path: PathBuf,
+        /// Such as `stream orders`.
+        found: String,
+        /// Such as `stream stream:events`.
+        expected: String,
+    },
+    /// An event was neither kept nor published: the outbox is at its cap.
+    #[error(
+        "the event was not kept, the outbox {} has reached its {cap} bytes, and it was not published",
+        dir.display()
+    )]
+    OutboxFull {
+        /// `REDIS_OUTBOX_DIR`.
+        dir: PathBuf,
+        /// `REDIS_OUTBOX_MAX_BYTES`.
+        cap: u64,
+        /// Why it was not published.
+        #[source]
+        source: Box<Error>,
+    },
+    /// An event was neither kept nor published: the outbox cannot be written.
+    #[error(
+        "the event was not kept, the outbox {} cannot be written ({cause}), and it was not published",
+        dir.display()
+    )]
+    OutboxWrite {
+        /// `REDIS_OUTBOX_DIR`.
+        dir: PathBuf,
+        /// Why it was not kept.
+        cause: std::sync::Arc<std::io::Error>,
+        /// Why it was not published.
+        #[source]
+        source: Box<Error>,
+    },
     /// A command on a key beside a stream failed.
     #[error("cannot {operation} in {key}")]
     Key {
@@ -239,6 +300,7 @@ impl Error {
             }
             Self::NotDurable { source: None, .. } => Remedy::Retry,
             Self::CannotFsync { .. } => Remedy::Person,
+            Self::OutboxFull { source, .. } | Self::OutboxWrite { source, .. } => source.remedy(),
             _ => self.redis().map_or(Remedy::Person, remedy),
         }
     }
@@ -302,6 +364,11 @@ impl Error {
             Self::Key { .. } => "key",
             Self::Declaration { .. } => "declaration",
             Self::Owned { .. } => "owned",
+            Self::OutboxTaken { .. } => "outbox_taken",
+            Self::OutboxFile { .. } => "outbox_file",
+            Self::OutboxForeign { .. } => "outbox_foreign",
+            Self::OutboxFull { .. } => "outbox_full",
+            Self::OutboxWrite { .. } => "outbox_write",
         }
     }
 

@@ -16,11 +16,12 @@ use redis::aio::MultiplexedConnection;
 use crate::config::BusConfig;
 use crate::connect::SharedConnection;
 use crate::count::LagReader;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::group::Start;
 use crate::metrics::Metrics;
 use crate::names::{GroupName, StreamKey};
-use crate::publish::{PUBLISH_TIMEOUT, Publisher};
+use crate::outbox::Outbox;
+use crate::publish::{Batches, PUBLISH_TIMEOUT, Publisher};
 
 pub use events_since::{EventPage, MOST_BYTES, MOST_EVENTS, MOST_LOOKED_AT};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
@@ -36,6 +37,7 @@ pub struct EventBus {
     pub(crate) config: Arc<BusConfig>,
     pub(crate) connection: SharedConnection,
     pub(crate) publisher: Arc<Publisher>,
+    pub(crate) outbox: Option<Arc<Outbox>>,
     metrics: Metrics,
     /// For long answers, behind which no publish has to wait.
     calls: SharedConnection,
@@ -54,25 +56,35 @@ impl EventBus {
         Self::connect_with_metrics(config, &metrics).await
     }
 
-    /// Connects, and pings; counts in `metrics`.
+    /// Connects, and pings; counts in `metrics`. Where events are kept in an outbox, Redis may be away.
     ///
     /// # Errors
+    /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] where there is an outbox;
     /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
     /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability.
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
-        let bus = Self::open(config, metrics);
-        bus.ping().await?;
-        bus.publisher.check(&bus.connection, bus.stream()).await?;
+        let bus = Self::open(config, metrics).await?;
+        let reached = match bus.ping().await {
+            Ok(()) => bus.publisher.check(&bus.connection, bus.stream()).await,
+            Err(error) => Err(error),
+        };
+        match reached {
+            // A service begins in an outage, too, where its events are kept.
+            Err(error) if bus.outbox.is_some() && error.is_transient() => {
+                let (stream, error) = (bus.stream(), chain(&error));
+                tracing::warn!(%stream, %error, "Redis is away at the start: events are kept in the outbox");
+            }
+            reached => reached?,
+        }
         Ok(bus)
     }
 
     /// A bus that begins to connect, and goes on until Redis is there: for programs that start without it. What
-    /// [`connect`](Self::connect) would refuse is told by each publish.
+    /// [`connect`](Self::connect) would refuse of Redis is told by each publish.
     ///
-    /// # Panics
-    /// Outside of a Tokio runtime.
-    #[must_use]
-    pub fn open(config: BusConfig, metrics: &Metrics) -> Self {
+    /// # Errors
+    /// What is wrong with the outbox, where there is one.
+    pub async fn open(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
         let start = |limit, name| {
             // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
             let limit = limit * 4 / 5;
@@ -80,15 +92,26 @@ impl EventBus {
         };
         let (connection, calls) = (start(PUBLISH_TIMEOUT, "publish"), start(CALL_TIMEOUT, "call"));
         connection.begin();
-        Self {
-            publisher: Arc::new(Publisher::start(&config, &connection, metrics)),
+        let publisher = Arc::new(Publisher::start(&config, &connection, metrics));
+        let outbox = match &config.outbox {
+            Some(outbox) => {
+                let batches = Batches::new(&config, &connection, publisher.clone(), metrics);
+                let counts = metrics.of_outbox(&config.stream);
+                let open = Outbox::open(outbox.clone(), &config.stream, batches, counts);
+                Some(Arc::new(open.await?))
+            }
+            None => None,
+        };
+        Ok(Self {
+            publisher,
+            outbox,
             config: Arc::new(config),
             connection,
             metrics: metrics.clone(),
             calls,
             created: Arc::default(),
             lags: Arc::default(),
-        }
+        })
     }
 
     /// The stream.

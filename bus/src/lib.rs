@@ -35,6 +35,7 @@ pub mod lag;
 pub mod metrics;
 pub mod monitor;
 pub mod names;
+pub mod outbox;
 pub mod publish;
 mod reply;
 pub mod retention;

@@ -1,5 +1,6 @@
 //! Counters and histograms of this library, declared once.
 
+mod outbox;
 mod publishing;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::breaker::BreakerState;
 use crate::delivery::Counts;
 use crate::names::{GroupName, StreamKey};
 
+pub(crate) use outbox::OutboxMetrics;
 pub(crate) use publishing::StreamMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +60,7 @@ pub struct Metrics {
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
     dropped: Family<GroupLabels, Counter>,
+    outbox: outbox::OutboxFamilies,
     connected: Family<ConnectionLabels, Gauge>,
     reconnects: Family<ConnectionLabels, Counter>,
     breaker: Family<ConnectionLabels, Gauge>,
@@ -79,6 +82,7 @@ impl Metrics {
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
             dropped: Family::default(),
+            outbox: outbox::OutboxFamilies::default(),
             connected: Family::default(),
             reconnects: Family::default(),
             breaker: Family::default(),
@@ -86,6 +90,7 @@ impl Metrics {
         let eventbus = registry.sub_registry_with_prefix("eventbus");
         metrics.register_consuming(eventbus);
         metrics.register_publishing(eventbus);
+        metrics.outbox.register(eventbus);
         eventbus.register(
             "redis_up",
             "1 while connected to Redis, else 0; by what the connection is there for",
@@ -170,6 +175,11 @@ impl Metrics {
     /// The metrics of publishing to one stream.
     pub(crate) fn of_stream(&self, stream: &StreamKey) -> StreamMetrics {
         StreamMetrics::new(self, stream)
+    }
+
+    /// The metrics of the outbox of one stream.
+    pub(crate) fn of_outbox(&self, stream: &StreamKey) -> OutboxMetrics {
+        self.outbox.of_stream(stream)
     }
 
     /// The metrics of what a connection is there for, such as `publish`.

@@ -1,8 +1,10 @@
 //! Publishing: concurrent callers share one connection, which sends in one write what has gathered.
 
+mod batch;
 mod confirmed;
 mod durability;
 mod rights;
+mod spool;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -21,11 +23,14 @@ use crate::event_bus::EventBus;
 use crate::group::entry_id;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::names::{EntryId, StreamKey};
+use crate::outbox::MAX_RECORD;
 use crate::retention::{Gate, HardCap, Keeper, Pass, TrimMode};
 
 use confirmed::Confirmed;
 
+pub(crate) use batch::Batches;
 pub use durability::Durability;
+pub use spool::PublishOutcome;
 
 const OPERATION: &str = "publish an event";
 
@@ -140,6 +145,17 @@ impl Publisher {
         }
     }
 
+    /// An XADD without its fields.
+    fn xadd(&self, stream: &StreamKey) -> Cmd {
+        let mut command = redis::cmd("XADD");
+        command.arg(stream.as_str());
+        if let Some(length) = self.max_length {
+            command.arg("MAXLEN").arg("~").arg(length);
+        }
+        command.arg("*");
+        command
+    }
+
     fn appended(&self, appended: &Appended) {
         self.keeper.published();
         if let (Some(full), Some(length)) = (&self.full, appended.length)
@@ -181,14 +197,7 @@ impl EventBus {
     /// rejects; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
     /// [`Error::TimedOut`]; else what Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
-        if !types::is_type(&event.event_type) {
-            return Err(Error::event_type(&event.event_type));
-        }
-        let size = event.payload.as_str().len();
-        if size > MAX_PAYLOAD {
-            let event_type = event.event_type;
-            return Err(Error::TooLarge { event_type, size, limit: MAX_PAYLOAD });
-        }
+        check(&event)?;
         let id = event.id.clone().unwrap_or_else(new_id);
         let (began, limit) = (now(), self.publisher.timeout);
         let span = tracing::debug_span!("publish", stream = %self.stream(),
@@ -213,12 +222,7 @@ impl EventBus {
     async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
         self.publisher.check(&self.connection, self.stream()).await?;
         let asks = self.publisher.pass(self.stream(), now).await?;
-        let mut command = redis::cmd("XADD");
-        command.arg(self.stream().as_str());
-        if let Some(length) = self.publisher.max_length {
-            command.arg("MAXLEN").arg("~").arg(length);
-        }
-        command.arg("*");
+        let mut command = self.publisher.xadd(self.stream());
         for (name, value) in event.encode(id, wall_clock()) {
             command.arg(name).arg(value.as_ref());
         }
@@ -263,6 +267,19 @@ impl EventBus {
         let (id, length) = self.connection.judge(number, answer.map_err(failed))?;
         appended(&id, length.as_ref(), stream)
     }
+}
+
+/// Whether the bus takes this event.
+fn check(event: &NewEvent) -> Result<(), Error> {
+    if !types::is_type(&event.event_type) {
+        return Err(Error::event_type(&event.event_type));
+    }
+    let size = event.payload.as_str().len();
+    if size > MAX_PAYLOAD {
+        let event_type = event.event_type.clone();
+        return Err(Error::TooLarge { event_type, size, limit: MAX_PAYLOAD });
+    }
+    Ok(())
 }
 
 /// What the answers to XADD and, where it was sent, XLEN tell. A length that is not known is asked for again.

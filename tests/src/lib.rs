@@ -6,6 +6,7 @@ pub mod consumer;
 pub mod event_bus;
 pub mod handler;
 pub mod letters;
+pub mod outbox;
 pub mod programs;
 pub mod proxy;
 pub mod python;

@@ -24,11 +24,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn open(redis: RedisConfig) -> Self {
+    async fn open(redis: RedisConfig) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
-        Self { bus: EventBus::open(config, &metrics), registry }
+        let bus = EventBus::open(config, &metrics).await.unwrap();
+        Self { bus, registry }
     }
 
     async fn publish(&self) -> Result<EntryId, Error> {
@@ -61,7 +62,7 @@ async fn a_bus_may_be_opened_before_its_redis_is_there() {
     let mut server = RedisServer::start();
     let redis = server.config();
     server.stop();
-    let watched = Watched::open(redis);
+    let watched = Watched::open(redis).await;
     let error = watched.publish().await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }) && error.is_transient(), "{error:?}");
     server.restart();
@@ -71,7 +72,7 @@ async fn a_bus_may_be_opened_before_its_redis_is_there() {
 #[tokio::test]
 async fn after_five_failures_a_publish_is_refused_at_once_until_redis_is_back() {
     let server = RedisServer::start();
-    let watched = Watched::open(server.config());
+    let watched = Watched::open(server.config()).await;
     watched.publish().await.unwrap();
     server.pause();
     let failures = wait::until("the breaker opens", LONG, async || {
@@ -99,7 +100,7 @@ async fn what_redis_refuses_does_not_open_the_breaker() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     command(&mut conn, "SET s x").await;
-    let watched = Watched::open(server.config());
+    let watched = Watched::open(server.config()).await;
     for _ in 0..20 {
         assert!(watched.publish().await.unwrap_err().is_wrong_type());
     }
@@ -112,7 +113,7 @@ async fn what_redis_refuses_does_not_open_the_breaker() {
 async fn a_connection_that_the_server_closed_while_idle_costs_no_publish() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
-    let watched = Watched::open(server.config());
+    let watched = Watched::open(server.config()).await;
     for _ in 0..3 {
         watched.publish().await.unwrap();
         command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
@@ -136,7 +137,7 @@ async fn a_password_that_changes_is_read_again_from_its_file() {
         password: Some(path("password")),
         ..CredentialFiles::default()
     };
-    let watched = Watched::open(RedisConfig::new("url", &server.url(), files).unwrap());
+    let watched = Watched::open(RedisConfig::new("url", &server.url(), files).unwrap()).await;
     watched.publish().await.unwrap();
     command(&mut conn, "ACL SETUSER writer resetpass >second").await;
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
@@ -150,7 +151,7 @@ async fn a_password_that_changes_is_read_again_from_its_file() {
 async fn a_server_that_takes_no_writes_any_more_is_left_for_a_new_connection() {
     let (server, primary) = (RedisServer::start(), RedisServer::start());
     let mut conn = server.connection().await;
-    let watched = Watched::open(server.config());
+    let watched = Watched::open(server.config()).await;
     watched.publish().await.unwrap();
     command(&mut conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
     let error = wait::until("it is refused", LONG, async || watched.publish().await.err()).await;
@@ -165,7 +166,7 @@ async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
     let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
     let url = format!("redis://{}", proxy.address());
     let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
-    let watched = Watched::open(redis);
+    let watched = Watched::open(redis).await;
     watched.publish().await.unwrap();
     proxy.hold_replies();
     let publishes = futures::future::join_all((0..20).map(|_| watched.publish()));

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, BreakerState};
 use crate::config::RedisConfig;
 use crate::error::{Error, Remedy, chain};
 use crate::metrics::ConnectionMetrics;
@@ -128,6 +128,12 @@ impl SharedConnection {
             _ => self.inner.succeeded(),
         }
         result
+    }
+
+    /// Whether the breaker is open, so that an operation would be refused or be a probe.
+    pub(crate) fn refuses(&self) -> bool {
+        !self.inner.is_quiet.load(Ordering::Relaxed)
+            && self.inner.with_breaker(|breaker| breaker.state() != BreakerState::Closed)
     }
 
     /// Takes note that a caller gave up waiting for an answer.

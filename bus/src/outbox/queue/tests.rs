@@ -1,0 +1,127 @@
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::names::StreamKey;
+use crate::outbox::directory::Directory;
+
+fn empty() -> Queue {
+    let dir = tempfile::tempdir().unwrap();
+    let stream = StreamKey::new("s").unwrap();
+    let found = Directory::lock(dir.path(), &stream).unwrap().recover().unwrap();
+    Queue::new(&found, Metrics::register(&mut Registry::default()).of_outbox(&stream))
+}
+
+fn at(segment: u64, offset: u64) -> Position {
+    Position { segment, offset }
+}
+
+fn id(ms: u64) -> EntryId {
+    EntryId { ms, seq: 0 }
+}
+
+/// Adds a record of `bytes` that ends at `end`; what is answered waits for it to be sent.
+fn add(queue: &Queue, bytes: usize, end: Position) -> oneshot::Receiver<EntryId> {
+    let (sent, is_sent) = oneshot::channel();
+    queue.add([Kept { body: vec![0; bytes].into(), end, sent }]);
+    is_sent
+}
+
+fn in_memory(next: Next) -> Vec<Position> {
+    let Next::InMemory(records) = next else { panic!("{next:?}") };
+    records.into_iter().map(|(_, end)| end).collect()
+}
+
+#[test]
+fn whoever_waits_for_a_record_gets_its_id_once_it_is_sent() {
+    let queue = empty();
+    let (mut first, mut second) = (add(&queue, 1, at(1, 50)), add(&queue, 1, at(1, 63)));
+    assert_eq!(in_memory(queue.peek(1, 100)), [at(1, 50)]);
+    queue.sent(&[id(7)], at(1, 50));
+    assert_eq!(first.try_recv(), Ok(id(7)));
+    assert!(second.try_recv().is_err());
+    assert_eq!((in_memory(queue.peek(1, 100)), queue.unsent()), (vec![at(1, 63)], 1));
+}
+
+#[test]
+fn a_batch_has_at_most_so_many_records_and_bytes_and_never_less_than_one() {
+    let queue = empty();
+    for n in 1..=4 {
+        add(&queue, 100, at(1, n));
+    }
+    assert_eq!(in_memory(queue.peek(3, 10_000)).len(), 3);
+    assert_eq!(in_memory(queue.peek(9, 250)).len(), 2);
+    assert_eq!(in_memory(queue.peek(9, 1)).len(), 1);
+}
+
+#[test]
+fn more_than_fits_in_memory_is_read_back_from_disk_until_all_of_it_is_sent() {
+    let queue = empty();
+    let mut first = add(&queue, 1, at(1, 1));
+    for n in 2..=1_025 {
+        add(&queue, 1, at(1, n));
+    }
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(0, 0)));
+    assert!(matches!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    let ids: Vec<EntryId> = (0..1_024).map(id).collect();
+    queue.sent(&ids, at(1, 1_024));
+    add(&queue, 1, at(1, 1_026));
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1_024)));
+    queue.sent(&ids[..2], at(1, 1_026));
+    assert!(matches!(queue.peek(1, 1), Next::Nothing));
+    add(&queue, 1, at(1, 1_027));
+    assert_eq!(in_memory(queue.peek(1, 1)), [at(1, 1_027)]);
+}
+
+#[test]
+fn bytes_count_as_records_do_and_one_large_record_fits_all_the_same() {
+    let queue = empty();
+    add(&queue, MOST_BYTES + 1, at(1, 1));
+    assert_eq!(in_memory(queue.peek(1, 1)).len(), 1);
+    add(&queue, 1, at(1, 2));
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(..)));
+}
+
+#[test]
+fn while_sending_fails_nobody_waits_and_nothing_is_forgotten() {
+    let queue = empty();
+    let mut before = add(&queue, 1, at(1, 1));
+    queue.failed();
+    let mut after = add(&queue, 1, at(1, 2));
+    for waiting in [&mut before, &mut after] {
+        assert!(matches!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    }
+    assert_eq!(in_memory(queue.peek(9, 9)), [at(1, 1), at(1, 2)]);
+    queue.sent(&[id(1), id(2)], at(1, 2));
+    let mut later = add(&queue, 1, at(1, 3));
+    queue.sent(&[id(3)], at(1, 3));
+    assert_eq!(later.try_recv(), Ok(id(3)));
+}
+
+#[test]
+fn a_segment_is_done_once_it_is_sent_and_another_one_is_written_to() {
+    let queue = empty();
+    add(&queue, 1, at(1, 90));
+    assert!(queue.sent(&[id(1)], at(1, 90)).is_empty());
+    add(&queue, 1, at(2, 40));
+    add(&queue, 1, at(3, 40));
+    assert_eq!(queue.stored(), 170);
+    assert_eq!(queue.sent(&[id(2)], at(2, 40)), [1, 2]);
+    assert_eq!((queue.stored(), queue.unsent()), (40, 1));
+}
+
+#[test]
+fn what_was_counted_and_cannot_be_read_is_not_waited_for() {
+    let queue = empty();
+    queue.failed();
+    for n in 1..=1_025 {
+        add(&queue, 1, at(1, n));
+    }
+    let Next::OnDisk(_, ends) = queue.peek(1, 1) else { panic!("they are read back") };
+    add(&queue, 1, at(1, 1_026));
+    queue.skipped(at(1, 1_025), &ends);
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1_025)));
+    let Next::OnDisk(_, ends) = queue.peek(1, 1) else { panic!("they are read back") };
+    queue.skipped(at(1, 1_026), &ends);
+    assert!(matches!(queue.peek(1, 1), Next::Nothing));
+}

@@ -1,0 +1,168 @@
+//! Sends what is on disk, strictly in its order, and marks how far that has come.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, chain};
+use crate::names::EntryId;
+use crate::publish::Batches;
+
+use super::backlog::{Backlog, Piece};
+use super::directory::Directory;
+use super::mark::{Mark, Position};
+use super::outage::Outage;
+use super::queue::{Body, Next, Queue};
+use super::record::{self, Record};
+
+/// Bytes in one batch, beyond its first record.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// The one that sends.
+pub(super) struct Sender {
+    directory: Arc<Directory>,
+    queue: Arc<Queue>,
+    batches: Batches,
+    disk: Arc<Mutex<Disk>>,
+    outage: Outage,
+    started: Instant,
+}
+
+/// What the sender does on disk, on threads that may block.
+struct Disk {
+    mark: Mark,
+    backlog: Backlog,
+    directory: Arc<Directory>,
+}
+
+impl Sender {
+    /// Sends what `queue` holds by way of `batches`.
+    pub fn new(directory: Arc<Directory>, queue: Arc<Queue>, batches: Batches, mark: Mark) -> Self {
+        let backlog = Backlog::new(directory.clone());
+        let disk = Arc::new(Mutex::new(Disk { mark, backlog, directory: directory.clone() }));
+        Self { directory, queue, batches, disk, outage: Outage::default(), started: now() }
+    }
+
+    /// Runs without end: an event that Redis refuses is tried again, and what stands behind it waits.
+    pub async fn run(mut self) {
+        loop {
+            match self.queue.peek(self.batches.most(), MOST_BYTES) {
+                Next::Nothing => {
+                    self.queue.metrics.oldest(Duration::ZERO);
+                    self.queue.added.notified().await;
+                }
+                Next::InMemory(records) => self.send(&records).await,
+                Next::OnDisk(from, ends) => self.send_from_disk(from, ends).await,
+            }
+        }
+    }
+
+    async fn send_from_disk(&mut self, from: Position, ends: BTreeMap<u64, u64>) {
+        let (most, until) = (self.batches.most(), ends.clone());
+        let read = self.on_disk(move |disk| disk.backlog.read(from, &until, most)).await;
+        let failed = |source| {
+            let path = self.directory.path().to_owned();
+            Error::OutboxFile { operation: "read back from", path, source }
+        };
+        match read.map_err(failed) {
+            Ok(Piece { records, next, damaged }) => {
+                self.queue.metrics.damaged(damaged);
+                self.send(&records).await;
+                if records.is_empty() {
+                    let done = self.queue.skipped(next, &ends);
+                    self.mark(next, done).await;
+                }
+            }
+            Err(error) => self.fail(&error).await,
+        }
+    }
+
+    async fn send(&mut self, records: &[(Body, Position)]) {
+        let Some((_, next)) = records.last() else { return };
+        let read = records.iter().filter_map(|(body, _)| record::read(body));
+        let read: Vec<Record<'_>> = read.collect();
+        let oldest = read.first().map_or(0, |record| record.made_ms);
+        self.queue.metrics.oldest(Duration::from_millis(wall_clock_ms().saturating_sub(oldest)));
+        let fields: Vec<_> = read.into_iter().map(|record| record.fields).collect();
+        match self.batches.append(&fields).await {
+            Ok(ids) => self.confirm(&ids, *next).await,
+            Err(error) => self.fail(&error).await,
+        }
+    }
+
+    /// Waits for what the setting `durability` asks for. As long as the events stand in the stream they are not sent
+    /// again: they would stand there twice.
+    async fn confirm(&mut self, ids: &[EntryId], next: Position) {
+        while let Err(error) = self.batches.confirm(ids).await {
+            self.fail(&error).await;
+            if !matches!(error, Error::NotDurable { .. }) {
+                return;
+            }
+        }
+        let done = self.queue.sent(ids, next);
+        let failures = self.outage.end();
+        if failures > 0 {
+            tracing::info!(stream = %self.directory.stream, failures, "the outbox is being sent again");
+        }
+        self.mark(next, done).await;
+    }
+
+    async fn mark(&mut self, next: Position, done: Vec<u64>) {
+        let marked = self.on_disk(move |disk| {
+            let marked = disk.mark.set(next);
+            for segment in done {
+                disk.directory.remove(segment);
+            }
+            marked
+        });
+        if let Err(error) = marked.await
+            && let Some(times) = self.outage.say("mark".to_owned(), now() - self.started)
+        {
+            let dir = self.directory.path().display();
+            tracing::warn!(%dir, %error, times, "how far the outbox is sent was not noted: after a restart it is sent again");
+        }
+    }
+
+    /// Nobody waits for the sender while it fails.
+    async fn fail(&mut self, error: &Error) {
+        self.queue.failed();
+        let cause = format!("{} {}", error.label(), error.code().unwrap_or_default());
+        let (wait, times) = self.outage.fail(cause, now() - self.started, die());
+        if let Some(times) = times {
+            let (stream, waiting, error) =
+                (&self.directory.stream, self.queue.unsent(), chain(error));
+            tracing::warn!(%stream, %error, times, waiting, "the outbox is not sent; it is tried again");
+        }
+        tokio::time::sleep(wait).await;
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Disk) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let disk = self.disk.clone();
+        let working = tokio::task::spawn_blocking(move || {
+            work(&mut disk.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        // Only the runtime's end cuts it off, and this task with it.
+        working.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the die")]
+fn die() -> f64 {
+    rand::random()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that tells how old an event is")]
+fn wall_clock_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}

@@ -1,0 +1,327 @@
+//! The outbox on a real server: what becomes of events while Redis is away, refuses them, or comes back.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::time::{Duration, Instant};
+
+use bus::EventBus;
+use bus::config::{BusConfig, CredentialFiles, RedisConfig};
+use bus::error::Error;
+use bus::event::{NewEvent, Payload};
+use bus::metrics::Metrics;
+use bus::names::StreamKey;
+use bus::outbox::OutboxConfig;
+use bus::publish::{Durability, PublishOutcome};
+use bus::retention::{HardCap, Overflow, TrimMode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use redis::streams::StreamRangeReply;
+use tests::outbox::{config, directory, event, first_ids, ids, open, publish};
+use tests::redis::RedisServer;
+use tests::subscriber::LONG;
+use tests::wait;
+
+use PublishOutcome::Spooled;
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+/// Waits until everything is sent.
+async fn sent(bus: &EventBus) {
+    assert_eq!(bus.flush_outbox(LONG).await, 0, "events are still unsent");
+}
+
+#[tokio::test]
+async fn an_event_stands_in_the_stream_under_the_id_that_is_answered() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let bus = open(config(&server, dir.path())).await;
+    let mut event = NewEvent::new("user.login", Payload::from_text("{\"u\": 7}".into()).unwrap());
+    (event.source_service, event.key) = (Some("bff".into()), Some("k\0".into()));
+    let outcome = bus.publish_or_spool(event).await.unwrap();
+    let mut conn = server.connection().await;
+    let reply: StreamRangeReply =
+        redis::cmd("XRANGE").arg("s").arg("-").arg("+").query_async(&mut conn).await.unwrap();
+    let entry = reply.ids.into_iter().next().unwrap();
+    assert_eq!(outcome, PublishOutcome::Published(entry.id.parse().unwrap()));
+    let text = |value| redis::from_redis_value::<String>(value).unwrap();
+    let fields: BTreeMap<String, String> =
+        entry.map.into_iter().map(|(name, value)| (name, text(value))).collect();
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    assert_eq!(names, ["id", "key", "payload", "source", "ts", "type"]);
+    assert_eq!((fields["payload"].as_str(), fields["key"].as_str()), ("{\"u\": 7}", "k\0"));
+    assert_eq!(fields["id"].len(), 36);
+}
+
+#[tokio::test]
+async fn without_an_outbox_an_event_is_published_or_refused() {
+    let mut server = RedisServer::start();
+    let bus = tests::event_bus::bus_on(&server).await;
+    assert!(matches!(publish(&bus, [1]).await[..], [PublishOutcome::Published(_)]));
+    server.stop();
+    assert!(bus.publish_or_spool(event(2)).await.unwrap_err().is_transient());
+}
+
+#[tokio::test]
+async fn while_redis_hangs_the_first_caller_waits_for_a_publish_and_the_next_not_at_all() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let bus = open(config(&server, dir.path())).await;
+    publish(&bus, [0]).await;
+    server.pause();
+    // The publish has its own, shorter limit: this one is for a machine that is busy.
+    let first = tokio::time::timeout(Duration::from_secs(5), publish(&bus, [1])).await;
+    assert_eq!(first.expect("it does not hang"), [Spooled]);
+    let began = Instant::now();
+    assert_eq!(publish(&bus, 2..52).await, [Spooled; 50]);
+    // One publish timeout each would be 12 s.
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    server.resume();
+    sent(&bus).await;
+    assert_eq!(first_ids(&mut server.connection().await).await, numbers(0..52));
+}
+
+#[tokio::test]
+async fn what_an_outage_held_back_is_sent_in_order_before_what_comes_later() {
+    let (mut server, dir) = (RedisServer::start_with(&["--appendonly", "yes"]), directory());
+    let bus = open(config(&server, dir.path())).await;
+    publish(&bus, 0..10).await;
+    server.stop();
+    // More than is kept in memory.
+    assert!(publish(&bus, 10..1_500).await.iter().all(|outcome| *outcome == Spooled));
+    server.restart();
+    publish(&bus, 1_500..1_600).await;
+    sent(&bus).await;
+    assert_eq!(first_ids(&mut server.connection().await).await, numbers(0..1_600));
+    let last = publish(&bus, [1_600]).await;
+    assert!(matches!(last[..], [PublishOutcome::Published(_)]), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_service_starts_without_redis_and_its_events_are_sent_once_redis_is_there() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    server.stop();
+    let bus = open(config(&server, dir.path())).await;
+    assert_eq!(publish(&bus, 0..3).await, [Spooled; 3]);
+    server.restart();
+    sent(&bus).await;
+    assert_eq!(ids(&mut server.connection().await).await, numbers(0..3));
+}
+
+#[tokio::test]
+async fn what_was_not_sent_before_a_restart_of_the_service_is_sent_first_after_it() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    server.stop();
+    let bus = open(config(&server, dir.path())).await;
+    publish(&bus, 0..5).await;
+    assert_eq!(bus.flush_outbox(Duration::from_millis(10)).await, 5);
+    drop(bus);
+    server.restart();
+    let bus = open(config(&server, dir.path())).await;
+    publish(&bus, 5..8).await;
+    sent(&bus).await;
+    assert_eq!(ids(&mut server.connection().await).await, numbers(0..8));
+}
+
+#[tokio::test]
+async fn an_outbox_is_one_bus_alone_and_one_stream_alone() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    let first = open(config(&server, dir.path())).await;
+    let Err(error) = EventBus::connect(config(&server, dir.path())).await else {
+        panic!("two share an outbox")
+    };
+    assert!(matches!(error, Error::OutboxTaken { .. }), "{error}");
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+    server.stop();
+    publish(&first, [1]).await;
+    drop(first);
+    let other = BusConfig { stream: StreamKey::new("t").unwrap(), ..config(&server, dir.path()) };
+    let refused = async || match EventBus::connect(other.clone()).await {
+        Err(Error::OutboxTaken { .. }) => None,
+        Err(error) => Some(error),
+        Ok(_) => panic!("it takes another stream's events"),
+    };
+    let error = wait::until("the outbox is free", LONG, refused).await;
+    assert!(error.to_string().contains("is of stream s, not of stream t"), "{error}");
+}
+
+#[tokio::test]
+async fn an_event_that_redis_refuses_holds_up_all_behind_it_and_none_is_skipped() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let mut conn = server.connection().await;
+    redis::cmd("SET").arg("s").arg("x").exec_async(&mut conn).await.unwrap();
+    let bus = open(config(&server, dir.path())).await;
+    assert_eq!(publish(&bus, 0..5).await, [Spooled; 5]);
+    redis::cmd("DEL").arg("s").exec_async(&mut conn).await.unwrap();
+    sent(&bus).await;
+    assert_eq!(ids(&mut conn).await, numbers(0..5));
+}
+
+#[tokio::test]
+async fn a_redis_that_is_out_of_memory_takes_nothing_until_it_takes_all_in_order() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let bus = open(config(&server, dir.path())).await;
+    let mut conn = server.connection().await;
+    let limit = async |conn: &mut redis::aio::MultiplexedConnection, bytes: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes).exec_async(conn).await.unwrap();
+    };
+    limit(&mut conn, "1").await;
+    assert_eq!(publish(&bus, 0..20).await, [Spooled; 20]);
+    limit(&mut conn, "0").await;
+    sent(&bus).await;
+    assert_eq!(ids(&mut conn).await, numbers(0..20));
+}
+
+#[tokio::test]
+async fn events_for_a_full_stream_wait_until_it_has_room() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let mut config = config(&server, dir.path());
+    config.retention.mode = TrimMode::None;
+    config.retention.hard_cap = Some(HardCap { entries: 3, overflow: Overflow::Reject });
+    let mut conn = server.connection().await;
+    for n in ["a", "b", "c"] {
+        let mut add = redis::cmd("XADD");
+        add.arg("s").arg("*").arg("id").arg(n).exec_async(&mut conn).await.unwrap();
+    }
+    let bus = open(config).await;
+    assert_eq!(publish(&bus, 0..2).await, [Spooled; 2]);
+    assert_eq!(ids(&mut conn).await, ["a", "b", "c"]);
+    redis::cmd("XTRIM").arg(&["s", "MAXLEN", "0"]).exec_async(&mut conn).await.unwrap();
+    sent(&bus).await;
+    assert_eq!(ids(&mut conn).await, ["0", "1"]);
+}
+
+#[tokio::test]
+async fn without_the_right_to_use_transactions_events_are_sent_one_by_one_and_once_each() {
+    let (mut server, dir) = (RedisServer::start_with(&["--appendonly", "yes"]), directory());
+    let rights = async |server: &RedisServer| {
+        let mut user = redis::cmd("ACL");
+        user.arg(&["SETUSER", "u", "reset", "on", ">p", "~s", "~{s}:*", "+ping", "+xadd"]);
+        user.exec_async(&mut server.connection().await).await.unwrap();
+    };
+    let url = format!("redis://u:p@127.0.0.1:{}", server.port());
+    let redis = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap();
+    let mut config = BusConfig { redis, ..config(&server, dir.path()) };
+    config.retention.mode = TrimMode::None;
+    server.stop();
+    let bus = open(config).await;
+    publish(&bus, 0..20).await;
+    server.restart();
+    rights(&server).await;
+    sent(&bus).await;
+    assert_eq!(ids(&mut server.connection().await).await, numbers(0..20));
+}
+
+#[tokio::test]
+async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    let mut config = config(&server, dir.path());
+    let max_bytes = 1024 * 1024;
+    config.outbox = Some(OutboxConfig { max_bytes, ..OutboxConfig::new(dir.path()) });
+    server.stop();
+    let bus = open(config).await;
+    let large = |n: usize| {
+        let payload = Payload::from_text(format!("\"{}\"", "x".repeat(200_000))).unwrap();
+        NewEvent { payload, ..event(n) }
+    };
+    for n in 0..5 {
+        assert_eq!(bus.publish_or_spool(large(n)).await.unwrap(), Spooled);
+    }
+    let error = bus.publish_or_spool(large(5)).await.unwrap_err();
+    let expected = format!(
+        "the event was not kept, the outbox {} has reached its 1048576 bytes, and it was not published",
+        dir.path().display()
+    );
+    assert_eq!((error.to_string(), error.is_transient()), (expected, true));
+    assert!(bus::error::chain(&error).contains("onnect"), "{}", bus::error::chain(&error));
+    let used: u64 = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(used <= max_bytes, "{used}");
+    // Redis takes what is published directly, but not yet what stands in the outbox.
+    server.restart();
+    sent(&bus).await;
+    assert_eq!(ids(&mut server.connection().await).await, numbers(0..5));
+    assert!(bus.publish_or_spool(large(6)).await.is_ok(), "there is room again");
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_confirmed_waits_and_is_not_sent_twice() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let durability = Durability::Replicated(NonZeroU8::MIN);
+    let bus = open(BusConfig { durability, ..config(&server, dir.path()) }).await;
+    assert_eq!(publish(&bus, [0]).await, [Spooled]);
+    let mut conn = server.connection().await;
+    let mut waits = async || {
+        let mut info = redis::cmd("INFO");
+        let stats: String = info.arg("commandstats").query_async(&mut conn).await.unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="))?;
+        line.split(',').next()?.parse::<u32>().ok().filter(|calls| *calls >= 4)
+    };
+    wait::until("it waited again and again", LONG, async || waits().await).await;
+    assert_eq!(ids(&mut server.connection().await).await, ["0"]);
+    assert_eq!(bus.flush_outbox(Duration::ZERO).await, 1);
+}
+
+#[tokio::test]
+async fn what_the_bus_refuses_is_not_written() {
+    let (server, dir) = (RedisServer::start(), directory());
+    let bus = open(config(&server, dir.path())).await;
+    let error = bus.publish_or_spool(NewEvent { event_type: "a b".into(), ..event(1) }).await;
+    assert!(matches!(error, Err(Error::EventType { .. })));
+    let key = Some("k".repeat(5 * 1024 * 1024));
+    let error = bus.publish_or_spool(NewEvent { key, ..event(2) }).await;
+    assert!(matches!(error, Err(Error::TooLarge { .. })));
+    publish(&bus, [3]).await;
+    assert_eq!(ids(&mut server.connection().await).await, ["3"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_written_leaves_the_direct_way_and_an_error_where_that_fails_too() {
+    let (mut server, dir) = (RedisServer::start(), directory());
+    let outbox = dir.path().join("outbox");
+    let bus = open(config(&server, &outbox)).await;
+    std::fs::remove_dir_all(&outbox).unwrap();
+    assert!(matches!(publish(&bus, [1]).await[..], [PublishOutcome::Published(_)]));
+    assert_eq!(ids(&mut server.connection().await).await, ["1"]);
+    server.stop();
+    let error = bus.publish_or_spool(event(2)).await.unwrap_err();
+    let expected = format!(
+        "the event was not kept, the outbox {} cannot be written (No such file or directory (os error 2)), and it was not published",
+        outbox.display()
+    );
+    assert_eq!((error.to_string(), error.label()), (expected, "outbox_write"));
+}
+
+#[tokio::test]
+async fn sixty_four_callers_need_at_most_one_sync_for_sixteen_events() {
+    const CALLERS: usize = 64;
+    const EACH: usize = 50;
+    let (server, dir) = (RedisServer::start(), directory());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let bus = EventBus::connect_with_metrics(config(&server, dir.path()), &metrics).await.unwrap();
+    let call = |caller: usize| {
+        let bus = bus.clone();
+        async move { publish(&bus, caller * EACH..(caller + 1) * EACH).await }
+    };
+    futures::future::join_all((0..CALLERS).map(call)).await;
+    sent(&bus).await;
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).split(' ').next_back();
+        value.unwrap().parse::<usize>().unwrap()
+    };
+    let events = CALLERS * EACH;
+    assert_eq!(value("eventbus_outbox_events_total"), events);
+    assert_eq!(value("eventbus_outbox_sent_total"), events);
+    assert_eq!(value("eventbus_outbox_waiting_events"), 0);
+    let syncs = value("eventbus_outbox_syncs_total");
+    assert!(events / syncs >= 16, "{syncs} syncs for {events} events");
+}
