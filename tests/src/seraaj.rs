@@ -1,5 +1,7 @@
 //! The services of the example platform as processes of their own.
 
+pub mod load;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -114,22 +116,39 @@ impl Service {
 
     /// Status and JSON of an answer to `body`.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.try_post(path, body).await.expect("the service answers")
+    }
+
+    /// Alike; why, where there is no answer.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Result<(u16, Value), String> {
         answer(self.client.post(self.url(path)).json(body)).await
     }
 
-    /// Alike, by PATCH.
+    /// As [`post`](Self::post), by PATCH.
     pub async fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.try_patch(path, body).await.expect("the service answers")
+    }
+
+    /// As [`try_post`](Self::try_post), by PATCH.
+    ///
+    /// # Errors
+    /// What the client says.
+    pub async fn try_patch(&self, path: &str, body: &Value) -> Result<(u16, Value), String> {
         answer(self.client.patch(self.url(path)).json(body)).await
     }
 
-    /// Alike, of a body that need not be JSON.
+    /// As [`post`](Self::post), of a body that need not be JSON.
     pub async fn post_text(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
-        answer(self.client.post(self.url(path)).body(body)).await
+        let answer = answer(self.client.post(self.url(path)).body(body)).await;
+        answer.expect("the service answers")
     }
 
     /// Status and JSON of a page.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        answer(self.client.get(self.url(path))).await
+        answer(self.client.get(self.url(path))).await.expect("the service answers")
     }
 
     /// The status that the handler answers to an event.
@@ -139,12 +158,15 @@ impl Service {
         request.send().await.expect("the service answers").status().as_u16()
     }
 
-    /// A metric's value; `None` where it is not told.
+    /// The sum of a metric's values over all its labels; `None` where it is not told.
     pub async fn metric(&self, name: &str) -> Option<u64> {
         let page = self.client.get(self.url("/metrics")).send().await.expect("the service answers");
         let page = page.text().await.expect("the answer is whole");
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-        line.parse().ok()
+        let values = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+            rest.rsplit_once(' ')?.1.parse::<u64>().ok()
+        });
+        values.reduce(|sum, value| sum + value)
     }
 
     /// What it has printed and logged so far.
@@ -160,8 +182,9 @@ impl Service {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let response = request.send().await.expect("the service answers");
+async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, Value), String> {
+    let said = |error: reqwest::Error| bus::error::chain(&error);
+    let response = request.send().await.map_err(said)?;
     let status = response.status().as_u16();
-    (status, response.json().await.expect("it answers with JSON"))
+    Ok((status, response.json().await.map_err(said)?))
 }
