@@ -221,3 +221,41 @@ fn show(registry: &Registry) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bus::config::{CredentialFiles, RedisConfig};
+    use bus::names::StreamKey;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A publisher on a Redis that is not there.
+    fn publishing(registry: &mut Registry) -> Publishing {
+        let redis =
+            RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
+        let config = BusConfig::new(redis.unwrap(), StreamKey::new("s").unwrap());
+        let bus = EventBus::open(config, &Metrics::register(registry));
+        let file = FilePublisher::open(std::path::Path::new("/dev/null")).unwrap();
+        let publisher = DualPublisher::new("bff", file, bus, registry);
+        Publishing { publisher, tasks: TaskTracker::new() }
+    }
+
+    #[tokio::test]
+    async fn what_a_request_has_begun_is_finished_when_its_client_goes_away_and_the_end_waits_for_it()
+     {
+        let publishing = publishing(&mut Registry::default());
+        let ((go_on, told), (done, finished)) = (oneshot::channel(), oneshot::channel());
+        let work = async move {
+            told.await.unwrap();
+            done.send("finished").unwrap();
+        };
+        let request = publishing.finish(work);
+        assert!(tokio::time::timeout(Duration::from_millis(1), request).await.is_err());
+        publishing.tasks.close();
+        assert_eq!(publishing.tasks.len(), 1);
+        go_on.send(()).unwrap();
+        publishing.tasks.wait().await;
+        assert_eq!(finished.await, Ok("finished"));
+    }
+}
