@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use redis::Value;
 use redis::aio::MultiplexedConnection;
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::names::{EntryId, GroupName, StreamKey};
@@ -101,19 +102,70 @@ pub async fn create(
     group: &GroupName,
     start: &Start,
 ) -> Result<GroupCreation, Error> {
-    let args = [group.as_str(), &start.argument(), MOST_COUNTED, MOST_BYTES];
-    let reply =
-        CREATE.call(conn, &[stream.as_str()], &args).await.map_err(|source| Error::Group {
-            operation: OPERATION,
-            stream: stream.clone(),
-            group: group.clone(),
-            source: source.into(),
-        })?;
-    created(&reply).ok_or_else(|| Error::Reply {
+    run(conn, stream, group, [&start.argument(), "0"]).await
+}
+
+/// As [`create`], but where the group's consumers once told how far it had come, it resumes there: a group that was
+/// destroyed repeats what was in hand and loses nothing. `start` is for a group without a past, and for a server that
+/// lost its data.
+///
+/// # Errors
+/// As [`create`].
+pub async fn restore(
+    conn: &mut MultiplexedConnection,
+    stream: &StreamKey,
+    group: &GroupName,
+    start: &Start,
+) -> Result<GroupCreation, Error> {
+    let mut resume = redis::cmd("HGET");
+    resume.arg(stream.consumers_key(group)).arg("resume");
+    let resume = match resume.query_async::<Option<Vec<u8>>>(conn).await {
+        Ok(field) => field.and_then(|field| serde_json::from_slice(&field).ok()),
+        // Who may not read it, or finds something else there, knows nothing of a past.
+        Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => None,
+        Err(error) => return Err(failed(stream, group, error)),
+    };
+    let position = resume.and_then(ResumePoint::position);
+    let start = position.map_or(*start, Start::Id);
+    // A stream that was made anew may end before.
+    run(conn, stream, group, [&start.argument(), if position.is_some() { "1" } else { "0" }]).await
+}
+
+/// What the beats of a group's consumers tell of it.
+#[derive(Deserialize)]
+struct ResumePoint {
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl ResumePoint {
+    /// What comes after this entry was not done.
+    fn position(self) -> Option<EntryId> {
+        match (self.before, self.after) {
+            (Some(before), _) => before.parse().ok().map(EntryId::before),
+            (None, after) => after?.parse().ok(),
+        }
+    }
+}
+
+async fn run(
+    conn: &mut MultiplexedConnection,
+    stream: &StreamKey,
+    group: &GroupName,
+    [start, within]: [&str; 2],
+) -> Result<GroupCreation, Error> {
+    let args = [group.as_str(), start, MOST_COUNTED, MOST_BYTES, within];
+    let reply = CREATE.call(conn, &[stream.as_str()], &args).await;
+    created(&reply.map_err(|source| failed(stream, group, source))?).ok_or_else(|| Error::Reply {
         operation: OPERATION,
         stream: stream.clone(),
         missing: "position",
     })
+}
+
+fn failed(stream: &StreamKey, group: &GroupName, source: redis::RedisError) -> Error {
+    let (stream, group) = (stream.clone(), group.clone());
+    Error::Group { operation: OPERATION, stream, group, source: source.into() }
 }
 
 fn created(reply: &Value) -> Option<GroupCreation> {
@@ -173,5 +225,18 @@ mod tests {
         assert_eq!(time(2000), "1999-18446744073709551615");
         assert_eq!(time(0), "0-0");
         assert_eq!(time(-5), "0-0");
+    }
+
+    #[test]
+    fn a_group_resumes_before_its_oldest_pending_entry_else_after_the_last_delivered() {
+        let position = |json: &str| {
+            serde_json::from_str::<ResumePoint>(json).ok().and_then(ResumePoint::position)
+        };
+        let before = EntryId { ms: 4, seq: u64::MAX };
+        assert_eq!(position(r#"{"v":1,"before":"5-0"}"#), Some(before));
+        assert_eq!(position(r#"{"v":1,"after":"5-0"}"#), Some(EntryId { ms: 5, seq: 0 }));
+        assert_eq!(position(r#"{"v":1}"#), None);
+        assert_eq!(position(r#"{"v":1,"after":"soon"}"#), None);
+        assert_eq!(position("[]"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Running Lua scripts on the server: by hash, and by text where the server does not know the hash yet.
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 
 /// A script that ships with this library.
 pub(crate) struct Script {
@@ -34,17 +34,51 @@ impl Script {
         keys: &[&str],
         args: &[&str],
     ) -> RedisResult<Value> {
-        match Self::command(self.by_hash, &self.hash, keys, args).query_async(conn).await {
-            Err(error) if error.code() == Some("NOSCRIPT") => {
-                Self::command(self.by_text, self.text, keys, args).query_async(conn).await
-            }
-            result => result,
-        }
+        let answer =
+            match Self::command(self.by_hash, &self.hash, keys, args).query_async(conn).await {
+                Err(error) if error.code() == Some("NOSCRIPT") => {
+                    Self::command(self.by_text, self.text, keys, args).query_async(conn).await
+                }
+                result => result,
+            };
+        answer.map_err(with_code)
     }
 
     fn command(name: &str, script: &str, keys: &[&str], args: &[&str]) -> Cmd {
         let mut command = redis::cmd(name);
         command.arg(script).arg(keys.len()).arg(keys).arg(args);
         command
+    }
+}
+
+/// A missing right inside a script is told by its text alone: by one text on Redis 7.0, by another on later servers.
+fn with_code(error: RedisError) -> RedisError {
+    const TEXTS: [&str; 2] = ["user executing the script can't", "ACL failure in script"];
+    let text = error.detail().unwrap_or_default();
+    let is_right = error.code() == Some("ERR") && TEXTS.iter().any(|known| text.contains(known));
+    if is_right {
+        redis::make_extension_error("NOPERM".to_owned(), Some(text.to_owned()))
+    } else {
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_inside_a_script_has_the_code_of_one_outside() {
+        let told = |text: &str| {
+            with_code(redis::make_extension_error("ERR".to_owned(), Some(text.to_owned())))
+        };
+        for text in [
+            "The user executing the script can't run this command or subcommand script: 5a",
+            "ACL failure in script: User u has no permissions to run the 'hget' command",
+        ] {
+            assert_eq!(told(text).code(), Some("NOPERM"));
+            assert_eq!(told(text).detail(), Some(text));
+        }
+        assert_eq!(told("Error running script: syntax").code(), Some("ERR"));
     }
 }

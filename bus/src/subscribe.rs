@@ -36,9 +36,9 @@ pub struct SubscriberConfig {
     pub consumer: ConsumerName,
     /// Which types are wanted; others are acknowledged unseen.
     pub types: TypeFilter,
-    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing; one that went
-    /// missing later is created there again, [`Start::Latest`] then meaning the beginning, so that nothing is passed
-    /// over.
+    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing. One that went missing
+    /// resumes where it had come to; where Redis lost that too, it begins there again, [`Start::Latest`] then meaning
+    /// the beginning, so that nothing is passed over.
     pub start: Option<Start>,
     /// Where events go that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
     pub dead_letters: Option<DeadLetters>,

@@ -1,4 +1,4 @@
-//! A TCP proxy between a program and its server, which can fall silent as a broken network does.
+//! A TCP proxy between a program and its server, which can fail as a network does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,10 +8,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// What comes through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Everything,
+    /// What the client says, and nothing of what the server answers.
+    Requests,
+    Nothing,
+}
+
 /// A proxy on a free port of 127.0.0.1; it ends when this is dropped.
 pub struct TcpProxy {
     address: SocketAddr,
-    passes: Arc<watch::Sender<bool>>,
+    passes: Arc<watch::Sender<Passes>>,
+    cuts: Arc<watch::Sender<u64>>,
     task: JoinHandle<()>,
 }
 
@@ -20,14 +30,21 @@ impl TcpProxy {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let passes = Arc::new(watch::Sender::new(true));
-        let open = passes.subscribe();
+        let passes = Arc::new(watch::Sender::new(Passes::Everything));
+        let cuts = Arc::new(watch::Sender::new(0));
+        let (open, cut) = (passes.clone(), cuts.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, target, open.clone()));
+                let (open, mut cut) = (open.subscribe(), cut.subscribe());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = pass_on(client, target, open) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
             }
         });
-        Self { address, passes, task }
+        Self { address, passes, cuts, task }
     }
 
     /// Where it listens.
@@ -38,12 +55,22 @@ impl TcpProxy {
 
     /// Connections stay open, and nothing comes through any more.
     pub fn fall_silent(&self) {
-        self.passes.send_replace(false);
+        self.passes.send_replace(Passes::Nothing);
+    }
+
+    /// Connections stay open, the server hears the client, and the client does not hear the server.
+    pub fn hold_replies(&self) {
+        self.passes.send_replace(Passes::Requests);
     }
 
     /// Everything comes through again, what was held back first.
     pub fn resume(&self) {
-        self.passes.send_replace(true);
+        self.passes.send_replace(Passes::Everything);
+    }
+
+    /// All connections end, with what was under way; new ones are passed on.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 }
 
@@ -53,23 +80,27 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn pass_on(client: TcpStream, target: SocketAddr, open: watch::Receiver<bool>) {
+async fn pass_on(client: TcpStream, target: SocketAddr, passes: watch::Receiver<Passes>) {
     // Where nobody listens, the client finds its connection closed.
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let back = open.clone();
-    tokio::join!(copy(from_client, to_server, open), copy(from_server, to_client, back));
+    let back = passes.clone();
+    tokio::join!(
+        copy(from_client, to_server, passes, |passes| passes != Passes::Nothing),
+        copy(from_server, to_client, back, |passes| passes == Passes::Everything)
+    );
 }
 
 async fn copy(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut open: watch::Receiver<bool>,
+    mut passes: watch::Receiver<Passes>,
+    is_open: impl Fn(Passes) -> bool,
 ) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let is_open = open.wait_for(|open| *open).await.is_ok();
+        let is_open = passes.wait_for(|passes| is_open(*passes)).await.is_ok();
         if !is_open || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }

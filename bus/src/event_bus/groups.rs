@@ -22,7 +22,8 @@ static FORGET_GROUP: LazyLock<Script> =
 
 impl EventBus {
     /// Creates `group` where it is missing, and the stream with it: `true` if it was created, `false` if it stood
-    /// already and stays where it is. [`Start::default`] is the beginning of what the stream keeps.
+    /// already and stays where it is. [`Start::default`] is the beginning of what the stream keeps. A group that was
+    /// there before and was destroyed resumes where it had come to.
     ///
     /// From then on this program keeps the group: it is declared in `P:ecg:groups`, so that nothing that it may need is
     /// trimmed while it is missing, and subscriptions of this bus create it again if it is lost, then never at the
@@ -41,7 +42,7 @@ impl EventBus {
         start: Start,
     ) -> Result<bool, Error> {
         let create =
-            |mut conn| async move { group::create(&mut conn, self.stream(), group, &start).await };
+            |mut conn| async move { group::restore(&mut conn, self.stream(), group, &start).await };
         let creation = self.call(CREATE, create).await?;
         let is_first = self.created().insert(group.clone(), start).is_none();
         match self.declare(group).await {

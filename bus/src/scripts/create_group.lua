@@ -1,7 +1,8 @@
 -- Creates a group where it is missing, so that its lag is known from the first second.
 --
 -- KEYS  stream
--- ARGV  group, start (`$` or a whole ID), most entries to count, most bytes to read for it
+-- ARGV  group, start (`$` or a whole ID), most entries to count, most bytes to read for it,
+--       1: no later than the stream's last entry
 --
 -- Answers {0, last delivered ID} where the group stood already: nothing was changed; else
 -- {1, position, first ID of the stream or false, 1 if the stream was created with it}
@@ -72,6 +73,7 @@ local function create()
     end
   end
   local last = info and info['last-generated-id'] or '0-0'
+  if ARGV[5] == '1' and start ~= '$' and before(last, start) then start = last end
   local position = start == '$' and last or start
   local command = { 'XGROUP', 'CREATE', stream, group, start, 'MKSTREAM' }
   local read = entries_read(info, last, position)

@@ -43,7 +43,7 @@ impl Links {
         if let Some(start) = config.start {
             let latest = lost && start == Start::Latest;
             let start = if latest { Start::Id(EntryId::ZERO) } else { start };
-            group::create(&mut commands, &config.stream, &config.group, &start).await?;
+            group::restore(&mut commands, &config.stream, &config.group, &start).await?;
         }
         Ok(Self { reader, commands })
     }

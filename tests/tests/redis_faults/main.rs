@@ -1,0 +1,10 @@
+//! Faults, each with what the library promises: a publisher and two consumers of one group, while Redis, the network or a
+//! person at a terminal does something to them. What was confirmed is handled, and nothing has to be restarted.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+mod flow;
+mod network;
+mod people;
+mod server;
