@@ -333,3 +333,66 @@ async fn a_service_that_is_asked_to_end_answers_the_request_that_it_has_begun() 
     assert_eq!(answered.await.unwrap().unwrap().status().as_u16(), 201);
     platform.server.resume();
 }
+
+/// The report and how the program ended that made it.
+async fn report(platform: &Platform, applications: &Service, bff: &Service) -> (Value, i32) {
+    let (url, path) = (platform.server.url(), platform.file.path());
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_STREAM_NAME", STREAM),
+        ("SERAAJ_EVENTS_FILE", path.to_str().unwrap()),
+        ("RUST_LOG", "off"),
+    ];
+    let (applications, bff) = (applications.url(""), bff.url(""));
+    let args = ["report", "--applications", &applications, "--bff", &bff];
+    let mut program = Running::start("seraaj", &args, &settings);
+    let status = program.ended(SOON).await;
+    let mut report: Value = serde_json::from_str(&program.output()).unwrap();
+    let timestamp = report.as_object_mut().unwrap().remove("timestamp").unwrap();
+    timestamp.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    report.as_object_mut().unwrap().remove("build");
+    (report, status.code().unwrap())
+}
+
+#[tokio::test]
+async fn the_report_tells_what_was_seen_of_a_platform_that_is_well() {
+    let platform = Platform::start().await;
+    let (applications, bff) =
+        tokio::join!(platform.service("applications"), platform.service("bff"));
+    let consumers = ["applications", "matching", "bff"].map(|group| {
+        Consumer::start(&platform.server, &applications.url("/events"), &[("EVENT_GROUP", group)])
+    });
+    for consumer in &consumers {
+        consumer.ready().await;
+    }
+    let expected = json!({
+        "redis_connected": true,
+        "dual_publishing": true,
+        "consumer_groups": {"applications": true, "matching": true, "bff": true},
+        "health_endpoint": "/api/health/events",
+        "e2e_test_passing": true,
+    });
+    assert_eq!(report(&platform, &applications, &bff).await, (expected, 0));
+}
+
+#[tokio::test]
+async fn the_report_fails_where_groups_the_file_or_redis_are_missing() {
+    let mut platform = Platform::start().await;
+    let (applications, bff) =
+        tokio::join!(platform.service("applications"), platform.service("bff"));
+    let mut expected = json!({
+        "redis_connected": true,
+        "dual_publishing": true,
+        "consumer_groups": {"applications": false, "matching": false, "bff": false},
+        "health_endpoint": null,
+        "e2e_test_passing": false,
+    });
+    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
+    // The services go on with the file that they have opened, which is none that the report sees.
+    platform.file = EventsFile::new();
+    expected["dual_publishing"] = json!(false);
+    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
+    platform.server.stop();
+    expected["redis_connected"] = json!(false);
+    assert_eq!(report(&platform, &applications, &bff).await, (expected, 1));
+}

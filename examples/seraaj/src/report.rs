@@ -10,6 +10,7 @@ use bus::config::BusConfig;
 use bus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, SERVICE_HEALTH_CHECK};
 use bus::metrics::Metrics;
 use bus::names::{EntryId, GroupName, StreamKey};
+use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
@@ -77,11 +78,12 @@ impl Report {
 
         let redis_connected = trial.bus.ping().await.is_ok();
         let is_published = trial.is_published().await;
-        let mut settled = BTreeMap::new();
-        for group in groups() {
-            let is_settled = trial.settles(&group).await;
-            settled.insert(group.to_string(), is_settled);
-        }
+        let settled = groups().into_iter().map(async |group| {
+            // Without Redis there is nothing to wait for.
+            let is_settled = redis_connected && trial.settles(&group).await;
+            (group.to_string(), is_settled)
+        });
+        let settled: BTreeMap<_, _> = join_all(settled).await.into_iter().collect();
         let publish_p99_ms = match trial.platform.latency {
             Some(seconds) => latency(config, seconds).await,
             None => None,
@@ -188,18 +190,18 @@ impl Trial {
         found.into_iter().flatten().collect()
     }
 
-    /// Whether `group` soon has acknowledged all that there is.
+    /// Whether `group` is there and soon has acknowledged all that there is.
     async fn settles(&self, group: &GroupName) -> bool {
         let settled = async {
             loop {
-                let info = self.bus.get_consumer_group_info(group).await;
-                if info.is_ok_and(|info| info.is_some_and(|g| g.lag == Some(0) && g.pending == 0)) {
-                    return;
+                match self.bus.get_consumer_group_info(group).await {
+                    Ok(None) => return false,
+                    Ok(Some(info)) if info.lag == Some(0) && info.pending == 0 => return true,
+                    _ => tokio::time::sleep(LOOK).await,
                 }
-                tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(SOON, settled).await.is_ok()
+        tokio::time::timeout(SOON, settled).await.unwrap_or(false)
     }
 
     async fn is_healthy(&self) -> bool {
