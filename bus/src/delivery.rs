@@ -10,7 +10,7 @@
 //! is stored as a dead letter, or if its type is not wanted; nothing starts or goes on past its lease; a crash at any
 //! point leads to a second delivery, never to a loss.
 //!
-//! With [`Ordering::Stream`](config::Ordering::Stream) the oldest pending entry is the lock: one entry at a time, each
+//! With [`Ordering::Stream`] the oldest pending entry is the lock: one entry at a time, each
 //! settled before the next is begun, whichever consumer has it.
 
 pub mod config;

@@ -61,6 +61,8 @@ struct Appended {
     id: EntryId,
     /// The stream's length, where it was asked for.
     length: Option<u64>,
+    /// [`Error::NotDurable`] where it stands there, but not as safe as it should.
+    doubt: Option<Error>,
 }
 
 impl Publisher {
@@ -224,8 +226,9 @@ impl EventBus {
             Some(confirmed) => confirmed.append(command, asks).await?,
             None => self.send(command, asks).await?,
         };
+        // However safe it is, it takes its place.
         self.publisher.appended(&appended);
-        Ok(appended.id)
+        appended.doubt.map_or(Ok(appended.id), Err)
     }
 
     /// Sends an XADD, and once more where the connection had been closed; `asks`: for the length too, in the same write.
@@ -277,7 +280,7 @@ fn appended(
         stream: stream.clone(),
         missing: "entry ID",
     })?;
-    Ok(Appended { id, length })
+    Ok(Appended { id, length, doubt: None })
 }
 
 /// No holder of the lock panics; if one did, what is known of a length stays good enough.

@@ -199,7 +199,7 @@ async fn a_key_of_another_type_is_an_error_that_names_the_stream() {
     s.run("SET s x").await;
     let error = retention::trim(&mut s.conn, &s.stream, 1).await.unwrap_err();
     assert!(error.is_wrong_type() && error.to_string() == "cannot trim on stream s", "{error:?}");
-    let error = retention::drop_oldest(&mut s.conn, &s.stream, 1).await.unwrap_err();
+    let error = retention::drop_oldest(&mut s.conn, &s.stream, 1, 0).await.unwrap_err();
     assert!(error.is_wrong_type(), "{error:?}");
 }
 

@@ -201,7 +201,7 @@ impl Walk {
         let count = 1 + self.roll(25);
         let before = self.model.entries.clone();
         let dropped =
-            retention::drop_oldest(&mut self.conn, &self.stream, count as u64).await.unwrap();
+            retention::drop_oldest(&mut self.conn, &self.stream, count as u64, 0).await.unwrap();
         let after = self.entries().await;
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();
         let oldest: Vec<EntryId> = before.iter().copied().take(removed.len()).collect();

@@ -3,6 +3,7 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bus::EventBus;
@@ -12,6 +13,7 @@ use bus::metrics::Metrics;
 use bus::names::{EntryId, StreamKey};
 use bus::publish::PUBLISH_TIMEOUT;
 use prometheus_client::registry::Registry;
+use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command};
 use tests::wait;
@@ -155,4 +157,30 @@ async fn a_server_that_takes_no_writes_any_more_is_left_for_a_new_connection() {
     assert!(error.is_transient(), "{error:?}");
     command(&mut conn, "REPLICAOF NO ONE").await;
     watched.publishes().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
+    let server = RedisServer::start();
+    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let url = format!("redis://{}", proxy.address());
+    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
+    let watched = Watched::open(redis);
+    watched.publish().await.unwrap();
+    proxy.hold_replies();
+    let publishes = futures::future::join_all((0..20).map(|_| watched.publish()));
+    let cut = async {
+        let conn = server.connection().await;
+        wait::until("the server has them", LONG, async || {
+            let length = redis::cmd("XLEN").arg("s").query_async::<u64>(&mut conn.clone()).await;
+            (length.ok()? == 21).then_some(())
+        })
+        .await;
+        proxy.cut();
+        proxy.resume();
+    };
+    let (results, ()) = tokio::join!(publishes, cut);
+    let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(watched.shows(CLOSED));
 }

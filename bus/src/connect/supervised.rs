@@ -115,9 +115,11 @@ impl SharedConnection {
     /// Takes note of how a command on connection `number` ended, and has a new connection made where that may help.
     pub(crate) fn judge<T>(&self, number: u64, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
+            // However many commands were under way on it, one connection that broke is one failure.
             Err(error) if error.is_unanswered() => {
-                self.inner.failed();
-                self.inner.end(number);
+                if self.inner.end(number) {
+                    self.inner.failed();
+                }
             }
             Err(error) if error.remedy() == Remedy::Reconnect || error.code() == Some("NOAUTH") => {
                 self.inner.succeeded();
@@ -171,8 +173,8 @@ impl Inner {
         result
     }
 
-    /// Has connection `number` replaced, if it is the present one.
-    fn end(&self, number: u64) {
+    /// Has connection `number` replaced, if it is the present one: `true` if it was.
+    fn end(&self, number: u64) -> bool {
         self.state.send_if_modified(|state| {
             let is_present =
                 matches!(state, State::Up { number: present, .. } if *present == number);
@@ -180,7 +182,7 @@ impl Inner {
                 *state = State::Connecting;
             }
             is_present
-        });
+        })
     }
 
     fn uptime(&self) -> Duration {

@@ -9,6 +9,7 @@ use crate::config::SettingError;
 use super::DAY;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const MOST_WORKERS: usize = 10_000;
 
 /// How events are handed to the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct DeliveryConfig {
     pub max_attempts: u32,
     /// Ends one handler call; above 0 s, up to 1 h. Default 30 s.
     pub timeout: Duration,
-    /// Handler calls at once, from 1; 1 where the order is kept. Default 8.
+    /// Handler calls at once, 1 to 10,000; 1 where the order is kept. Default 8.
     pub concurrency: usize,
     /// Entries a read, 1 to 1000. Default 16. Never more than `concurrency + batch_size` are in hand.
     pub batch_size: usize,
@@ -28,7 +29,7 @@ pub struct DeliveryConfig {
     pub backoff: Backoff,
     /// Whether events are handled one by one, in the stream's order. Default: no.
     pub ordering: Ordering,
-    /// How long a shutdown may take before handlers are cut off; above 0 s. Default `timeout` + 5 s.
+    /// How long a shutdown may take before handlers are cut off; above 0 s, up to 24 h. Default `timeout` + 5 s.
     pub grace: Duration,
 }
 
@@ -65,7 +66,7 @@ impl DeliveryConfig {
     /// Every field that is wrong, by its name here.
     pub fn check(&self) -> Result<(), Vec<SettingError>> {
         let backoff = &self.backoff;
-        let most_workers = if self.ordering == Ordering::Stream { 1 } else { usize::MAX };
+        let most_workers = if self.ordering == Ordering::Stream { 1 } else { MOST_WORKERS };
         let mut wrong = Vec::new();
         let mut check = |name: &str, value: &dyn fmt::Debug, ok: bool, allowed: &str| {
             if !ok {
@@ -78,7 +79,7 @@ impl DeliveryConfig {
         let ok = above_zero(self.timeout) && self.timeout <= HOUR;
         check("timeout", &self.timeout, ok, "must be above 0s and at most 1h");
         let ok = (1..=most_workers).contains(&self.concurrency);
-        let allowed = "must be at least 1, and 1 where the stream's order is kept";
+        let allowed = "must be between 1 and 10000, and 1 where the stream's order is kept";
         check("concurrency", &self.concurrency, ok, allowed);
         let ok = (1..=1000).contains(&self.batch_size);
         check("batch_size", &self.batch_size, ok, "must be between 1 and 1000");
@@ -92,7 +93,8 @@ impl DeliveryConfig {
         check("backoff.multiplier", &backoff.multiplier, ok, "must be between 1 and 10");
         let ok = backoff.jitter_percent <= 100;
         check("backoff.jitter_percent", &backoff.jitter_percent, ok, "must be at most 100");
-        check("grace", &self.grace, above_zero(self.grace), "must be above 0s");
+        let ok = above_zero(self.grace) && self.grace <= DAY;
+        check("grace", &self.grace, ok, "must be above 0s and at most 24h");
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
@@ -141,7 +143,7 @@ mod tests {
         let errors = ordered.check().unwrap_err();
         assert_eq!(
             errors[0].to_string(),
-            "concurrency=\"8\": must be at least 1, and 1 where the stream's order is kept"
+            "concurrency=\"8\": must be between 1 and 10000, and 1 where the stream's order is kept"
         );
         assert_eq!(DeliveryConfig { concurrency: 1, ..ordered }.check(), Ok(()));
     }

@@ -89,6 +89,10 @@ impl Hand {
         })
     }
 
+    pub fn has_suspect(&self) -> bool {
+        self.0.values().any(|held| held.pool == Some(Pool::Suspect))
+    }
+
     /// Entries whose handler runs.
     pub fn in_handlers(&self) -> Vec<EntryRef> {
         self.entries(|held| matches!(held.stage, Stage::Running { .. }))

@@ -57,7 +57,8 @@ pub struct Machine {
     /// Where parked entries were taken last, so that neither place starves the other.
     pub(super) took: Source,
     pub(super) ack_since: Option<Moment>,
-    pub(super) skipped: Vec<EntryId>,
+    /// Of unwanted types, and until when they are ours.
+    pub(super) skipped: Vec<(EntryRef, Moment)>,
     pub(super) parked: u64,
     pub(super) replays: u64,
     /// Where entries of vanished consumers are due. While there is such a place nothing is read: what is in hand is
@@ -256,7 +257,7 @@ impl Machine {
         let unwanted = raw.event_type().is_some_and(|text| !self.types.matches(text));
         if unwanted && origin.source == Source::Stream {
             self.counts.skipped += 1;
-            self.skipped.push(entry.id);
+            self.skipped.push((entry, leased_until));
             self.ack_since.get_or_insert(now);
             return;
         }
@@ -337,10 +338,22 @@ impl Machine {
             }
         }
         if !self.stopping {
-            self.suspects.clone_from(&report.suspects);
+            self.suspected(&report.suspects);
+        }
+    }
+
+    /// Where suspects are due. The one in hand or on its way is none by the server's account, and is to stay alone.
+    fn suspected(&mut self, due: &[Source]) {
+        let on_its_way = matches!(self.taking, Some((_, Pool::Suspect, _)));
+        if !on_its_way && !self.hand.has_suspect() {
+            self.suspects.clear();
+        }
+        for place in due {
             // In order, the oldest pending entry is the next one, whoever had it.
-            let ordered = self.is_ordered();
-            self.suspects.retain(|place| !(ordered && *place == Source::Stream));
+            let is_next = self.is_ordered() && *place == Source::Stream;
+            if !is_next && !self.suspects.contains(place) {
+                self.suspects.push(*place);
+            }
         }
     }
 

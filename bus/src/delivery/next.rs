@@ -75,13 +75,16 @@ impl Machine {
     fn acknowledge(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.ack_since = None;
         let of_stream = |entry: EntryRef| entry.source == Source::Stream;
-        let skipped = self.skipped.drain(..).map(|id| EntryRef { source: Source::Stream, id });
-        let mut leased: Vec<EntryRef> = skipped.collect();
+        let (mut leased, mut late) = (Vec::new(), Vec::new());
+        for (entry, leased_until) in self.skipped.drain(..) {
+            if leased_until > now { leased.push(entry) } else { late.push(entry) }
+        }
         leased.extend(
             self.hand.unacknowledged(|entry, held| of_stream(entry) && held.leased_until > now),
         );
-        let late =
-            self.hand.unacknowledged(|entry, held| of_stream(entry) && held.leased_until <= now);
+        late.extend(
+            self.hand.unacknowledged(|entry, held| of_stream(entry) && held.leased_until <= now),
+        );
         let replays = self.hand.unacknowledged(|entry, _| !of_stream(entry));
         for (entries, checked) in [(leased, false), (late, true), (replays, true)] {
             for entry in &entries {
@@ -188,9 +191,12 @@ impl Machine {
 
     /// Retries get every free worker, but at most half of all, at least one, while new entries wait.
     fn room_for_retries(&self) -> usize {
-        let free = self.free_workers();
-        if self.hand.waiting_new() == 0 {
-            return free.saturating_sub(self.hand.waiting());
+        let waiting_new = self.hand.waiting_new();
+        // Those just taken are begun after this.
+        let waiting_retries = self.hand.waiting() - waiting_new;
+        let free = self.free_workers().saturating_sub(waiting_retries);
+        if waiting_new == 0 {
+            return free;
         }
         let half = (self.config.concurrency / 2).max(1);
         free.min(half.saturating_sub(self.hand.retrying()))

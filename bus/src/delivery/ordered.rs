@@ -3,7 +3,7 @@
 use crate::names::EntryId;
 
 use super::hand::Stage;
-use super::machine::{Machine, Origin};
+use super::machine::{Machine, Origin, TAKE_EVERY};
 use super::{EntryRef, Moment, NextEntry, Output, Pool, Source};
 
 impl Machine {
@@ -61,7 +61,8 @@ impl Machine {
                 let origin = Origin { source: Source::Stream, pool, sent };
                 self.take_up(origin, taken, now, out);
             }
-            Some(NextEntry::Wait(wait)) => self.next_take = now + wait,
+            // Whoever has it may be done, or hand it back, long before its lease is over.
+            Some(NextEntry::Wait(wait)) => self.next_take = now + wait.min(TAKE_EVERY),
             Some(NextEntry::Empty(last)) => self.end = Some(last),
             None => {}
         }

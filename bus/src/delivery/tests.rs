@@ -1,9 +1,16 @@
 //! The state machine's rules, each as a short story with a literal end.
 
 mod attempts;
+mod in_order;
+mod leases;
+mod limits;
 mod ordered;
 mod outages;
+mod reconnects;
 mod replays;
+mod settling;
+mod stopping;
+mod work;
 
 use std::time::Duration;
 
@@ -277,6 +284,37 @@ fn others_entries_are_looked_for_only_after_a_whole_lease_on_one_connection() {
     story.on(Input::Disconnected { reading: false });
     let (_, look) = beat_of(&story.on(Input::Connected)).unwrap();
     assert_eq!(look, []);
+}
+
+#[test]
+fn a_suspect_stays_alone_over_beats_that_tell_of_no_other() {
+    let mut story = Story::reading(2, 2);
+    story.after(10);
+    story.taken(Pool::Parked, vec![]);
+    story.beaten(suspects());
+    assert_eq!(story.read(vec![]), [take(Pool::Suspect, 1)]);
+    // While it is on its way, and while its handler runs.
+    story.after(10);
+    assert_eq!(story.beaten(BeatReport::default()), []);
+    assert_eq!(started(&story.taken(Pool::Suspect, vec![taken(2, 2)])), [(2, 2)]);
+    story.after(10);
+    assert_eq!(story.beaten(BeatReport::default()), []);
+    story.on(done(2));
+    assert_eq!(story.on(acked(2)), [take(Pool::Suspect, 1)]);
+    let outputs = story.taken(Pool::Suspect, vec![]);
+    assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
+}
+
+#[test]
+fn an_unwanted_event_past_its_lease_is_acknowledged_only_where_it_is_still_ours() {
+    let mut story = Story::reading(1, 1);
+    story.on(Input::Disconnected { reading: true });
+    let mut unwanted = entry(1);
+    unwanted.fields[0].1 = b"other".to_vec();
+    story.read(vec![unwanted]);
+    story.after(31);
+    let outputs = story.on(Input::Connected);
+    assert_eq!(outputs, [Output::Ack { entries: vec![of_stream(1)], checked: true }]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Confirmed {
     /// Sends an XADD with the next batch; `asks`: for the length too.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] with too few confirmations, else what Redis answered.
+    /// What Redis answered. Too few confirmations are told beside the entry.
     pub async fn append(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
         let (number, conn) = self.connection.open().await?;
         let (answer, settled) = oneshot::channel();
@@ -75,7 +75,6 @@ impl Confirmed {
         // What cannot be sent is not answered either.
         self.queue.send(waiting).await.ok();
         match settled.await {
-            Ok(Err(error @ Error::NotDurable { .. })) => Err(error),
             Ok(result) => self.connection.judge(number, result),
             // The runtime is ending, and this caller with it.
             Err(_) => std::future::pending().await,
@@ -133,18 +132,14 @@ impl Batches {
             let appended = id
                 .map_err(|source| self.failed(source))
                 .and_then(|id| appended(&id, length.as_ref(), &self.stream))
-                .and_then(|appended| self.confirm(appended, confirmation.as_ref()));
+                .map(|appended| self.confirmed(appended, confirmation.as_ref()));
             // A caller that gave up needs no answer.
             waiting.answer.send(appended).ok();
         }
     }
 
-    /// The event if it was confirmed by as many as it takes.
-    fn confirm(
-        &self,
-        appended: Appended,
-        confirmation: Option<&RedisResult<Value>>,
-    ) -> Result<Appended, Error> {
+    /// The event, and whether it was confirmed by as many as it takes.
+    fn confirmed(&self, appended: Appended, confirmation: Option<&RedisResult<Value>>) -> Appended {
         let (got, source) = match confirmation {
             Some(Ok(answer)) => (self.durability.confirmed(answer), None),
             Some(Err(source)) => (0, Some(source.clone())),
@@ -152,10 +147,11 @@ impl Batches {
         };
         let wanted = self.durability.wanted();
         if got >= wanted {
-            return Ok(appended);
+            return appended;
         }
         let (stream, id) = (self.stream.clone(), appended.id);
-        Err(Error::NotDurable { stream, id, wanted, got, source: source.map(Into::into) })
+        let source = source.map(Into::into);
+        Appended { doubt: Some(Error::NotDurable { stream, id, wanted, got, source }), ..appended }
     }
 
     fn failed(&self, source: RedisError) -> Error {

@@ -141,6 +141,14 @@ impl Inner {
                 tracing::warn!(%stream, %error, "this publisher leaves trimming to others");
                 return Ok(None);
             }
+            // The cap is kept all the same.
+            Err(error) if error.code().is_some() => {
+                if due(&mut said.failed, uptime()) {
+                    let (stream, error) = (&self.stream, chain(&error));
+                    tracing::warn!(%stream, %error, "the stream cannot be trimmed");
+                }
+                return Ok(None);
+            }
             result => result?,
         };
         self.metrics.trimmed(trimmed.removed);
@@ -153,9 +161,10 @@ impl Inner {
     }
 
     async fn drop_down_to(&self, cap: HardCap) -> Result<(), Error> {
-        while self.length().await? >= cap.entries + cap.step() {
+        let from = cap.entries + cap.step();
+        while self.length().await? >= from {
             let (number, mut conn) = self.connection.open().await?;
-            let result = drop_oldest(&mut conn, &self.stream, cap.step()).await;
+            let result = drop_oldest(&mut conn, &self.stream, cap.step(), from).await;
             let dropped = self.connection.judge(number, result)?;
             let stream = &self.stream;
             if let Some(error) = dropped.problem {

@@ -87,7 +87,7 @@ pub async fn trim(
     trimmed(&reply, keep).ok_or_else(|| unknown(OPERATION, stream))
 }
 
-/// Drops the `count` oldest entries, acknowledged or not, in one script, which adds what each group lost to the hash
+/// Drops the `count` oldest entries of a stream of at least `from`, acknowledged or not, in one script, which adds what each group lost to the hash
 /// `P:ecg:lost` and takes it off the groups' pending lists. Nothing is dropped of a stream with no more than `count`.
 ///
 /// Whole nodes are dropped, so that it may be fewer.
@@ -98,11 +98,12 @@ pub async fn drop_oldest(
     conn: &mut MultiplexedConnection,
     stream: &StreamKey,
     count: u64,
+    from: u64,
 ) -> Result<Dropped, Error> {
     const OPERATION: &str = "drop the oldest entries";
     let keys = [stream.as_str(), &stream.lost_key()];
     let reply = DROP
-        .call(conn, &keys, &[&count.to_string()])
+        .call(conn, &keys, &[&count.to_string(), &from.to_string()])
         .await
         .map_err(|source| failed(OPERATION, stream, source))?;
     dropped(&reply).ok_or_else(|| unknown(OPERATION, stream))

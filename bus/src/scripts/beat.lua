@@ -87,13 +87,23 @@ local function around(key, owners, look)
   return moved, due, parked
 end
 
+-- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
+local function padded(id)
+  local ms, seq = id:match('^(%d+)-(%d+)$')
+  return ('0'):rep(20 - #ms) .. ms .. ('0'):rep(20 - #seq) .. seq
+end
+
 -- Never ahead of the truth; where the group has to be made again, its age costs only repeats.
 local function resume_point(oldest_pending)
-  if oldest_pending then return { v = 1, before = oldest_pending } end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local fields = {}
     for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-    if fields.name == group then return { v = 1, after = fields['last-delivered-id'] } end
+    if fields.name == group then
+      local last = fields['last-delivered-id']
+      -- A position that was set back is to be read again from there on, whatever is pending beyond it.
+      if oldest_pending and padded(oldest_pending) <= padded(last) then return { v = 1, before = oldest_pending } end
+      return { v = 1, after = last }
+    end
   end
 end
 

@@ -1,7 +1,7 @@
 -- Drops the oldest entries of a stream that is full, and counts what that takes from each group.
 --
 -- KEYS  stream, hash of losses
--- ARGV  entries to drop
+-- ARGV  entries to drop, only where there are at least so many: another publisher may have made room meanwhile
 --
 -- Answers {removed, length, {group, lost, …}, problem}
 --   lost      entries that the group had not acknowledged: pending with it, or not delivered to it yet
@@ -73,7 +73,9 @@ local function lost_to(g, ids, is_dropped)
 end
 
 local function drop_and_count()
-  local ids, is_dropped, counts, problem = drop(), {}, {}, false
+  local length, counts, problem = run('XLEN', stream), {}, false
+  if length < tonumber(ARGV[2]) then return { 0, length, counts, problem } end
+  local ids, is_dropped = drop(), {}
   if #ids == 0 then return { 0, run('XLEN', stream), counts, problem } end
   for _, id in ipairs(ids) do is_dropped[id] = true end
   for _, flat in ipairs(run('XINFO', 'GROUPS', stream)) do

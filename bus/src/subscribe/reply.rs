@@ -28,7 +28,9 @@ pub(super) fn taken(reply: Value) -> Option<Vec<Taken>> {
 /// ID, attempt, fields.
 fn taken_from(parts: Vec<Value>) -> Option<Taken> {
     let mut parts = parts.into_iter();
-    let (id, attempt) = (id_of(parts.next()?)?, u32::try_from(number(&parts.next()?)?).ok()?);
+    let (id, attempt) = (id_of(parts.next()?)?, number(&parts.next()?)?);
+    // Somebody may have set any number.
+    let attempt = u32::try_from(attempt).unwrap_or(u32::MAX).max(1);
     // A Lua `false` at the end of a table arrives as nil, or not at all.
     let entry = match parts.next() {
         None | Some(Value::Nil) => None,

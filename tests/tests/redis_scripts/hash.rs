@@ -22,6 +22,7 @@ async fn the_group_would_resume_before_its_oldest_pending_entry_whoever_has_it()
     world.add("1-0").await;
     world.give("2-0", PARKED, 0, 1).await;
     world.give("3-0", "me", 0, 1).await;
+    world.come_to("3-0").await;
     world.beat(Beat { of_stream: &["3-0"], ..Beat::default() }).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": "2-0"}));
 }
@@ -39,9 +40,20 @@ async fn with_nothing_pending_it_would_resume_after_the_last_one_delivered() {
 }
 
 #[tokio::test]
+async fn after_its_position_was_set_back_it_would_resume_there_whatever_is_pending_beyond() {
+    let mut world = World::start().await;
+    world.add("9-0").await;
+    world.give("10-0", "other", 0, 1).await;
+    world.come_to("9-0").await;
+    world.beat(Beat::default()).await;
+    assert_eq!(world.json("resume").await, json!({"v": 1, "after": "9-0"}));
+}
+
+#[tokio::test]
 async fn an_entry_that_the_beat_itself_takes_over_is_still_to_be_resumed_before() {
     let mut world = World::start().await;
     world.give("1-0", "me", 90_000, 1).await;
+    world.come_to("1-0").await;
     world.beat(Beat { look: (true, true), ..Beat::default() }).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": "1-0"}));
 }

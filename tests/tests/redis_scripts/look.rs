@@ -40,8 +40,8 @@ async fn what_a_vanished_consumer_had_is_suspect_and_due_after_one_backoff() {
     let report = world.beat(LOOK).await;
     assert_eq!(report, Report { moved: 2, ..Report::default() });
     assert_eq!(world.pending().await, [held("1-0", SUSPECT, 1), held("2-0", SUSPECT, 3)]);
-    assert!(is_about(world.idle("1-0").await, DAY - 1_000));
-    assert!(is_about(world.idle("2-0").await, DAY - 4_000));
+    assert!(is_about(world.idle("1-0").await, DAY - 60_000));
+    assert!(is_about(world.idle("2-0").await, DAY - 240_000));
 }
 
 #[tokio::test]
@@ -50,8 +50,8 @@ async fn the_backoff_of_a_suspect_has_the_same_end_as_any() {
     world.give("2-0", "gone", LEASE, 500).await;
     world.give("3-0", "gone", LEASE, 0).await;
     world.beat(LOOK).await;
-    assert!(is_about(world.idle("2-0").await, DAY - 300_000));
-    assert!(is_about(world.idle("3-0").await, DAY - 1_000), "no attempt counts as one");
+    assert!(is_about(world.idle("2-0").await, DAY - 3_600_000));
+    assert!(is_about(world.idle("3-0").await, DAY - 60_000), "no attempt counts as one");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_replay_of_a_vanished_consumer_is_suspect_among_the_dead_letters() {
     world.give_replay("2-0", "me", LEASE, 2).await;
     world.beat(LOOK).await;
     assert_eq!(world.replays().await, [held("1-0", SUSPECT, 2), held("2-0", PARKED, 1)]);
-    assert!(is_about(world.replay_idle("1-0").await, DAY - 2_000));
+    assert!(is_about(world.replay_idle("1-0").await, DAY - 120_000));
 }
 
 #[tokio::test]

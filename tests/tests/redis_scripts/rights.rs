@@ -88,6 +88,16 @@ async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
 }
 
 #[tokio::test]
+async fn without_a_right_to_look_at_groups_leases_are_renewed_and_no_resume_point_is_told() {
+    let mut world = World::start().await;
+    let hash = TOLD.into_iter().filter(|right| *right != "xinfo|groups").collect::<Vec<_>>();
+    world.become_user_with(&[NEEDED.as_slice(), &hash].concat()).await;
+    world.beat(Beat::default()).await;
+    assert_eq!(world.json("c:me").await["v"], json!(1));
+    assert_eq!(world.field("resume").await, Value::Null);
+}
+
+#[tokio::test]
 async fn a_missing_right_is_told() {
     for missing in NEEDED {
         let mut world = with_work().await;

@@ -136,7 +136,7 @@ impl World {
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
         let count = beat.of_stream.len().to_string();
         let mut args = vec![group.as_str(), beat.me, &lease, &foreign_lease];
-        args.extend(["1000", "2", "300000", beat.state]);
+        args.extend(["60000", "2", "3600000", beat.state]);
         args.extend([look(beat.look.0), look(beat.look.1), "5", &count]);
         args.extend(beat.of_stream.iter().chain(beat.replays));
         let keys = keys.each_ref().map(String::as_str);
@@ -170,6 +170,12 @@ impl World {
         // It may be there from the time before.
         let _ = self.try_run(&["XGROUP", "CREATE", &dead_letters, &group, "$"]).await;
         self.claim(&dead_letters, id, owner, (idle, attempts)).await;
+    }
+
+    /// Has the group come to this entry, as after reading it.
+    pub async fn come_to(&mut self, id: &str) {
+        let (stream, group) = (self.stream.clone(), self.group.clone());
+        self.run(&["XGROUP", "SETID", &stream, &group, id]).await;
     }
 
     async fn claim(&mut self, key: &str, id: &str, owner: &str, (idle, attempts): (u64, u64)) {

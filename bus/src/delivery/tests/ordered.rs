@@ -8,14 +8,14 @@ use super::{
 };
 use crate::delivery::{NextEntry, Ordering, Source};
 
-const NEXT: Output = Output::Next { done: None };
+pub(super) const NEXT: Output = Output::Next { done: None };
 
-fn next_after(ms: u64) -> Output {
+pub(super) fn next_after(ms: u64) -> Output {
     Output::Next { done: Some(id(ms)) }
 }
 
 /// Connected and beaten; the outputs ask for the next entry.
-fn ordered() -> Story {
+pub(super) fn ordered() -> Story {
     let config = DeliveryConfig {
         concurrency: 1,
         ordering: Ordering::Stream,
@@ -29,11 +29,11 @@ fn ordered() -> Story {
 }
 
 impl Story {
-    fn next(&mut self, next: NextEntry) -> Vec<Output> {
+    pub(super) fn next(&mut self, next: NextEntry) -> Vec<Output> {
         self.on(Input::Next { sent: self.now, done: None, next: Some(next) })
     }
 
-    fn next_entry(&mut self, ms: u64, attempt: u32) -> Vec<Output> {
+    pub(super) fn next_entry(&mut self, ms: u64, attempt: u32) -> Vec<Output> {
         self.next(NextEntry::Entry { pool: None, taken: taken(ms, attempt) })
     }
 }
@@ -55,9 +55,9 @@ fn a_failing_event_holds_the_others_up_until_it_is_due_again() {
     story.next_entry(1, 1);
     assert_eq!(story.on(retry(1)), [park(parked(1, 1, 9))]);
     assert_eq!(story.on(Input::Parked(vec![(of_stream(1), Settled::Done)])), [NEXT]);
-    assert_eq!(story.next(NextEntry::Wait(Duration::from_secs(5))), []);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(5)));
-    assert_eq!(story.after(5), [NEXT]);
+    assert_eq!(story.next(NextEntry::Wait(Duration::from_millis(500))), []);
+    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(500)));
+    assert_eq!(story.after(1), [NEXT]);
 }
 
 #[test]
@@ -146,4 +146,11 @@ fn an_outage_repeats_the_acknowledgement_that_it_cut_off() {
     assert!(beat_of(&story.on(acked(1))).is_some());
     assert_eq!(story.beaten(BeatReport::default()), [NEXT]);
     assert_eq!(started(&story.read(vec![entry(2)])), [(2, 1)]);
+}
+
+#[test]
+fn whoever_has_the_entry_may_hand_it_back_early_and_it_is_asked_for_again_each_second() {
+    let mut story = ordered();
+    story.next(NextEntry::Wait(LEASE));
+    assert_eq!(story.after(1), [NEXT]);
 }
