@@ -8,8 +8,8 @@ TEST :=
 # Most tests wait for servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 
-.PHONY: help demo test test-unit test-redis test-servers test-api test-cluster bench fmt lint images crds cluster-up \
-	cluster-down clean-cluster setup
+.PHONY: help demo seraaj report test test-unit test-redis test-servers test-api test-cluster bench fmt lint images crds \
+	cluster-up cluster-down clean-cluster setup
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
 
@@ -19,6 +19,12 @@ help: ## Tell the targets
 
 demo: ## Watch events flow on a real cluster (12 minutes the first time, then about 1)
 	$(cluster)/demo
+
+seraaj: ## Run the example platform on this machine, without a cluster, until Ctrl-C
+	examples/seraaj/run
+
+report: ## Try the example platform and tell in JSON what came of it; an optimised build
+	@PROFILE=release examples/seraaj/run --report
 
 test: setup lint ## Run everything: format, clippy, unit, Redis, other servers, API server, cluster
 	cargo test --locked --workspace

@@ -11,10 +11,10 @@
 //! ```
 //!
 //! An [`EventBus`] is where to begin. Beneath it, with every setting: [`subscribe`] runs one consumer by the decisions
-//! of [`delivery`], [`monitor`] looks at a stream again and again, [`sweep`], [`count`] and [`lag`] tell how far each
-//! group is, [`group`] and [`declaration`] say which groups there are to be. [`event`] is what stands on the wire with
-//! the types that are known, [`names`] are parsed once where they enter, [`config`] are the settings, [`error`] says
-//! what helps, [`metrics`] count.
+//! of [`delivery`], [`monitor`] looks at a stream again and again, [`health`] tells what it saw, [`sweep`], [`count`]
+//! and [`lag`] tell how far each group is, [`group`] and [`declaration`] say which groups there are to be. [`event`] is
+//! what stands on the wire with the types that are known, [`names`] are parsed once where they enter, [`config`] are
+//! the settings, [`error`] says what helps, [`metrics`] count.
 //!
 //! Modules that decide are pure: they know no connection, clock, environment or dice. Modules that act build on them.
 
@@ -31,6 +31,7 @@ pub mod error;
 pub mod event;
 mod event_bus;
 pub mod group;
+pub mod health;
 pub mod lag;
 pub mod metrics;
 pub mod monitor;

@@ -1,28 +1,22 @@
 //! The health service: one answer that tells whether Redis is there and how every consumer group stands.
 
 mod metrics;
-mod report;
 pub mod settings;
-mod shared;
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bus::monitor::Monitor;
+use bus::health::{Looks, Report, looks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::settings::HealthSettings;
-use self::shared::{Looker, Looks, looks};
 use crate::http;
-
-/// An answer is due within 2 s, also while Redis hangs.
-const LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///
@@ -35,9 +29,7 @@ pub async fn run(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let stream = settings.stream.clone();
-    let monitor = Monitor::new(settings.redis, settings.stream, LIMIT);
-    let (looks, answering) = looks(Looker::new(monitor, stream, settings.groups));
+    let (looks, answering) = looks(settings.redis, settings.stream, settings.groups);
     tokio::select! {
         served = http::serve(listener, router(looks), stop) => served,
         never = answering.answer() => match never {},
@@ -56,16 +48,21 @@ fn router(looks: Looks) -> Router {
 
 /// 200 also while Redis is away: the answer says so.
 async fn events(State(looks): State<Looks>) -> Result<Response, StatusCode> {
-    let report = looks.take().await?;
+    let report = look(&looks).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }
 
 async fn ready(State(looks): State<Looks>) -> Result<&'static str, (StatusCode, String)> {
-    let report = looks.take().await.map_err(|status| (status, "ending\n".to_owned()))?;
+    let report = look(&looks).await.map_err(|status| (status, "ending\n".to_owned()))?;
     let away = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
     report.seen.as_ref().map(|_| "ok\n").map_err(away)
 }
 
 async fn show_metrics(State(looks): State<Looks>) -> Result<Response, StatusCode> {
-    Ok(http::metrics(&metrics::registry(&*looks.take().await?)))
+    Ok(http::metrics(&metrics::registry(&*look(&looks).await?)))
+}
+
+/// 503 where the service ends before there is an answer.
+async fn look(looks: &Looks) -> Result<Arc<Report>, StatusCode> {
+    looks.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }

@@ -13,6 +13,7 @@ pub mod python;
 pub mod raw;
 pub mod redis;
 pub mod rules;
+pub mod seraaj;
 pub mod subscriber;
 pub mod wait;
 mod watchdog;

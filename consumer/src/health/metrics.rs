@@ -2,13 +2,12 @@
 
 use std::sync::atomic::AtomicU64;
 
+use bus::health::{GroupNumbers, GroupReport, Report};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-
-use super::report::{GroupNumbers, GroupReport, Report};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Group {
@@ -73,7 +72,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::report::StreamReport;
+    use bus::health::StreamReport;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
 

@@ -95,6 +95,7 @@ async fn names_of_odd_characters_are_names() {
     for (stream, prefix, group) in names {
         let mut world = World::on(RedisServer::start(), stream, prefix, group).await;
         whole_life(&mut world, "1-0").await;
+        world.come_to("0-0").await;
         let reply = world.try_next("me", "").await.unwrap();
         assert_eq!(reply[1], json!("entry"), "{stream}: it was never read");
         assert_eq!(world.try_next("me", "1-0").await.unwrap(), json!([1, "empty", "1-0"]));

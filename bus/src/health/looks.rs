@@ -5,59 +5,60 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::StatusCode;
-use bus::error::chain;
-use bus::monitor::Monitor;
-use bus::names::{GroupName, StreamKey};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::report::Report;
+use super::Report;
+use crate::config::RedisConfig;
+use crate::error::chain;
+use crate::monitor::Monitor;
+use crate::names::{GroupName, StreamKey};
 
 /// Requests that wait for the looker to notice them; more wait to be taken in.
 const WAITING: usize = 64;
 
 type Waiter = oneshot::Sender<Arc<Report>>;
 
-/// Asks for looks.
+/// A look takes no longer, whatever Redis does: who asks may expect an answer within 2 s.
+pub const LOOK_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// Asks for looks; clones ask the same [`Answering`].
 #[derive(Clone)]
 pub struct Looks(mpsc::Sender<Waiter>);
 
-/// Takes the looks, one at a time.
-pub struct Looker {
-    monitor: Monitor,
-    stream: StreamKey,
-    groups: BTreeSet<GroupName>,
-    failure: Option<String>,
-}
-
-/// Serves `looker` to as many as like.
-pub fn looks(looker: Looker) -> (Looks, Answering) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Looks(sender), Answering { looker, receiver })
-}
-
-/// A looker with those who ask it.
+/// Takes the looks that [`Looks`] ask for, one at a time, over one connection.
 pub struct Answering {
     looker: Looker,
     receiver: mpsc::Receiver<Waiter>,
 }
 
+/// Looks at `stream`, of which `groups` are told even where they are missing. Redis is asked when somebody asks here,
+/// once for all who ask meanwhile; nothing is answered unless [`Answering::answer`] runs.
+#[must_use]
+pub fn looks(
+    redis: RedisConfig,
+    stream: StreamKey,
+    groups: BTreeSet<GroupName>,
+) -> (Looks, Answering) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let monitor = Monitor::new(redis, stream.clone(), LOOK_LIMIT);
+    let looker = Looker { monitor, stream, groups, failure: None };
+    (Looks(sender), Answering { looker, receiver })
+}
+
 impl Looks {
-    /// What a look shows that is going on now, or a new one.
-    ///
-    /// # Errors
-    /// 503 where the service ends before there is an answer.
-    pub async fn take(&self) -> Result<Arc<Report>, StatusCode> {
+    /// What a look shows that is going on now, or a new one; `None` where the answering has ended.
+    pub async fn take(&self) -> Option<Arc<Report>> {
         let (waiter, report) = oneshot::channel();
-        self.0.send(waiter).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        report.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+        self.0.send(waiter).await.ok()?;
+        report.await.ok()
     }
 }
 
 impl Answering {
-    /// Answers for ever.
+    /// Answers for ever, until it is dropped.
     pub async fn answer(mut self) -> Infallible {
         loop {
             let Some(first) = self.receiver.recv().await else { return pending().await };
@@ -79,12 +80,14 @@ impl Answering {
     }
 }
 
-impl Looker {
-    /// A looker that tells of `groups` even where they are missing.
-    pub fn new(monitor: Monitor, stream: StreamKey, groups: BTreeSet<GroupName>) -> Self {
-        Self { monitor, stream, groups, failure: None }
-    }
+struct Looker {
+    monitor: Monitor,
+    stream: StreamKey,
+    groups: BTreeSet<GroupName>,
+    failure: Option<String>,
+}
 
+impl Looker {
     #[expect(clippy::disallowed_methods, reason = "the edge where the time of a look is taken")]
     async fn look(&mut self) -> Report {
         let seen = self.monitor.read().await;

@@ -1,12 +1,12 @@
-//! The answer of the health service, made from what was seen.
+//! The report, made from what was seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus::error::Error;
-use bus::lag::{Lag, LagSource};
-use bus::monitor::Observation;
-use bus::names::{GroupName, StreamKey};
-use bus::sweep::{GroupFacts, StreamFacts};
+use crate::error::Error;
+use crate::lag::{Lag, LagSource};
+use crate::monitor::Observation;
+use crate::names::{GroupName, StreamKey};
+use crate::sweep::{GroupFacts, StreamFacts};
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -65,6 +65,7 @@ pub struct GroupNumbers {
 
 impl Report {
     /// What was seen of a stream, with `groups` even where they are missing.
+    #[must_use]
     pub fn of(seen: &Observation, groups: &BTreeSet<GroupName>, now: Timestamp) -> Self {
         if seen.server.is_replica() {
             return Self { seen: Err("connected to a replica".to_owned()), last_check: now };
@@ -80,6 +81,7 @@ impl Report {
     }
 
     /// Why nothing was seen. An error about the stream's key is one of every group in `groups`: Redis itself answers.
+    #[must_use]
     pub fn of_failure(
         error: &Error,
         stream: &StreamKey,
@@ -168,8 +170,8 @@ fn away(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bus::names::EntryId;
-    use bus::sweep::{ConsumerFacts, DeadLetterFacts, ServerInfo};
+    use crate::names::EntryId;
+    use crate::sweep::{ConsumerFacts, DeadLetterFacts, ServerInfo};
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;

@@ -1,0 +1,75 @@
+//! A reader of the platform's events by the library: the same lines as the services print, in a process of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::delivery::{Answer, Delivery};
+use bus::error::{Error, Remedy, chain};
+use bus::event::TypeFilter;
+use bus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
+use bus::group::Start;
+use bus::metrics::Metrics;
+use bus::names::{ConsumerName, GroupName};
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::received::Received;
+
+/// Its name in the group.
+pub const CONSUMER: &str = "app-consumer-1";
+/// Between two tries to create the group while Redis is away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Reads `group` from its beginning until `stop`; Redis may be away at any time.
+///
+/// # Errors
+/// What only a person can mend, or [`Error::NotLeft`] where Redis is away at the end.
+///
+/// # Panics
+/// Never: its name and its types are right.
+pub async fn run(
+    config: BusConfig,
+    group: GroupName,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut registry = Registry::default();
+    let bus = EventBus::open(config, &Metrics::register(&mut registry));
+    tokio::select! {
+        created = create(&bus, &group) => created?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    let received = Arc::new(Received::new(&mut registry));
+    let types = TypeFilter::parse([APPLICATION_SUBMITTED, APPLICATION_STATE_CHANGED]);
+    let types = types.expect("known types are patterns");
+    let consumer = ConsumerName::new(CONSUMER).expect("it is a name of a consumer");
+    let handle = move |delivery: Arc<Delivery>| std::future::ready(take(&received, &delivery));
+    let subscription = bus.subscribe(&group, &consumer, types, handle);
+    tracing::info!(%group, consumer = CONSUMER, "reading events");
+    stop.cancelled().await;
+    subscription.stop().await
+}
+
+fn take(received: &Received, delivery: &Delivery) -> Answer {
+    let event = &delivery.event;
+    let payload = event.payload.as_str().as_bytes();
+    match received.take(&event.event_id, &event.event_type, payload) {
+        Ok(()) => Answer::Done,
+        Err(_) => Answer::dead(format!("the payload is none of an event {}", event.event_type)),
+    }
+}
+
+async fn create(bus: &EventBus, group: &GroupName) -> Result<(), Error> {
+    let mut said = false;
+    loop {
+        match bus.create_consumer_group(group, Start::default()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.remedy() == Remedy::Person => return Err(error),
+            Err(error) if !said => tracing::warn!(%group, "waiting: {}", chain(&error)),
+            Err(_) => {}
+        }
+        said = true;
+        tokio::time::sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,148 @@
+//! The platform's own publisher: one line of JSON for each event, at the end of a file. It knows of no other way.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An event of the platform.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its own ID, different for each event.
+    pub id: String,
+    /// Such as `application.submitted`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What it tells.
+    pub payload: Value,
+    /// Which service it comes from.
+    pub source: String,
+    /// When it happened.
+    pub time: Timestamp,
+}
+
+/// Writes events to a file, to which other processes may write in the same way; clones share it.
+#[derive(Clone)]
+pub struct FilePublisher {
+    file: Arc<Mutex<Lines>>,
+}
+
+/// A file that ends in the middle of a line after a failed write.
+struct Lines {
+    file: File,
+    is_torn: bool,
+}
+
+impl FilePublisher {
+    /// Opens the file at `path`, or creates it.
+    ///
+    /// # Errors
+    /// What the system says of the file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Self { file: Arc::new(Mutex::new(Lines { file, is_torn: false })) })
+    }
+
+    /// Writes `events`, a line each and all in one write, so that lines of others do not come between; the system has
+    /// them when this answers. Cancelled, it is finished all the same.
+    ///
+    /// # Errors
+    /// What the system says. A part of them may stand in the file then, at most the last line of it torn.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub async fn publish(&self, events: &[Event]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for event in events {
+            serde_json::to_writer(&mut text, event)?;
+            text.push(b'\n');
+        }
+        let file = self.file.clone();
+        let write = move || file.lock().unwrap_or_else(PoisonError::into_inner).write(text);
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+    }
+}
+
+impl Lines {
+    fn write(&mut self, mut text: Vec<u8>) -> io::Result<()> {
+        if self.is_torn {
+            text.insert(0, b'\n');
+        }
+        // As long as nothing fails, this is one call of the system.
+        let written = self.file.write_all(&text);
+        self.is_torn = written.is_err();
+        written
+    }
+}
+
+/// The events in the text of a file. Lines that are none are passed over: a full disk may have torn them.
+pub fn read(text: &str) -> impl Iterator<Item = Event> {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(id: &str) -> Event {
+        Event {
+            id: id.to_owned(),
+            event_type: "a.b".to_owned(),
+            payload: json!({"text": "two\nlines"}),
+            source: "s".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_is_a_line_of_json_at_the_end_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        std::fs::write(&path, "before\n").unwrap();
+        FilePublisher::open(&path).unwrap().publish(&[event("1")]).await.unwrap();
+        let line = r#"{"id":"1","type":"a.b","payload":{"text":"two\nlines"},"source":"s","time":"1970-01-01T00:00:00Z"}"#;
+        assert_eq!(std::fs::read_to_string(path).unwrap(), format!("before\n{line}\n"));
+    }
+
+    #[tokio::test]
+    async fn lines_of_many_writers_do_not_mix() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        // As two processes have it: each its own descriptor of the file.
+        let publishers = [FilePublisher::open(&path).unwrap(), FilePublisher::open(&path).unwrap()];
+        let writes = (0..200).map(|n| {
+            let (publisher, id) = (&publishers[n % 2], n.to_string());
+            async move { publisher.publish(&[event(&id), event(&format!("{id}b"))]).await.unwrap() }
+        });
+        futures::future::join_all(writes).await;
+        let text = std::fs::read_to_string(path).unwrap();
+        let ids: Vec<String> = read(&text).map(|event| event.id).collect();
+        assert_eq!((text.lines().count(), ids.len()), (400, 400));
+        assert!(ids.chunks(2).all(|pair| format!("{}b", pair[0]) == pair[1]), "{ids:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_told_to_the_caller() {
+        let publisher = FilePublisher::open(Path::new("/dev/full")).unwrap();
+        let error = publisher.publish(&[event("1")]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn after_a_torn_line_the_next_one_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        std::fs::write(&path, r#"{"id":"tor"#).unwrap();
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        let mut line = serde_json::to_vec(&event("2")).unwrap();
+        line.push(b'\n');
+        Lines { file, is_torn: true }.write(line).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&text).map(|event| event.id).collect::<Vec<_>>(), ["2"]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Opportunities that suit a volunteer.
+//!
+//! - `POST /api/matching/quick` takes a `volunteerId` and answers with `matches`, the best first.
+//! - `POST /api/matching/{opportunityId}/apply` takes a `volunteerId` and answers 201 with the application's ID.
+
+use std::cmp::Reverse;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use bus::event::types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::applications::new_id;
+use crate::input::{Fields, Refusal};
+use crate::service::{Publishing, now};
+
+/// All that there is to apply for.
+const OPPORTUNITIES: [&str; 6] =
+    ["beach-clean-up", "food-bank", "library", "reading-aloud", "sea-rescue", "tree-planting"];
+/// Matches in an answer.
+const BEST: usize = 3;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Match {
+    opportunity_id: &'static str,
+    /// Of 100.
+    score: u32,
+}
+
+/// The service's own routes.
+pub fn router(publishing: Publishing) -> Router {
+    Router::new()
+        .route("/api/matching/quick", post(suggest))
+        .route("/api/matching/{opportunity_id}/apply", post(apply))
+        .with_state(publishing)
+}
+
+async fn suggest(
+    State(publishing): State<Publishing>,
+    fields: Fields,
+) -> Result<Json<Value>, Refusal> {
+    let (volunteer_id, time) = (fields.text("volunteerId")?, now());
+    let matches = generate_quick_matches(&volunteer_id);
+    let told = json!({
+        "volunteerId": volunteer_id,
+        "matchCount": matches.len(),
+        "matches": matches,
+        "generatedAt": time,
+    });
+    publishing.publish(publishing.event(MATCH_SUGGESTIONS_GENERATED, told.clone(), time)).await?;
+    Ok(Json(told))
+}
+
+async fn apply(
+    State(publishing): State<Publishing>,
+    Path(opportunity_id): Path<String>,
+    fields: Fields,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let (volunteer_id, time) = (fields.text("volunteerId")?, now());
+    if !OPPORTUNITIES.contains(&opportunity_id.as_str()) {
+        return Err(Refusal::unknown("opportunity"));
+    }
+    let told = json!({
+        "volunteerId": volunteer_id,
+        "opportunityId": opportunity_id,
+        "applicationId": new_id(),
+        "appliedAt": time,
+    });
+    publishing.publish(publishing.event(MATCH_SUGGESTION_APPLIED, told.clone(), time)).await?;
+    Ok((StatusCode::CREATED, Json(told)))
+}
+
+/// The same for a volunteer each time. What suits is not the point here: the score is a hash of the two (FNV-1a).
+fn generate_quick_matches(volunteer_id: &str) -> Vec<Match> {
+    let score = |opportunity: &str| {
+        let bytes = volunteer_id.bytes().chain(opportunity.bytes());
+        bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+            % 101
+    };
+    let mut matches = OPPORTUNITIES
+        .map(|opportunity_id| Match { opportunity_id, score: score(opportunity_id) })
+        .to_vec();
+    matches.sort_by_key(|found| Reverse(found.score));
+    matches.truncate(BEST);
+    matches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volunteer_gets_the_best_three_first() {
+        let matches = generate_quick_matches("v-1");
+        assert_eq!(matches.len(), 3);
+        assert!(matches.is_sorted_by_key(|found| Reverse(found.score)), "{matches:?}");
+        assert_eq!(matches, generate_quick_matches("v-1"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the platform does with an event that comes in, from whichever way: it says so, once.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use bus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+
+/// Event IDs that are remembered; a repeat comes long before so many other events, as a rule.
+const REMEMBERED: usize = 10_000;
+
+/// Takes events, and drops those that it has had.
+pub struct Received {
+    recent: Mutex<Recent>,
+    events: Counter,
+    repeats: Counter,
+}
+
+#[derive(Default)]
+struct Recent {
+    order: VecDeque<String>,
+    known: HashSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Application {
+    application_id: String,
+    #[serde(default)]
+    status: String,
+}
+
+impl Received {
+    /// Has had nothing yet; counts in `registry`.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let (events, repeats) = (Counter::default(), Counter::default());
+        let seraaj = registry.sub_registry_with_prefix("seraaj");
+        seraaj.register("events_received", "Events that came in, without repeats", events.clone());
+        let help = "Events that came in again and were dropped by their ID";
+        seraaj.register("events_repeated", help, repeats.clone());
+        Self { recent: Mutex::default(), events, repeats }
+    }
+
+    /// Takes an event: prints a line on standard output if its type has one and `event_id` is new.
+    ///
+    /// # Errors
+    /// A payload without what the line tells, which no repetition mends.
+    pub fn take(
+        &self,
+        event_id: &str,
+        event_type: &str,
+        payload: &[u8],
+    ) -> Result<(), serde_json::Error> {
+        let line = line(event_type, payload)?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !recent.add(event_id, REMEMBERED) {
+            self.repeats.inc();
+            return Ok(());
+        }
+        self.events.inc();
+        if let Some(line) = line {
+            // A closed standard output is no reason to have an event delivered again.
+            writeln!(io::stdout(), "{line}").ok();
+        }
+        Ok(())
+    }
+}
+
+impl Recent {
+    /// Whether `id` is new; the oldest of more than `limit` is forgotten.
+    fn add(&mut self, id: &str, limit: usize) -> bool {
+        if !self.known.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > limit
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// What is said of an event; of most types nothing.
+fn line(event_type: &str, payload: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    let application = || serde_json::from_slice::<Application>(payload);
+    Ok(match event_type {
+        APPLICATION_SUBMITTED => {
+            Some(format!("New application submitted: {}", application()?.application_id))
+        }
+        APPLICATION_STATE_CHANGED => {
+            let Application { application_id, status } = application()?;
+            Some(format!("Application {application_id} changed to {status}"))
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_types_of_events_have_a_line_and_others_have_none() {
+        let payload = br#"{"applicationId": "a-1", "status": "accepted", "more": 1}"#;
+        let of = |event_type| line(event_type, payload).unwrap();
+        let submitted = Some("New application submitted: a-1".to_owned());
+        assert_eq!(of("application.submitted"), submitted);
+        let changed = Some("Application a-1 changed to accepted".to_owned());
+        assert_eq!(of("application.state.changed"), changed);
+        assert_eq!(of("application.created"), None);
+    }
+
+    #[test]
+    fn an_event_without_what_its_line_tells_is_refused() {
+        assert!(line("application.submitted", br#"{"volunteerId": "v"}"#).is_err());
+        assert!(line("user.login", b"anything").is_ok());
+    }
+
+    #[test]
+    fn a_repeat_is_told_from_a_new_event_as_long_as_it_is_remembered() {
+        let mut recent = Recent::default();
+        let new: Vec<bool> = ["a", "b", "a", "c", "a"].map(|id| recent.add(id, 2)).to_vec();
+        assert_eq!(new, [true, true, false, true, true]);
+        assert_eq!(recent.known.len(), 2);
+    }
+}

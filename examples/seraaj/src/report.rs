@@ -1,0 +1,247 @@
+//! The report on a running platform, computed from real requests and real reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, SERVICE_HEALTH_CHECK};
+use bus::metrics::Metrics;
+use bus::names::{EntryId, GroupName, StreamKey};
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::bff::groups;
+use crate::file_publisher::{Event, read};
+use crate::service::now;
+
+const HEALTH: &str = "/api/health/events";
+/// How long an event may take to all groups.
+const SOON: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
+/// Events a second while the latency is measured.
+const RATE: u32 = 1_000;
+
+/// What is to be tried.
+pub struct Platform {
+    /// URL of the service applications.
+    pub applications: String,
+    /// URL of the bff.
+    pub bff: String,
+    /// The file of events of the service applications.
+    pub events_file: PathBuf,
+    /// Seconds for which the latency of publishing is measured; `None`: it is not.
+    pub latency: Option<u32>,
+}
+
+/// What was seen. As text it is JSON.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Whether Redis answered.
+    pub redis_connected: bool,
+    /// Whether the events of a request stood in the file and in Redis with the same IDs.
+    pub dual_publishing: bool,
+    /// By the groups' names, whether each stood and had acknowledged everything soon.
+    pub consumer_groups: BTreeMap<String, bool>,
+    /// The path under which the bff told that Redis and the groups are well; `None` where it did not.
+    pub health_endpoint: Option<&'static str>,
+    /// Whether an application that was sent was seen in the stream and acknowledged by the group `applications`.
+    pub e2e_test_passing: bool,
+    /// Milliseconds within which 99 of 100 events were published at 1,000 a second; `None` where it was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish_p99_ms: Option<f64>,
+    /// How this program was built, which decides that number: `release` or `debug`.
+    pub build: &'static str,
+}
+
+impl Report {
+    /// Tries `platform`. What does not work is told in the report.
+    ///
+    /// # Errors
+    /// Why nothing could be tried at all.
+    pub async fn make(config: BusConfig, platform: Platform) -> Result<Self, String> {
+        // An error is one only if somebody else has done it already, which is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();
+        let client = client.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        let bus = EventBus::open(config.clone(), &Metrics::register(&mut Registry::default()));
+        let trial = Trial { client, bus, platform };
+
+        let redis_connected = trial.bus.ping().await.is_ok();
+        let is_published = trial.is_published().await;
+        let settled = groups().into_iter().map(async |group| {
+            // Without Redis there is nothing to wait for.
+            let is_settled = redis_connected && trial.settles(&group).await;
+            (group.to_string(), is_settled)
+        });
+        let settled: BTreeMap<_, _> = join_all(settled).await.into_iter().collect();
+        let publish_p99_ms = match trial.platform.latency {
+            Some(seconds) => latency(config, seconds).await,
+            None => None,
+        };
+        Ok(Self {
+            timestamp: now(),
+            redis_connected,
+            dual_publishing: is_published.in_both,
+            health_endpoint: trial.is_healthy().await.then_some(HEALTH),
+            e2e_test_passing: is_published.in_redis && settled["applications"],
+            consumer_groups: settled,
+            publish_p99_ms,
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+        })
+    }
+
+    /// Whether all is as it should be. The latency counts only for a release build: below 10 ms.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let slow = self.build == "release" && self.publish_p99_ms.is_some_and(|ms| ms >= 10.0);
+        self.redis_connected
+            && self.dual_publishing
+            && self.consumer_groups.values().all(|settled| *settled)
+            && self.health_endpoint.is_some()
+            && self.e2e_test_passing
+            && !slow
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string_pretty(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Where the events of an application were seen.
+#[derive(Default)]
+struct Published {
+    in_redis: bool,
+    /// In the file too, with the same IDs.
+    in_both: bool,
+}
+
+struct Trial {
+    client: reqwest::Client,
+    bus: EventBus,
+    platform: Platform,
+}
+
+impl Trial {
+    /// Sends an application, and looks where its events are.
+    async fn is_published(&self) -> Published {
+        let types = [APPLICATION_CREATED, APPLICATION_SUBMITTED];
+        let Some((since, application)) = self.send().await else { return Published::default() };
+        let redis = self.ids_in_redis(since, &application, types).await;
+        let file = self.ids_in_file(&application, types).await;
+        let in_redis = redis.len() == types.len();
+        Published { in_redis, in_both: in_redis && file == redis }
+    }
+
+    /// Sends an application; answers the stream's end before it, and its ID.
+    async fn send(&self) -> Option<(EntryId, String)> {
+        let since = self.bus.get_stream_info().await.ok()?.last_generated;
+        let url = format!("{}/api/applications", self.platform.applications);
+        let body = json!({"volunteerId": "report", "opportunityId": "library"});
+        let answer = self.client.post(url).json(&body).send().await.ok()?;
+        let answer: Value = answer.error_for_status().ok()?.json().await.ok()?;
+        Some((since, answer["applicationId"].as_str()?.to_owned()))
+    }
+
+    /// The IDs of the application's events of `types`, in the order of the types.
+    async fn ids_in_file(&self, application: &str, types: [&str; 2]) -> Vec<String> {
+        let text = tokio::fs::read_to_string(&self.platform.events_file).await.unwrap_or_default();
+        let of = |event: &Event, event_type: &str| {
+            event.event_type == event_type && event.payload["applicationId"] == application
+        };
+        let found = types.map(|wanted| read(&text).find(|event| of(event, wanted)));
+        found.into_iter().flatten().map(|event| event.id).collect()
+    }
+
+    /// Alike, of the events after `since`.
+    async fn ids_in_redis(
+        &self,
+        since: EntryId,
+        application: &str,
+        types: [&str; 2],
+    ) -> Vec<String> {
+        let Ok(group) = GroupName::new("applications") else { return Vec::new() };
+        let page = async |from| self.bus.get_events_since(&group, from).await.ok();
+        let (mut from, mut found) = (since, [None, None]);
+        while let Some(page) = page(from).await {
+            for event in page.events {
+                let is_ours = event.payload.json().is_ok_and(|p| p["applicationId"] == application);
+                let place = types.iter().position(|wanted| *wanted == event.event_type);
+                if let Some(place) = place.filter(|_| is_ours) {
+                    found[place] = Some(event.event_id);
+                }
+            }
+            if !page.more {
+                break;
+            }
+            from = page.next;
+        }
+        found.into_iter().flatten().collect()
+    }
+
+    /// Whether `group` is there and soon has acknowledged all that there is.
+    async fn settles(&self, group: &GroupName) -> bool {
+        let settled = async {
+            loop {
+                match self.bus.get_consumer_group_info(group).await {
+                    Ok(None) => return false,
+                    Ok(Some(info)) if info.lag == Some(0) && info.pending == 0 => return true,
+                    _ => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        tokio::time::timeout(SOON, settled).await.unwrap_or(false)
+    }
+
+    async fn is_healthy(&self) -> bool {
+        let answer = async {
+            let url = format!("{}{HEALTH}", self.platform.bff);
+            self.client.get(url).send().await.ok()?.json::<Value>().await.ok()
+        };
+        let Some(answer) = answer.await else { return false };
+        let is_ok = |group: &GroupName| answer["consumer_groups"][group.as_str()]["status"] == "ok";
+        answer["redis_connected"] == true && groups().iter().all(is_ok)
+    }
+}
+
+/// Milliseconds within which 99 of 100 events are published, at [`RATE`], however long one takes; `None` where one was
+/// not published.
+async fn latency(mut config: BusConfig, seconds: u32) -> Option<f64> {
+    config.stream = StreamKey::new(format!("{}:latency", config.stream)).ok()?;
+    let bus = EventBus::connect(config).await.ok()?;
+    let mut pace = interval(Duration::from_secs(1) / RATE);
+    // A late tick is made up for, so that what waits because of a slow moment is measured too.
+    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut under_way, mut took) = (FuturesUnordered::new(), Vec::new());
+    for number in 0..RATE * seconds {
+        let due = pace.tick().await;
+        let bus = bus.clone();
+        under_way.push(tokio::spawn(async move {
+            let payload = json!({"number": number});
+            bus.publish(SERVICE_HEALTH_CHECK, &payload, Some("report")).await.ok()?;
+            Some(elapsed(due))
+        }));
+    }
+    while let Some(ended) = under_way.next().await {
+        took.push(ended.ok().flatten()?);
+    }
+    took.sort_unstable();
+    let p99 = took.get(took.len() * 99 / 100)?;
+    Some(p99.as_secs_f64() * 1_000.0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where the latency is measured")]
+fn elapsed(since: Instant) -> Duration {
+    Instant::now() - since
+}

@@ -1,0 +1,261 @@
+//! What the services share: how they begin, answer, publish and end.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::event::types::SERVICE_STARTED;
+use bus::health::looks;
+use bus::metrics::Metrics;
+use bus::publish::MAX_PAYLOAD;
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::dual::{DualPublisher, Recorded};
+use crate::file_publisher::{Event, FilePublisher};
+use crate::input::{Refusal, whole};
+use crate::received::Received;
+use crate::{applications, bff, matching};
+
+/// How long requests, and then what they still have to publish, may go on after the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Takes applications of volunteers for opportunities.
+    Applications,
+    /// Suggests opportunities to volunteers.
+    Matching,
+    /// In front of the other two: who the volunteers are, and how the event bus is.
+    Bff,
+}
+
+impl Service {
+    /// As it is named in its events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applications => "applications",
+            Self::Matching => "matching",
+            Self::Bff => "bff",
+        }
+    }
+}
+
+/// Publishes what a request has come to; clones share all.
+#[derive(Clone)]
+pub struct Publishing {
+    publisher: DualPublisher,
+    tasks: TaskTracker,
+}
+
+impl Publishing {
+    /// An event of this service.
+    #[must_use]
+    pub fn event(&self, event_type: &str, payload: serde_json::Value, time: Timestamp) -> Event {
+        self.publisher.event(event_type, payload, time)
+    }
+
+    /// Does `work` to its end, also when the client has gone away: what stands in the file is told to the bus.
+    ///
+    /// # Panics
+    /// If `work` does.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        match self.tasks.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and this caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Writes `events` to the platform's file.
+    ///
+    /// # Errors
+    /// [`Refusal::broken`], with the cause in the log.
+    pub async fn record(&self, events: Vec<Event>) -> Result<Recorded, Refusal> {
+        self.publisher.record(events).await.map_err(|error| {
+            tracing::error!(%error, "cannot write to the file of events");
+            Refusal::broken()
+        })
+    }
+
+    /// Tells the bus.
+    pub async fn send(&self, recorded: Recorded) {
+        self.publisher.send(recorded).await;
+    }
+
+    /// Both, to their end.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub async fn publish(&self, event: Event) -> Result<(), Refusal> {
+        let this = self.clone();
+        let both = async move {
+            let recorded = this.record(vec![event]).await?;
+            this.send(recorded).await;
+            Ok(())
+        };
+        self.finish(both).await
+    }
+}
+
+/// Runs `service` on `listener` until `stop`. Redis may be away at the start, and go away at any time.
+///
+/// # Errors
+/// That of the listener, or of the file where it cannot be written at the start.
+pub async fn run(
+    service: Service,
+    config: BusConfig,
+    file: FilePublisher,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let groups = bff::groups();
+    let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
+    let bus = EventBus::open(config, &metrics);
+    let publisher = DualPublisher::new(service.name(), file, bus, &mut registry);
+    let publishing = Publishing { publisher, tasks: TaskTracker::new() };
+    let received = Arc::new(Received::new(&mut registry));
+    tell_start(&publishing).await?;
+
+    let own = match service {
+        Service::Applications => applications::router(publishing.clone()),
+        Service::Matching => matching::router(publishing.clone()),
+        Service::Bff => bff::router(publishing.clone(), looks),
+    };
+    let router = own.merge(shared(Arc::new(registry), received));
+    let ended = stop.clone();
+    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    // An idle connection that is kept alive must not hold the process.
+    let too_late = async {
+        ended.cancelled().await;
+        tokio::time::sleep(LAST_REQUESTS).await
+    };
+    let served = tokio::select! {
+        served = server => served,
+        () = too_late => Ok(()),
+        never = answering.answer() => match never {},
+    };
+    publishing.tasks.close();
+    if tokio::time::timeout(LAST_REQUESTS, publishing.tasks.wait()).await.is_err() {
+        tracing::warn!("some events stand in the file alone: the bus did not take them in time");
+    }
+    served
+}
+
+async fn tell_start(publishing: &Publishing) -> io::Result<()> {
+    let time = now();
+    let payload = json!({"service": publishing.publisher.service(), "startedAt": time});
+    let event = publishing.event(SERVICE_STARTED, payload, time);
+    let recorded = publishing.publisher.record(vec![event]).await?;
+    let this = publishing.clone();
+    publishing.tasks.spawn(async move { this.send(recorded).await });
+    Ok(())
+}
+
+/// The time of a request.
+#[expect(clippy::disallowed_methods, reason = "the edge where requests get their time")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn shared(registry: Arc<Registry>, received: Arc<Received>) -> Router {
+    Router::new()
+        .route("/events", post(take))
+        .with_state(received)
+        .layer(DefaultBodyLimit::disable())
+        .route("/livez", get(|| async { "ok\n" }))
+        // The service serves without Redis, so that Redis decides nothing here.
+        .route("/readyz", get(|| async { "ok\n" }))
+        .route("/metrics", get(move || async move { show(&registry) }))
+}
+
+/// An event, as the consumer image brings it: a CloudEvent in binary mode. One that makes no sense is refused for good.
+async fn take(
+    State(received): State<Arc<Received>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refusal> {
+    let header = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.ok_or_else(|| Refusal::bad(format!("the header {name} is missing")))
+    };
+    let (id, event_type) = (header("ce-id")?, header("ce-type")?);
+    let payload = whole(body, MAX_PAYLOAD).await?;
+    let refused = |_| Refusal::bad(format!("the payload is none of an event {event_type}"));
+    received.take(id, event_type, &payload).map_err(refused)?;
+    Ok(StatusCode::OK)
+}
+
+fn show(registry: &Registry) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot write the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::config::{CredentialFiles, RedisConfig};
+    use bus::names::StreamKey;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A publisher on a Redis that is not there.
+    fn publishing(registry: &mut Registry) -> Publishing {
+        let redis =
+            RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
+        let config = BusConfig::new(redis.unwrap(), StreamKey::new("s").unwrap());
+        let bus = EventBus::open(config, &Metrics::register(registry));
+        let file = FilePublisher::open(std::path::Path::new("/dev/null")).unwrap();
+        let publisher = DualPublisher::new("bff", file, bus, registry);
+        Publishing { publisher, tasks: TaskTracker::new() }
+    }
+
+    #[tokio::test]
+    async fn what_a_request_has_begun_is_finished_when_its_client_goes_away_and_the_end_waits_for_it()
+     {
+        let publishing = publishing(&mut Registry::default());
+        let ((go_on, told), (done, finished)) = (oneshot::channel(), oneshot::channel());
+        let work = async move {
+            told.await.unwrap();
+            done.send("finished").unwrap();
+        };
+        let request = publishing.finish(work);
+        assert!(tokio::time::timeout(Duration::from_millis(1), request).await.is_err());
+        publishing.tasks.close();
+        assert_eq!(publishing.tasks.len(), 1);
+        go_on.send(()).unwrap();
+        publishing.tasks.wait().await;
+        assert_eq!(finished.await, Ok("finished"));
+    }
+}

@@ -1,0 +1,398 @@
+//! The example platform: what its services take, refuse, write to the file, and tell the event bus.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::event::StreamEvent;
+use bus::names::{EntryId, GroupName, StreamKey};
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tests::consumer::{Consumer, SOON, STREAM, settled};
+use tests::programs::Running;
+use tests::redis::RedisServer;
+use tests::seraaj::{EventsFile, FileEvent, Service};
+use tests::wait;
+
+/// An event that Redis does not take holds a request up no longer; there are at most two in one.
+const BOUND: Duration = Duration::from_secs(1);
+
+struct Platform {
+    server: RedisServer,
+    file: EventsFile,
+    bus: EventBus,
+}
+
+impl Platform {
+    async fn start() -> Self {
+        let (server, file) = (RedisServer::start(), EventsFile::new());
+        let config = BusConfig::new(server.config(), StreamKey::new(STREAM).unwrap());
+        let bus = EventBus::connect(config).await.unwrap();
+        Self { server, file, bus }
+    }
+
+    async fn service(&self, name: &str) -> Service {
+        Service::start(name, &self.server.url(), &self.file.path(), &[]).await
+    }
+
+    async fn events_since_0(&self) -> Vec<StreamEvent> {
+        let group = GroupName::new("applications").unwrap();
+        self.bus.get_events_since(&group, EntryId::ZERO).await.unwrap().events
+    }
+
+    /// The events in the file, once the same ones, with the same IDs, stand in Redis.
+    async fn in_both(&self) -> Vec<FileEvent> {
+        let file = self.file.events();
+        let of_file: BTreeSet<_> = file.iter().map(of_file).collect();
+        wait::until("Redis has what the file has", SOON, async || {
+            let redis = self.events_since_0().await;
+            (redis.iter().map(of_redis).collect::<BTreeSet<_>>() == of_file).then_some(())
+        })
+        .await;
+        file
+    }
+}
+
+fn of_file(event: &FileEvent) -> (String, String, String, String) {
+    let FileEvent { id, event_type, payload, source } = event.clone();
+    (id, event_type, payload.to_string(), source)
+}
+
+fn of_redis(event: &StreamEvent) -> (String, String, String, String) {
+    let payload = event.payload.json().unwrap().to_string();
+    let source = event.source_service.clone().unwrap();
+    (event.event_id.clone(), event.event_type.clone(), payload, source)
+}
+
+fn types(events: &[FileEvent]) -> Vec<&str> {
+    events.iter().map(|event| event.event_type.as_str()).collect()
+}
+
+fn keys(event: &FileEvent) -> BTreeSet<&str> {
+    event.payload.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn application() -> Value {
+    json!({"volunteerId": "v-1", "opportunityId": "library"})
+}
+
+#[tokio::test]
+async fn an_application_is_told_to_file_and_bus_when_it_is_sent_and_when_it_changes() {
+    let platform = Platform::start().await;
+    let service = platform.service("applications").await;
+    let (status, sent) = service.post("/api/applications", &application()).await;
+    let id = sent["applicationId"].as_str().unwrap();
+    let path = format!("/api/applications/{id}");
+    let changed = service.patch(&path, &json!({"status": "accepted"})).await;
+    assert_eq!((status, changed.0, &changed.1["status"]), (201, 200, &json!("accepted")));
+    assert_eq!(service.get(&path).await, changed);
+
+    let events = platform.in_both().await;
+    let expected = [
+        "service.started",
+        "application.created",
+        "application.submitted",
+        "application.state.changed",
+    ];
+    assert_eq!(types(&events), expected);
+    assert!(events.iter().all(|event| event.source == "applications"), "{events:?}");
+    let common = ["applicationId", "opportunityId", "status", "volunteerId"];
+    let with = |name| common.into_iter().chain([name]).collect::<BTreeSet<_>>();
+    assert_eq!(keys(&events[1]), with("createdAt"));
+    assert_eq!(keys(&events[2]), with("submittedAt"));
+    assert_eq!(events[2].payload["status"], "submitted");
+    let payload = &events[3].payload;
+    assert_eq!(keys(&events[3]), BTreeSet::from(["applicationId", "changedAt", "from", "status"]));
+    assert_eq!((&payload["from"], &payload["status"]), (&json!("submitted"), &json!("accepted")));
+    assert!(events[1..].iter().all(|event| event.payload["applicationId"] == id), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_status_that_an_application_has_already_is_no_event() {
+    let platform = Platform::start().await;
+    let service = platform.service("applications").await;
+    let (_, sent) = service.post("/api/applications", &application()).await;
+    let path = format!("/api/applications/{}", sent["applicationId"].as_str().unwrap());
+    let (status, _) = service.patch(&path, &json!({"status": "submitted"})).await;
+    assert_eq!((status, platform.file.of_type("application.state.changed").len()), (200, 0));
+}
+
+#[tokio::test]
+async fn matches_and_applying_to_one_are_told_under_the_documented_keys() {
+    let platform = Platform::start().await;
+    let service = platform.service("matching").await;
+    let volunteer = json!({"volunteerId": "v-1"});
+    let (status, found) = service.post("/api/matching/quick", &volunteer).await;
+    assert_eq!((status, found["matches"].as_array().unwrap().len()), (200, 3));
+    let opportunity = found["matches"][0]["opportunityId"].as_str().unwrap();
+    let path = format!("/api/matching/{opportunity}/apply");
+    let (status, applied) = service.post(&path, &volunteer).await;
+    assert_eq!(status, 201);
+
+    let events = platform.in_both().await;
+    let expected = ["service.started", "match.suggestions.generated", "match.suggestion.applied"];
+    assert_eq!(types(&events), expected);
+    assert!(events.iter().all(|event| event.source == "matching"), "{events:?}");
+    assert_eq!((&events[1].payload, &events[2].payload), (&found, &applied));
+    let generated = ["generatedAt", "matchCount", "matches", "volunteerId"];
+    assert_eq!(keys(&events[1]), BTreeSet::from(generated));
+    let applied = ["applicationId", "appliedAt", "opportunityId", "volunteerId"];
+    assert_eq!(keys(&events[2]), BTreeSet::from(applied));
+}
+
+#[tokio::test]
+async fn a_volunteer_registers_and_logs_in_and_no_event_has_the_name_or_the_password() {
+    let platform = Platform::start().await;
+    let service = platform.service("bff").await;
+    let (status, sent) = service.post("/api/volunteers", &json!({"name": "Rumpel"})).await;
+    let id = &sent["volunteerId"];
+    let login = json!({"volunteerId": id, "password": "Stilz-chen"});
+    assert_eq!((status, service.post("/api/login", &login).await.0), (201, 200));
+
+    let events = platform.in_both().await;
+    assert_eq!(types(&events), ["service.started", "volunteer.registered", "user.login"]);
+    assert!(events[1..].iter().all(|event| event.payload["volunteerId"] == *id), "{events:?}");
+    let all = format!("{}{events:?}", service.output());
+    assert!(!all.contains("Rumpel") && !all.contains("Stilz"), "{all}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_with_a_reason_and_publishes_nothing() {
+    let platform = Platform::start().await;
+    let [applications, matching, bff] =
+        join_all(["applications", "matching", "bff"].map(|name| platform.service(name)))
+            .await
+            .try_into()
+            .unwrap_or_else(|_| panic!("there are three"));
+    let posts = [
+        (&applications, "/api/applications"),
+        (&matching, "/api/matching/quick"),
+        (&matching, "/api/matching/library/apply"),
+        (&bff, "/api/volunteers"),
+        (&bff, "/api/login"),
+    ];
+    let long = json!({"volunteerId": "v".repeat(129), "name": "n".repeat(129)}).to_string();
+    let empty = r#"{"volunteerId": "", "name": ""}"#;
+    let numbers = r#"{"volunteerId": 5, "opportunityId": 5, "name": 5}"#;
+    let deep = "[".repeat(100_000);
+    for (service, path) in posts {
+        let bodies =
+            ["", "{", "null", "[]", "\"text\"", "{}", "\u{feff}{}", &deep, &long, empty, numbers];
+        for body in bodies {
+            let (status, answer) = service.post_text(path, body.to_owned()).await;
+            let reason = answer["error"].as_str().unwrap();
+            assert!(
+                (400..500).contains(&status) && !reason.is_empty(),
+                "{path} {body:.50}: {answer}"
+            );
+        }
+        let (status, answer) = service.post_text(path, vec![0xff; 100]).await;
+        assert_eq!((status, answer["error"].is_string()), (400, true), "{path}");
+        let (status, answer) = service.post_text(path, vec![b' '; 10_000_000]).await;
+        assert_eq!((status, answer["error"].is_string()), (413, true), "{path}");
+    }
+    let unknown = [
+        applications.get("/api/applications/nobody").await,
+        applications.patch("/api/applications/nobody", &json!({"status": "accepted"})).await,
+        matching.post("/api/matching/nothing/apply", &json!({"volunteerId": "v"})).await,
+        bff.post("/api/login", &json!({"volunteerId": "nobody", "password": "p"})).await,
+    ];
+    for (status, answer) in unknown {
+        assert_eq!((status, answer["error"].is_string()), (404, true), "{answer}");
+    }
+    let (_, sent) = applications.post("/api/applications", &application()).await;
+    let path = format!("/api/applications/{}", sent["applicationId"].as_str().unwrap());
+    let (status, answer) = applications.patch(&path, &json!({"status": "odd"})).await;
+    assert_eq!((status, answer["error"].is_string()), (400, true), "{answer}");
+
+    let events = platform.in_both().await;
+    let others = events.iter().filter(|event| event.event_type != "service.started");
+    assert_eq!(others.count(), 2, "created and submitted of the one application: {events:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_fails_the_start_because_the_file_comes_first() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_STREAM_NAME", STREAM),
+        ("LISTEN", "127.0.0.1:0"),
+        ("SERAAJ_EVENTS_FILE", "/dev/full"),
+    ];
+    let mut service = Running::start("seraaj", &["applications"], &settings);
+    assert_eq!(service.ended(SOON).await.code(), Some(1), "{}", service.output());
+    let length: u64 =
+        redis::cmd("XLEN").arg(STREAM).query_async(&mut server.connection().await).await.unwrap();
+    assert_eq!(length, 0);
+}
+
+#[tokio::test]
+async fn a_handled_event_is_printed_once_however_often_it_comes() {
+    let platform = Platform::start().await;
+    let service = platform.service("applications").await;
+    let submitted = r#"{"applicationId": "a-1"}"#;
+    let changed = r#"{"applicationId": "a-1", "status": "accepted"}"#;
+    for _ in 0..3 {
+        assert_eq!(service.hand("1", "application.submitted", submitted).await, 200);
+        assert_eq!(service.hand("2", "application.state.changed", changed).await, 200);
+        assert_eq!(service.hand("3", "user.login", "{}").await, 200);
+    }
+    let lines: Vec<_> =
+        service.output().lines().filter(|line| line.contains("a-1")).map(str::to_owned).collect();
+    assert_eq!(lines, ["New application submitted: a-1", "Application a-1 changed to accepted"]);
+    assert_eq!(service.metric("seraaj_events_received_total").await, Some(3));
+    assert_eq!(service.metric("seraaj_events_repeated_total").await, Some(6));
+    assert_eq!(service.hand("4", "application.submitted", "{}").await, 400);
+}
+
+#[tokio::test]
+async fn the_consumer_image_brings_events_to_a_service_and_the_library_to_the_consumer() {
+    let platform = Platform::start().await;
+    let service = platform.service("applications").await;
+    let _image = Consumer::start(&platform.server, &service.url("/events"), &[]);
+    let url = platform.server.url();
+    let settings = [("REDIS_URL", url.as_str()), ("REDIS_STREAM_NAME", STREAM)];
+    let mut consumer = Running::start("seraaj", &["consumer"], &settings);
+    let (_, sent) = service.post("/api/applications", &application()).await;
+    let id = sent["applicationId"].as_str().unwrap();
+    let path = format!("/api/applications/{id}");
+    service.patch(&path, &json!({"status": "reviewed"})).await;
+
+    settled(&mut platform.server.connection().await).await;
+    let group = GroupName::new("applications").unwrap();
+    wait::until("the consumer has acknowledged all", SOON, async || {
+        let info = platform.bus.get_consumer_group_info(&group).await.unwrap()?;
+        (info.lag == Some(0) && info.pending == 0).then_some(())
+    })
+    .await;
+    let lines = [
+        format!("New application submitted: {id}"),
+        format!("Application {id} changed to reviewed"),
+    ];
+    for output in [service.output(), consumer.output()] {
+        for line in &lines {
+            assert_eq!(output.lines().filter(|l| l == line).count(), 1, "{line}: {output}");
+        }
+    }
+    let info = platform.bus.get_consumer_group_info(&group).await.unwrap().unwrap();
+    assert!(info.consumers[0].name.starts_with("app-consumer-1/"), "{info:?}");
+    consumer.terminate();
+    assert!(consumer.ended(SOON).await.success(), "{}", consumer.output());
+}
+
+#[tokio::test]
+async fn services_start_and_serve_without_redis_within_their_bound_and_find_it_later() {
+    let mut platform = Platform::start().await;
+    platform.server.stop();
+    let applications = platform.service("applications").await;
+    let bff = platform.service("bff").await;
+    for _ in 0..20 {
+        let body = application();
+        let request = applications.post("/api/applications", &body);
+        let (status, _) = tokio::time::timeout(BOUND, request).await.unwrap();
+        assert_eq!(status, 201);
+    }
+    assert_eq!(platform.file.of_type("application.submitted").len(), 20);
+    let (status, health) = bff.get("/api/health/events").await;
+    assert_eq!((status, &health["redis_connected"]), (200, &json!(false)));
+
+    platform.server.restart();
+    wait::until("Redis is told of events again", SOON, async || {
+        applications.post("/api/applications", &application()).await;
+        let events = platform.bus.get_stream_info().await.ok()?;
+        (events.length > 0).then_some(())
+    })
+    .await;
+    let (_, health) = bff.get("/health/events").await;
+    assert_eq!(health["redis_connected"], true);
+    let groups: Vec<_> = health["consumer_groups"].as_object().unwrap().keys().collect();
+    assert_eq!(groups, ["applications", "bff", "matching"]);
+}
+
+#[tokio::test]
+async fn a_service_that_is_asked_to_end_answers_the_request_that_it_has_begun() {
+    let platform = Platform::start().await;
+    let mut service = platform.service("applications").await;
+    platform.in_both().await;
+    // So that the request takes as long as it may.
+    platform.server.pause();
+    let url = service.url("/api/applications");
+    let request = reqwest::Client::new().post(url).json(&application()).send();
+    let answered = tokio::spawn(request);
+    wait::until("the request has begun", SOON, async || {
+        (!platform.file.of_type("application.submitted").is_empty()).then_some(())
+    })
+    .await;
+    let status = service.end(Duration::from_secs(5)).await;
+    assert!(status.success(), "{}", service.output());
+    assert_eq!(answered.await.unwrap().unwrap().status().as_u16(), 201);
+    platform.server.resume();
+}
+
+/// The report and how the program ended that made it.
+async fn report(platform: &Platform, applications: &Service, bff: &Service) -> (Value, i32) {
+    let (url, path) = (platform.server.url(), platform.file.path());
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_STREAM_NAME", STREAM),
+        ("SERAAJ_EVENTS_FILE", path.to_str().unwrap()),
+        ("RUST_LOG", "off"),
+    ];
+    let (applications, bff) = (applications.url(""), bff.url(""));
+    let args = ["report", "--applications", &applications, "--bff", &bff];
+    let mut program = Running::start("seraaj", &args, &settings);
+    let status = program.ended(SOON).await;
+    let mut report: Value = serde_json::from_str(&program.output()).unwrap();
+    let timestamp = report.as_object_mut().unwrap().remove("timestamp").unwrap();
+    timestamp.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    report.as_object_mut().unwrap().remove("build");
+    (report, status.code().unwrap())
+}
+
+#[tokio::test]
+async fn the_report_tells_what_was_seen_of_a_platform_that_is_well() {
+    let platform = Platform::start().await;
+    let (applications, bff) =
+        tokio::join!(platform.service("applications"), platform.service("bff"));
+    let consumers = ["applications", "matching", "bff"].map(|group| {
+        Consumer::start(&platform.server, &applications.url("/events"), &[("EVENT_GROUP", group)])
+    });
+    for consumer in &consumers {
+        consumer.ready().await;
+    }
+    let expected = json!({
+        "redis_connected": true,
+        "dual_publishing": true,
+        "consumer_groups": {"applications": true, "matching": true, "bff": true},
+        "health_endpoint": "/api/health/events",
+        "e2e_test_passing": true,
+    });
+    assert_eq!(report(&platform, &applications, &bff).await, (expected, 0));
+}
+
+#[tokio::test]
+async fn the_report_fails_where_groups_the_file_or_redis_are_missing() {
+    let mut platform = Platform::start().await;
+    let (applications, bff) =
+        tokio::join!(platform.service("applications"), platform.service("bff"));
+    let mut expected = json!({
+        "redis_connected": true,
+        "dual_publishing": true,
+        "consumer_groups": {"applications": false, "matching": false, "bff": false},
+        "health_endpoint": null,
+        "e2e_test_passing": false,
+    });
+    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
+    // The services go on with the file that they have opened, which is none that the report sees.
+    platform.file = EventsFile::new();
+    expected["dual_publishing"] = json!(false);
+    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
+    platform.server.stop();
+    expected["redis_connected"] = json!(false);
+    assert_eq!(report(&platform, &applications, &bff).await, (expected, 1));
+}
