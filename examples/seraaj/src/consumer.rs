@@ -35,7 +35,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut registry = Registry::default();
-    let bus = EventBus::open(config, &Metrics::register(&mut registry));
+    let bus = EventBus::open(config, &Metrics::register(&mut registry)).await?;
     tokio::select! {
         created = create(&bus, &group) => created?,
         () = stop.cancelled() => return Ok(()),

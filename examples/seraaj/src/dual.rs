@@ -103,7 +103,7 @@ impl DualPublisher {
         let mut new = NewEvent::new(event.event_type, payload);
         new.source_service = Some(event.source);
         new.id = Some(event.id);
-        self.bus.publish_event(new).await?;
+        self.bus.publish_or_spool(new).await?;
         Ok(())
     }
 

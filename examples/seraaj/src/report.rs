@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bus::EventBus;
 use bus::config::BusConfig;
+use bus::error::chain;
 use bus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, SERVICE_HEALTH_CHECK};
 use bus::metrics::Metrics;
 use bus::names::{EntryId, GroupName, StreamKey};
@@ -73,7 +74,10 @@ impl Report {
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();
         let client = client.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
-        let bus = EventBus::open(config.clone(), &Metrics::register(&mut Registry::default()));
+        let metrics = Metrics::register(&mut Registry::default());
+        // The services have outboxes; this looks only.
+        let without = BusConfig { outbox: None, ..config.clone() };
+        let bus = EventBus::open(without, &metrics).await.map_err(|error| chain(&error))?;
         let trial = Trial { client, bus, platform };
 
         let redis_connected = trial.bus.ping().await.is_ok();

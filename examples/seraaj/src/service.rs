@@ -124,7 +124,7 @@ impl Publishing {
 /// Runs `service` on `listener` until `stop`. Redis may be away at the start, and go away at any time.
 ///
 /// # Errors
-/// That of the listener, or of the file where it cannot be written at the start.
+/// That of the listener, of the file where it cannot be written at the start, or of the outbox.
 pub async fn run(
     service: Service,
     config: BusConfig,
@@ -136,7 +136,7 @@ pub async fn run(
     let metrics = Metrics::register(&mut registry);
     let groups = bff::groups();
     let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
-    let bus = EventBus::open(config, &metrics);
+    let bus = EventBus::open(config, &metrics).await.map_err(io::Error::other)?;
     let publisher = DualPublisher::new(service.name(), file, bus, &mut registry);
     let publishing = Publishing { publisher, tasks: TaskTracker::new() };
     let received = Arc::new(Received::new(&mut registry));
@@ -231,11 +231,11 @@ mod tests {
     use super::*;
 
     /// A publisher on a Redis that is not there.
-    fn publishing(registry: &mut Registry) -> Publishing {
+    async fn publishing(registry: &mut Registry) -> Publishing {
         let redis =
             RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
         let config = BusConfig::new(redis.unwrap(), StreamKey::new("s").unwrap());
-        let bus = EventBus::open(config, &Metrics::register(registry));
+        let bus = EventBus::open(config, &Metrics::register(registry)).await.unwrap();
         let file = FilePublisher::open(std::path::Path::new("/dev/null")).unwrap();
         let publisher = DualPublisher::new("bff", file, bus, registry);
         Publishing { publisher, tasks: TaskTracker::new() }
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_request_has_begun_is_finished_when_its_client_goes_away_and_the_end_waits_for_it()
      {
-        let publishing = publishing(&mut Registry::default());
+        let publishing = publishing(&mut Registry::default()).await;
         let ((go_on, told), (done, finished)) = (oneshot::channel(), oneshot::channel());
         let work = async move {
             told.await.unwrap();

@@ -59,7 +59,8 @@ impl Flow {
     pub async fn start(redis: RedisConfig) -> Self {
         let handled = Handled::default();
         let metrics = Metrics::register(&mut Registry::default());
-        let bus = EventBus::open(BusConfig::new(redis.clone(), quick().stream), &metrics).await.unwrap();
+        let bus =
+            EventBus::open(BusConfig::new(redis.clone(), quick().stream), &metrics).await.unwrap();
         let consumers = (0..2).map(|_| consumer(redis.clone(), &handled)).collect();
         let mut flow = Self { bus, consumers, confirmed: BTreeSet::new(), handled, next: 0 };
         for consumer in &flow.consumers {
