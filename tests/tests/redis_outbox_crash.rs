@@ -14,6 +14,12 @@ use tests::subscriber::LONG;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outbox-publisher");
 const KILLS: usize = 20;
 
+/// How many events a life has at least.
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the die")]
+fn some() -> usize {
+    rand::rng().random_range(1..300)
+}
+
 /// The events that the program was told are kept; that one is refused is a failure.
 fn kept(lines: &[String]) -> Vec<String> {
     let id = |line: &String| {
@@ -52,7 +58,7 @@ async fn whenever_a_service_is_killed_what_it_was_told_is_kept_is_sent_in_its_or
         let mut command = Command::new(PROGRAM);
         command.args([format!("{run:02}").as_str(), "4", "0"]);
         let mut publisher = Publisher::start(command, &server, dir.path(), &[]);
-        publisher.has_written(rand::rng().random_range(1..300)).await;
+        publisher.has_written(some()).await;
         publisher.kill();
         confirmed.extend(kept(&publisher.lines()));
         server.resume();
