@@ -160,7 +160,7 @@ fn a_caller_is_told_that_its_record_is_kept_once_the_disk_has_it_and_the_sender_
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
     let queue = writer.queue.clone();
-    let mut told = |writer: &mut Writer| {
+    let told = |writer: &mut Writer| {
         let (kept, mut is_kept) = oneshot::channel();
         let body = bodies(["a"]).remove(0);
         commit(writer, &queue, vec![Appending { body, kept, sent: oneshot::channel().0 }]);
