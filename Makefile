@@ -8,7 +8,7 @@ TEST :=
 # Most tests wait for servers, so more of them run at once than there are cores.
 export RUST_TEST_THREADS ?= 8
 
-.PHONY: help demo seraaj report test test-unit test-redis test-servers test-api test-cluster bench fmt lint images crds \
+.PHONY: help demo seraaj report test test-unit test-redis test-servers test-api test-cluster test-outage bench fmt lint images crds \
 	cluster-up cluster-down clean-cluster setup
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
@@ -45,11 +45,15 @@ test-servers: ## Run the Redis tests on other servers: Redis 8, Valkey
 test-api: ## Run the tests that need an API server
 	$(cluster)/test api $(TEST)
 
+test-outage: ## Let the outbox live through an outage of 2 minutes at 1,000 events a second
+	OUTBOX_OUTAGE_SECONDS=120 cargo test --locked --workspace --test redis_outbox_outage
+
 test-cluster: ## Run the tests that need a whole cluster; KEEP_CLUSTER=1 leaves it running
 	$(cluster)/test cluster $(TEST)
 
 bench: ## Compare the library with a raw client, as ratios; TEST=word runs only some rows
 	cargo bench --locked --workspace --bench bus -- $(TEST)
+	cargo bench --locked --workspace --bench outbox -- $(TEST)
 
 fmt: ## Format the Rust code
 	cargo fmt --all

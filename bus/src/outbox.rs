@@ -2,8 +2,8 @@
 //!
 //! `REDIS_OUTBOX_DIR` is a directory of one process, on a disk that survives what the events are to survive. In it,
 //! segments (`<number>.log`) hold the events one behind the other, `sent` tells how far they are sent, and segments of
-//! which all is sent are removed. One task writes ([group commit](commit)), one sends ([`sender`]), both know of each
-//! other by the [`queue`].
+//! which all is sent are removed. One task writes, and answers its callers once the disk has their events: all that came
+//! during one sync go to disk with the next. Another one sends.
 
 mod backlog;
 mod commit;

@@ -23,7 +23,7 @@ pub type Setting = (&'static str, &'static str);
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.
-pub const REDIS: [Setting; 12] = [
+pub const REDIS: [Setting; 14] = [
     ("REDIS_URL", "The server: redis:// or rediss:// [default: redis://localhost:6379]"),
     ("REDIS_STREAM_NAME", "The stream [default: stream:events]"),
     ("REDIS_USERNAME_FILE", "File with the user name; read again at each connect"),
@@ -39,6 +39,8 @@ pub const REDIS: [Setting; 12] = [
         "REDIS_DURABILITY",
         "What publishers wait for: async, replicated:N or fsynced [default: async]",
     ),
+    ("REDIS_OUTBOX_DIR", "Where publishers keep events until Redis has them [default: nowhere]"),
+    ("REDIS_OUTBOX_MAX_BYTES", "Bytes that these events may take there [default: 1073741824]"),
 ];
 
 /// What `consumer run` knows beside [`REDIS`]. Settings that only accept their default belong to features to come.

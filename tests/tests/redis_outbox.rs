@@ -225,10 +225,12 @@ async fn without_the_right_to_use_transactions_events_are_sent_one_by_one_and_on
     let mut config = BusConfig { redis, ..config(&server, dir.path()) };
     config.retention.mode = TrimMode::None;
     server.stop();
-    let bus = open(config).await;
+    let bus = open(config.clone()).await;
     publish(&bus, 0..20).await;
+    drop(bus);
     server.restart();
     rights(&server).await;
+    let bus = open(config).await;
     sent(&bus).await;
     assert_eq!(ids(&mut server.connection().await).await, numbers(0..20));
 }

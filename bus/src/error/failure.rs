@@ -27,6 +27,11 @@ impl RedisFailure {
         self.error.is_connection_dropped()
     }
 
+    /// Whether there was no answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.error.is_timeout()
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         self.error.kind()
     }

@@ -28,8 +28,6 @@ pub(super) async fn run(
 ) {
     let mut writer = Some(writer);
     while let Some(first) = incoming.recv().await {
-        // Callers who are ready to append too come along: one sync more would cost them all.
-        tokio::task::yield_now().await;
         let batch = gather(first, &mut incoming);
         let (taken, queue) = (writer.take(), queue.clone());
         let written = tokio::task::spawn_blocking(move || {
@@ -60,7 +58,7 @@ fn gather(first: Appending, incoming: &mut mpsc::Receiver<Appending>) -> Vec<App
 }
 
 /// Writes a batch; tells its callers once the sender knows of it, so that nobody finds it before it.
-fn commit(writer: &mut Writer, queue: &Queue, batch: Vec<Appending>) {
+pub(super) fn commit(writer: &mut Writer, queue: &Queue, batch: Vec<Appending>) {
     let bodies: Vec<Body> = batch.iter().map(|appending| appending.body.clone()).collect();
     let results = writer.append(&bodies);
     let (mut records, mut answers) = (Vec::new(), Vec::new());

@@ -81,14 +81,20 @@ impl Sender {
     }
 
     async fn send(&mut self, records: &[(Body, Position)]) {
-        let Some((_, next)) = records.last() else { return };
+        if records.is_empty() {
+            return;
+        }
         let read = records.iter().filter_map(|(body, _)| record::read(body));
         let read: Vec<Record<'_>> = read.collect();
         let oldest = read.first().map_or(0, |record| record.made_ms);
         self.queue.metrics.oldest(Duration::from_millis(wall_clock_ms().saturating_sub(oldest)));
         let fields: Vec<_> = read.into_iter().map(|record| record.fields).collect();
         match self.batches.append(&fields).await {
-            Ok(ids) => self.confirm(&ids, *next).await,
+            Ok(ids) => {
+                // Fewer than were given, where they may only be sent one by one.
+                let sent = ids.len().saturating_sub(1).min(records.len() - 1);
+                self.confirm(&ids, records[sent].1).await;
+            }
             Err(error) => self.fail(&error).await,
         }
     }

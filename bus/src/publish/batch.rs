@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 
-use super::{Appended, OPERATION, Publisher, appended, now};
+use super::{Appended, Durability, OPERATION, Publisher, appended, now};
 use crate::config::BusConfig;
 use crate::connect::SharedConnection;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::names::{EntryId, StreamKey};
 
-/// Events in one batch.
+/// Events in one batch, at first.
 const MOST: usize = 512;
 
 /// The way of events that must not overtake each other.
 pub(crate) struct Batches {
     stream: StreamKey,
     publisher: Arc<Publisher>,
-    durability: super::Durability,
+    durability: Durability,
     connection: SharedConnection,
+    /// Events in the next batch: fewer after each try that was not answered in time, as large ones may not be.
+    most: usize,
     /// Whether the user may use transactions; `None`: to be asked.
     transactions: Option<bool>,
     /// Where the last batch was written, and what waits for its confirmation.
@@ -37,7 +39,7 @@ impl Batches {
     ) -> Self {
         let durability = config.durability;
         let connection = match durability {
-            super::Durability::Async => shared.clone(),
+            Durability::Async => shared.clone(),
             // Whatever is written behind a wait waits too.
             _ => {
                 let limit = publisher.timeout * 4 / 5;
@@ -46,16 +48,24 @@ impl Batches {
             }
         };
         let stream = config.stream.clone();
-        Self { stream, publisher, durability, connection, transactions: None, written: None }
+        Self {
+            stream,
+            publisher,
+            durability,
+            connection,
+            most: MOST,
+            transactions: None,
+            written: None,
+        }
     }
 
     /// How many events to send at once: one, where the user has no right to send more of them as one.
     pub fn most(&self) -> usize {
-        if self.transactions == Some(false) { 1 } else { MOST }
+        if self.transactions == Some(false) { 1 } else { self.most }
     }
 
-    /// Appends entries with these fields, and answers their IDs. An error does not say that Redis has not taken them;
-    /// but it took all of them, or none.
+    /// Appends entries with these fields, or the first alone where they may only be sent one by one, and answers their
+    /// IDs. An error does not say that Redis has not taken them; but it took all of them, or none.
     ///
     /// # Errors
     /// [`Error::StreamFull`], [`Error::TimedOut`], else what Redis answered.
@@ -66,9 +76,15 @@ impl Batches {
             let stream = self.stream.clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
-        if result.is_err() {
-            // Rights may have changed.
-            self.transactions = None;
+        match &result {
+            Ok(_) => self.most = more(self.most),
+            Err(error) => {
+                if is_late(error) {
+                    self.most = fewer(self.most);
+                }
+                // Rights may have changed.
+                self.transactions = None;
+            }
         }
         result
     }
@@ -176,7 +192,55 @@ impl Batches {
         }
     }
 
-    fn failed(&self, source: redis::RedisError) -> Error {
-        Error::Stream { operation: OPERATION, stream: self.stream.clone(), source: source.into() }
+    fn failed(&self, source: RedisError) -> Error {
+        Error::Stream {
+            operation: OPERATION,
+            stream: self.stream.clone(),
+            source: first(source).into(),
+        }
+    }
+}
+
+/// Whether a batch was not answered in time.
+fn is_late(error: &Error) -> bool {
+    match error {
+        Error::TimedOut { .. } => true,
+        Error::Stream { source, .. } => source.is_timeout(),
+        _ => false,
+    }
+}
+
+/// How many events to send after a batch of at most `most` that was taken.
+fn more(most: usize) -> usize {
+    (most * 2).min(MOST)
+}
+
+/// How many events to send after a batch of at most `most` that was not answered.
+fn fewer(most: usize) -> usize {
+    (most / 2).max(1)
+}
+
+/// Of a batch that was refused as often as it has events, the first refusal: it has the code, and fits a line.
+fn first(source: RedisError) -> RedisError {
+    let errors = source.clone().into_server_errors();
+    let first = errors.and_then(|errors| errors.first().map(|(_, error)| error.clone()));
+    first.map_or(source, RedisError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_line_gets_ever_smaller_batches_down_to_one_event_and_a_fast_one_full_batches_again() {
+        let mut most = MOST;
+        for _ in 0..20 {
+            most = fewer(most);
+        }
+        assert_eq!(most, 1);
+        for _ in 0..20 {
+            most = more(most);
+        }
+        assert_eq!(most, 512);
     }
 }

@@ -2,12 +2,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::names::StreamKey;
 use crate::outbox::backlog::Backlog;
+use crate::outbox::commit::{Appending, commit};
 use crate::outbox::queue::Kept;
 use crate::outbox::record;
 
@@ -56,7 +58,7 @@ fn keep(writer: &mut Writer, texts: &[&str]) -> Vec<bool> {
     let results = writer.append(&bodies);
     let kept = bodies.into_iter().zip(&results).filter_map(|(body, result)| {
         let end = *result.as_ref().ok()?;
-        Some(Kept { body, end, sent: tokio::sync::oneshot::channel().0 })
+        Some(Kept { body, end, sent: oneshot::channel().0 })
     });
     writer.queue.add(kept);
     results.iter().map(Result::is_ok).collect()
@@ -151,6 +153,23 @@ fn on_a_disk_that_fails_records_are_refused_and_nothing_of_them_is_left() {
     assert_eq!(keep(&mut writer, &["d"]), [true]);
     drop(writer);
     assert_eq!(open(dir.path()).1, ["a", "d"]);
+}
+
+#[test]
+fn a_caller_is_told_that_its_record_is_kept_once_the_disk_has_it_and_the_sender_knows_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path());
+    let queue = writer.queue.clone();
+    let told = |writer: &mut Writer| {
+        let (kept, mut is_kept) = oneshot::channel();
+        let body = bodies(["a"]).remove(0);
+        commit(writer, &queue, vec![Appending { body, kept, sent: oneshot::channel().0 }]);
+        (is_kept.try_recv().unwrap().is_ok(), queue.unsent())
+    };
+    writer.sync = |_| Err(io::Error::from(io::ErrorKind::StorageFull));
+    assert_eq!(told(&mut writer), (false, 0));
+    writer.sync = File::sync_data;
+    assert_eq!(told(&mut writer), (true, 1));
 }
 
 /// A segment of three records, and the bytes of it.
