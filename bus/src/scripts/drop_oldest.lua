@@ -11,15 +11,10 @@ local stream, losses = KEYS[1], KEYS[2]
 local wanted = tonumber(ARGV[1])
 local PAGE = 500
 
--- Servers tell a missing right inside a script only by its text.
 local function run(...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  local text = reply.err
-  if text:find("user executing the script can't", 1, true) or text:find('ACL failure in script', 1, true) then
-    text = 'NOPERM the user may not drop entries'
-  end
-  error({ err = text })
+  error({ err = reply.err })
 end
 
 local function record(flat)
