@@ -17,7 +17,7 @@ use redis::aio::MultiplexedConnection;
 use tests::letters;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
+use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
 use tests::wait;
 use tokio_util::sync::CancellationToken;
 
@@ -130,16 +130,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
     let mut config = config();
     config.delivery.lease = Duration::from_secs(1);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let running = Running::start(server.config(), config, {
-        let gate = gate.clone();
-        move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Answer::Done
-            }
-        }
-    });
+    let running = Running::start(server.config(), config, done_when(&gate));
     for (expected, permits) in [(("before", first), 2), (("after", last), 0)] {
         let (word, id) = expected;
         wait::until("a beat tells the resume point", LONG, async || {
