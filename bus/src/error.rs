@@ -171,7 +171,9 @@ pub enum Error {
     #[error("wrong settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Settings(Vec<SettingError>),
     /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
-    #[error("group {group} on stream {stream} was not left within {grace:?}: Redis was away")]
+    #[error(
+        "group {group} on stream {stream} was not left within {grace:?}: Redis was away, or too slow"
+    )]
     NotLeft {
         /// The stream.
         stream: StreamKey,

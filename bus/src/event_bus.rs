@@ -123,7 +123,7 @@ impl EventBus {
     /// Asks Redis for an answer, within a fraction of a second once connected.
     ///
     /// # Errors
-    /// [`Error::File`] or [`Error::Connect`] without a connection, else [`Error::Server`].
+    /// [`Error::File`], [`Error::Connect`] or [`Error::BreakerOpen`] without a connection, else [`Error::Server`].
     pub async fn ping(&self) -> Result<(), Error> {
         ping(&self.connection).await
     }

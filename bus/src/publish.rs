@@ -195,7 +195,8 @@ impl EventBus {
     /// # Errors
     /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::StreamFull`] at a hard cap that
     /// rejects; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
-    /// [`Error::TimedOut`]; else what Redis answered.
+    /// [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or [`Error::BreakerOpen`] without a connection; else what
+    /// Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
         check(&event)?;
         let id = event.id.clone().unwrap_or_else(new_id);

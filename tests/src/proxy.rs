@@ -38,8 +38,10 @@ impl TcpProxy {
                 let (open, mut cut) = (open.subscribe(), cut.subscribe());
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = pass_on(client, target, open) => {}
+                        // What is let through in the same moment does not come through.
+                        biased;
                         _ = cut.changed() => {}
+                        () = pass_on(client, target, open) => {}
                     }
                 });
             }

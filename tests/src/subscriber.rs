@@ -16,6 +16,7 @@ use bus::metrics::Metrics;
 use bus::names::{ConsumerName, GroupName, StreamKey};
 use bus::subscribe::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,8 @@ use crate::wait;
 /// Longer than anything here takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(30);
 
-type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// A handler call.
+pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A group `g` on stream `s`, beginning at the stream's start, with times short enough for a test.
 #[must_use]
@@ -54,6 +56,20 @@ pub fn config() -> SubscriberConfig {
             grace: LONG,
         },
         handler: "test".to_owned(),
+    }
+}
+
+/// A handler that is done with an event once `gate` has a permit for it.
+pub fn done_when(
+    gate: &Arc<Semaphore>,
+) -> impl Fn(Arc<Delivery>) -> Answering + Send + Sync + 'static + use<> {
+    let gate = gate.clone();
+    move |_| {
+        let gate = gate.clone();
+        Box::pin(async move {
+            gate.acquire().await.expect("nobody closes the gate").forget();
+            Answer::Done
+        })
     }
 }
 

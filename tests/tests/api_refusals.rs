@@ -43,12 +43,12 @@ async fn refused(fields: Value) -> (String, String) {
 #[ignore = "needs an API server"]
 async fn fields_that_are_not_supported_yet_are_all_named_and_nothing_is_created() {
     let (reason, message) = refused(json!({
-        "scaling": {"maxReplicas": 3}, "delivery": {"ordering": "Stream"},
+        "scaling": {"maxReplicas": 3}, "delivery": {"onUnavailable": "CountAttempt"},
         "handler": {"sidecar": {"image": "i", "port": 8080}},
     }))
     .await;
     assert_eq!(reason, "NotYetSupported");
-    for field in ["scaling", "delivery.ordering", "handler.sidecar"] {
+    for field in ["scaling", "delivery.onUnavailable", "handler.sidecar"] {
         assert!(message.contains(field), "{field}: {message}");
     }
 }

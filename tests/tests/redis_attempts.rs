@@ -3,9 +3,11 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::config::{CredentialFiles, RedisConfig};
 use bus::delivery::{Answer, Delivery};
 use bus::error::Error;
 use bus::metrics::Metrics;
@@ -13,8 +15,9 @@ use bus::subscribe::{DeadLetters, Subscriber};
 use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
 use tests::letters;
+use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
+use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
 use tests::wait;
 use tokio_util::sync::CancellationToken;
 
@@ -127,16 +130,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
     let mut config = config();
     config.delivery.lease = Duration::from_secs(1);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let running = Running::start(server.config(), config, {
-        let gate = gate.clone();
-        move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Answer::Done
-            }
-        }
-    });
+    let running = Running::start(server.config(), config, done_when(&gate));
     for (expected, permits) in [(("before", first), 2), (("after", last), 0)] {
         let (word, id) = expected;
         wait::until("a beat tells the resume point", LONG, async || {
@@ -202,30 +196,51 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
 async fn the_failure_of_another_command_loses_nothing_that_a_read_brings() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
+    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let url = format!("redis://{}", proxy.address());
+    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
     let mut config = config();
     config.delivery.lease = Duration::from_secs(3600);
-    let running = Running::start(server.config(), config, async |_| Answer::Done);
-    wait::until("it has found its group", LONG, async || {
-        running.readiness.has_connected().then_some(())
-    })
-    .await;
-    // The subscriber's two connections: one blocks in XREADGROUP, the other does not.
-    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut conn).await.unwrap();
-    let other =
-        list.lines().find(|line| !line.contains("cmd=xreadgroup") && !line.contains("cmd=client"));
-    let id = other.unwrap().split(' ').next().unwrap().strip_prefix("id=").unwrap();
+    let running = Running::start(redis, config, async |_| Answer::Done);
     wait::until("the read blocks", LONG, async || {
-        let info: String =
-            redis::cmd("INFO").arg("clients").query_async(&mut conn.clone()).await.ok()?;
-        info.contains("blocked_clients:1").then_some(())
+        let blocked = stat(&mut conn.clone(), "clients", "blocked_clients").await;
+        (running.readiness.has_connected() && blocked == 1).then_some(())
     })
     .await;
-    command(&mut conn, &format!("CLIENT KILL ID {id}")).await;
+    // The event is delivered, and its reply is on its way while another command fails.
+    proxy.hold_replies();
     xadd(&mut conn, "1").await;
+    wait::until("it is delivered", LONG, async || {
+        (pending(&mut conn.clone()).await == 1).then_some(())
+    })
+    .await;
+    let before = stat(&mut conn, "stats", "total_connections_received").await;
+    let other = commands_of(&mut conn).await;
+    command(&mut conn, &format!("CLIENT KILL ID {other}")).await;
+    wait::until("it connects again", LONG, async || {
+        let now = stat(&mut conn.clone(), "stats", "total_connections_received").await;
+        (now > before).then_some(())
+    })
+    .await;
+    proxy.resume();
     drained(&mut conn).await;
     assert_eq!(running.seen.all(), [("1".to_owned(), 1)]);
-    assert_eq!(pending(&mut conn).await, 0);
     running.stop().await.unwrap();
+}
+
+/// A number of the server's account of itself.
+async fn stat(conn: &mut MultiplexedConnection, section: &str, name: &str) -> u64 {
+    let info: String = redis::cmd("INFO").arg(section).query_async(conn).await.unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap().parse().unwrap()
+}
+
+/// The ID of the subscriber's connection that does not read.
+async fn commands_of(conn: &mut MultiplexedConnection) -> String {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(conn).await.unwrap();
+    let others = |line: &&str| !line.contains("cmd=xreadgroup") && !line.contains("cmd=client");
+    let line = list.lines().find(others).unwrap();
+    line.split(' ').next().unwrap().strip_prefix("id=").unwrap().to_owned()
 }
 
 #[tokio::test]

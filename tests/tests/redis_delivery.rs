@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::delivery::{Answer, Delivery};
 use tests::letters;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
+use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
 use tests::wait;
 use tokio::sync::Semaphore;
 
@@ -42,16 +42,7 @@ async fn an_event_is_pending_until_its_handler_is_done() {
     let mut conn = server.connection().await;
     xadd(&mut conn, "1").await;
     let gate = Arc::new(Semaphore::new(0));
-    let running = Running::start(server.config(), config(), {
-        let gate = gate.clone();
-        move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Answer::Done
-            }
-        }
-    });
+    let running = Running::start(server.config(), config(), done_when(&gate));
     wait::until("the handler has it", LONG, async || running.seen.all().pop()).await;
     assert_eq!(pending(&mut conn).await, 1);
     gate.add_permits(1);
@@ -273,16 +264,7 @@ async fn stopping_finishes_what_runs_and_hands_back_the_rest_at_once() {
         xadd(&mut conn, &n.to_string()).await;
     }
     let gate = Arc::new(Semaphore::new(0));
-    let first = Running::start(server.config(), config(), {
-        let gate = gate.clone();
-        move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Answer::Done
-            }
-        }
-    });
+    let first = Running::start(server.config(), config(), done_when(&gate));
     wait::until("four run", LONG, async || (first.seen.all().len() == 4).then_some(())).await;
     first.cancel();
     // The two that no worker had begun go to another consumer while the four still run.

@@ -165,6 +165,22 @@ async fn a_hard_cap_holds_above_async_too() {
 }
 
 #[tokio::test]
+async fn a_hard_cap_holds_though_no_replica_confirms_anything() {
+    let alone = RedisServer::start();
+    let cap = HardCap { entries: 300, overflow: Overflow::Reject };
+    let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
+    let config = BusConfig { retention, ..config(&alone, replicated(1)) };
+    let bus = EventBus::connect(config).await.unwrap();
+    let error = wait::until("it is full", LONG, async || {
+        let publish = (0..50).map(|_| bus.publish("t", &1, None));
+        let full = |error: &Error| matches!(error, Error::StreamFull { .. });
+        futures::future::join_all(publish).await.into_iter().find_map(|r| r.err().filter(full))
+    });
+    error.await;
+    assert!(ids(&mut alone.connection().await).await.len() < 500, "it stops near its cap");
+}
+
+#[tokio::test]
 async fn while_redis_hangs_a_publish_above_async_fails_in_time_and_works_again_afterwards() {
     let (primary, _replica) = pair().await;
     let bus = EventBus::connect(config(&primary, replicated(1))).await.unwrap();

@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::letters;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
+use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
 use tests::wait;
 
 fn ordered() -> SubscriberConfig {
@@ -71,16 +71,7 @@ async fn an_event_in_one_consumers_hand_is_nobody_elses_for_many_leases() {
         xadd(&mut conn, payload).await;
     }
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let start = || {
-        let gate = gate.clone();
-        Running::start(server.config(), ordered(), move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.acquire().await.unwrap().forget();
-                Answer::Done
-            }
-        })
-    };
+    let start = || Running::start(server.config(), ordered(), done_when(&gate));
     let consumers = [start(), start()];
     let total = || consumers.iter().map(|c| c.seen.all().len()).sum::<usize>();
     wait::until("one has the first", LONG, async || (total() == 1).then_some(())).await;

@@ -284,6 +284,42 @@ async fn the_cap_is_overshot_by_no_more_than_is_sent_between_two_looks() {
 }
 
 #[tokio::test]
+async fn the_cap_holds_though_the_stream_cannot_be_trimmed() {
+    let mut s = Fixture::new().await;
+    s.add(1, 499).await;
+    s.run("SET {s}:ecg:groups x").await;
+    let bus = s.bus(&capped(TrimMode::Acked, 500, Overflow::Reject)).await;
+    let full = wait::until("it is full", LONG, async || bus.publish("t", &1, None).await.err());
+    let error = full.await;
+    assert!(matches!(error, Error::StreamFull { cap: 500, .. }), "{error:?}");
+    for _ in 0..50 {
+        assert!(bus.publish("t", &1, None).await.is_err(), "it stays full");
+    }
+}
+
+#[tokio::test]
+async fn what_another_publisher_dropped_meanwhile_is_not_dropped_twice() {
+    let mut s = Fixture::new().await;
+    s.add(1, 500).await;
+    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 100, 501).await.unwrap();
+    assert_eq!((dropped.removed, dropped.length), (0, 500));
+    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 100, 500).await.unwrap();
+    assert_eq!((dropped.removed, dropped.length), (100, 400));
+}
+
+#[tokio::test]
+async fn of_large_entries_few_are_dropped_by_one_script() {
+    let mut s = Fixture::new().await;
+    let large = "x".repeat(1024 * 1024);
+    for _ in 0..40 {
+        let mut add = redis::cmd("XADD");
+        add.arg("s").arg("*").arg("f").arg(&large).exec_async(&mut s.conn).await.unwrap();
+    }
+    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 30, 0).await.unwrap();
+    assert!((1..=16).contains(&dropped.removed), "{dropped:?}");
+}
+
+#[tokio::test]
 async fn at_the_cap_finished_events_make_room_before_anything_is_refused() {
     let mut s = Fixture::new().await;
     s.add(1, 600).await;

@@ -1,5 +1,5 @@
-//! One connection that many callers share, and a task that keeps it up: it connects, without end, and tells when Redis
-//! went away and came back. Callers wait for it no longer than they have to, and not at all while the breaker is open.
+//! One connection that many callers share, and a task that keeps it up: once a command has failed on it, it connects
+//! again, without end. Callers wait for it no longer than they have to, and not at all while the breaker is open.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -141,7 +141,9 @@ impl Machine {
             }
             Input::Beaten { sent, report } => self.beaten(sent, &report, die, &mut out),
             Input::Acked { entries, confirmed } => self.acked(&entries, confirmed),
-            Input::Parked(settled) => settled.into_iter().for_each(|(e, s)| self.parked(e, s)),
+            Input::Parked(settled) => {
+                settled.into_iter().for_each(|(entry, how)| self.parked(entry, how, &mut out));
+            }
             Input::Buried(entry, settled) => self.buried(entry, settled),
             Input::Left => return vec![Output::Stopped],
             Input::Tick => {}
@@ -327,6 +329,7 @@ impl Machine {
         self.link = Link::Up;
         self.unsettled = false;
         (self.parked, self.replays) = (report.parked, report.replays);
+        self.counts.lost += report.trimmed;
         // A third of the lease, a little less by chance, so that consumers do not beat in step.
         self.next_beat = sent + (self.config.lease / 3).mul_f64(0.8 + 0.2 * die);
         for entry in &report.lost {
@@ -379,7 +382,11 @@ impl Machine {
         }
     }
 
-    fn parked(&mut self, entry: EntryRef, settled: Settled) {
+    fn parked(&mut self, entry: EntryRef, settled: Settled, out: &mut Vec<Output>) {
+        if settled == Settled::Trimmed {
+            self.counts.lost += 1;
+            out.push(Output::Trimmed(entry));
+        }
         // Refused: it stays pending here with its lease, and is taken over when that ends.
         if settled == Settled::Done && entry.source == Source::Stream {
             self.parked += 1;
@@ -395,7 +402,8 @@ impl Machine {
             (Stage::Burying { burial, .. }, Settled::Refused) => {
                 // With no attempt left whoever takes it buries it and calls no handler.
                 let attempts = burial.attempts.max(self.config.max_attempts);
-                let parking = Parking { id: entry.id, attempts, delay: self.config.backoff.max };
+                let (id, delay) = (entry.id, self.config.backoff.max);
+                let parking = Parking { id, attempts, delay, pool: Pool::Parked };
                 held.stage = Stage::Parking { parking, sent: false };
             }
             (_, settled) => {

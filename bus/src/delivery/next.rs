@@ -1,5 +1,7 @@
 //! Which commands the state calls for.
 
+use std::collections::BTreeMap;
+
 use super::hand::Stage;
 use super::machine::{Link, Machine};
 use super::{DAY, EntryRef, MAX_PARKED, Moment, Output, Parking, Pool, Source};
@@ -116,29 +118,27 @@ impl Machine {
         if !self.stopping {
             return;
         }
-        self.hand.retain(|entry, held| {
+        for (entry, held) in self.hand.iter_mut() {
             if matches!(held.stage, Stage::Waiting(_)) {
-                let attempts = held.attempt - 1;
-                let parking = Parking { id: entry.id, attempts, delay: Moment::ZERO };
+                // Parked, a suspect would run beside others.
+                let is_suspect = held.pool == Some(Pool::Suspect);
+                let pool = if is_suspect { Pool::Suspect } else { Pool::Parked };
+                let (id, attempts, delay) = (entry.id, held.attempt - 1, Moment::ZERO);
+                let parking = Parking { id, attempts, delay, pool };
                 held.stage = Stage::Parking { parking, sent: false };
-                // Parked, a suspect would run beside others: it stays ours, and is one again when our lease is over.
-                return held.pool != Some(Pool::Suspect);
             }
-            true
-        });
+        }
     }
 
     fn settle(&mut self, out: &mut Vec<Output>) {
-        let (mut of_stream, mut replays) = (Vec::new(), Vec::new());
+        let mut parkings: BTreeMap<_, Vec<Parking>> = BTreeMap::new();
         for (entry, held) in self.hand.iter_mut() {
             match &mut held.stage {
                 Stage::Parking { parking, sent: sent @ false } => {
                     *sent = true;
                     let parking = Parking { delay: parking.delay.min(DAY), ..*parking };
-                    match entry.source {
-                        Source::Stream => of_stream.push(parking),
-                        Source::DeadLetters => replays.push(parking),
-                    }
+                    let is_suspect = parking.pool == Pool::Suspect;
+                    parkings.entry((entry.source, is_suspect)).or_default().push(parking);
                 }
                 Stage::Burying { burial, sent: sent @ false } => {
                     *sent = true;
@@ -147,11 +147,8 @@ impl Machine {
                 _ => {}
             }
         }
-        for (source, parkings) in [(Source::Stream, of_stream), (Source::DeadLetters, replays)] {
-            if !parkings.is_empty() {
-                out.push(Output::Park(source, parkings));
-            }
-        }
+        let parkings = parkings.into_iter();
+        out.extend(parkings.map(|((source, _), parkings)| Output::Park(source, parkings)));
     }
 
     fn free_workers(&self) -> usize {

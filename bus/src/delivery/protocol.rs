@@ -69,6 +69,8 @@ pub struct BeatReport {
     pub lost: Vec<EntryRef>,
     /// Entries taken from consumers that vanished, just now.
     pub moved: u64,
+    /// Entries of such consumers that were trimmed from the stream before that.
+    pub trimmed: u64,
     /// Where entries of vanished consumers are due.
     pub suspects: Vec<Source>,
     /// Entries of the stream that wait for their time in the group.
@@ -86,6 +88,8 @@ pub enum Settled {
     NotMine,
     /// The server refused to write it (out of memory, wrong type, no right).
     Refused,
+    /// It was trimmed from the stream meanwhile, and is gone.
+    Trimmed,
 }
 
 /// What happened.
@@ -200,7 +204,7 @@ pub enum Output {
         /// Only those that still belong to this consumer: their lease is over.
         checked: bool,
     },
-    /// Have entries of one source wait; answered by [`Input::Parked`].
+    /// Have entries of one source wait, all in one pool; answered by [`Input::Parked`].
     Park(Source, Vec<Parking>),
     /// Store as a dead letter and acknowledge; answered by [`Input::Buried`].
     Bury(Burial),
@@ -215,7 +219,7 @@ pub enum Output {
     },
     /// Remove the name from the group and keep its counts; answered by [`Input::Left`].
     Leave(Counts),
-    /// Tell people: this entry was trimmed from the stream while it waited.
+    /// Tell people: this entry was trimmed from the stream before it was done.
     Trimmed(EntryRef),
     /// Nothing is left to do: the consumer has stopped.
     Stopped,
@@ -230,6 +234,8 @@ pub struct Parking {
     pub attempts: u32,
     /// Due after this long, at most [`DAY`](super::DAY).
     pub delay: Duration,
+    /// Where: a suspect that was not begun stays one.
+    pub pool: Pool,
 }
 
 /// An entry to store as a dead letter.
@@ -262,7 +268,7 @@ pub struct Counts {
     pub dead: u64,
     /// Entries of unwanted types, acknowledged unseen.
     pub skipped: u64,
-    /// Entries that were trimmed from the stream while they waited.
+    /// Entries that were trimmed from the stream before they were done.
     pub lost: u64,
     /// In hand now.
     pub in_flight: u64,

@@ -1,6 +1,6 @@
 //! What the end of a handler call means for its event.
 
-use super::{Answer, Burial, DAY, DeliveryConfig, EntryRef, Outcome, Parking};
+use super::{Answer, Burial, DAY, DeliveryConfig, EntryRef, Outcome, Parking, Pool};
 
 /// What to do with an event whose handler call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn settle(
         return bury("exhausted", error);
     }
     let delay = after.unwrap_or_else(|| config.backoff.delay(attempt, die)).min(DAY);
-    Settlement::Park(Parking { id: entry.id, attempts: attempt, delay })
+    Settlement::Park(Parking { id: entry.id, attempts: attempt, delay, pool: Pool::Parked })
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
 
     fn parked(attempts: u32, seconds: u64) -> Settlement {
         let delay = Duration::from_secs(seconds);
-        Settlement::Park(Parking { id: ENTRY.id, attempts, delay })
+        Settlement::Park(Parking { id: ENTRY.id, attempts, delay, pool: Pool::Parked })
     }
 
     fn buried(attempts: u32, reason: &'static str, error: &str) -> Settlement {

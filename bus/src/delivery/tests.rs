@@ -78,7 +78,8 @@ fn suspects() -> BeatReport {
 }
 
 fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
-    Parking { id: id(ms), attempts, delay: Duration::from_secs(seconds) }
+    let delay = Duration::from_secs(seconds);
+    Parking { id: id(ms), attempts, delay, pool: Pool::Parked }
 }
 
 /// The entries whose handler is started, as (milliseconds of the ID, attempt).
@@ -423,7 +424,22 @@ fn a_suspect_that_is_handed_back_stays_a_suspect() {
     story.read(vec![]);
     story.on(Input::Stop);
     let outputs = story.taken(Pool::Suspect, vec![taken(1, 2)]);
+    assert_eq!(outputs, [park(Parking { pool: Pool::Suspect, ..parked(1, 1, 0) })]);
+    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Done)]));
     assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
+}
+
+#[test]
+fn an_entry_that_was_trimmed_while_in_hand_is_told_and_counted_as_lost() {
+    let mut story = Story::reading(1, 1);
+    story.read(vec![entry(1)]);
+    story.on(retry(1));
+    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Trimmed)]));
+    assert_eq!(outputs[0], Output::Trimmed(of_stream(1)));
+    assert_eq!((story.machine.counts().lost, story.machine.counts().in_flight), (1, 0));
+    story.after(10);
+    story.beaten(BeatReport { trimmed: 2, ..BeatReport::default() });
+    assert_eq!(story.machine.counts().lost, 3);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl EventBus {
     /// # Errors
     /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
     /// to read it; [`Error::Key`] or [`Error::Declaration`] where it cannot be read which types the group wants;
-    /// [`Error::File`] and [`Error::Connect`] without a connection; [`Error::TimedOut`] where Redis takes
+    /// [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`] where Redis takes
     /// [`CALL_TIMEOUT`](super::CALL_TIMEOUT) for one of the reads that make a page.
     pub async fn get_events_since(
         &self,

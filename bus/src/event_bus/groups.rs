@@ -34,7 +34,7 @@ impl EventBus {
     /// # Errors
     /// [`Error::Group`], with the code `WRONGTYPE` where the stream's key holds something else, `NOPERM` without the
     /// right to create a group, `OOM` where Redis has no memory for it; [`Error::Key`] where the connection broke
-    /// before the group was declared; [`Error::File`] and [`Error::Connect`] without a connection;
+    /// before the group was declared; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
     /// [`Error::TimedOut`].
     pub async fn create_consumer_group(
         &self,
@@ -66,7 +66,7 @@ impl EventBus {
     /// # Errors
     /// [`Error::Owned`] if a resource declares the group: its operator would declare it again;
     /// [`Error::Declaration`] if what stands there cannot be read, and so may be anybody's; [`Error::Key`] with what
-    /// Redis answered, such as `NOPERM`; [`Error::File`] and [`Error::Connect`] without a connection;
+    /// Redis answered, such as `NOPERM`; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
     /// [`Error::TimedOut`].
     pub async fn forget_consumer_group(&self, group: &GroupName) -> Result<bool, Error> {
         let key = self.stream().groups_key();

@@ -95,7 +95,7 @@ impl EventBus {
     ///
     /// # Errors
     /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
-    /// to read it; [`Error::File`] and [`Error::Connect`] without a connection; [`Error::TimedOut`].
+    /// to read it; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`].
     pub async fn get_stream_info(&self) -> Result<StreamInfo, Error> {
         let look = |mut conn| async move { sweep(&mut conn, self.stream(), &[]).await };
         let facts = self.call(LOOK, look).await?;

@@ -6,7 +6,8 @@
 --       look in the stream, look among the dead letters (1 or 0), max attempts,
 --       how many of the following ids are the stream's, id…
 -- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to ecg:suspect,
---        1 if a suspect is due in the stream, the same among the dead letters, parked, replays}
+--        1 if a suspect is due in the stream, the same among the dead letters, parked, replays,
+--        number of those of vanished consumers, or of lost replies, that were trimmed meanwhile}
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
 local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -56,18 +57,19 @@ end
 local function let_go(key, id, attempts)
   local begun = math.max(attempts - 1, 0)
   local pool = begun < max_attempts and 'ecg:parked' or 'ecg:suspect'
-  redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
+  return #redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
 end
 
 local function suspect(key, id, attempts)
   local delay = math.min(longest, initial * multiplier ^ math.max(attempts - 1, 0))
-  redis.call('XCLAIM', key, group, 'ecg:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts, 'JUSTID')
+  return #redis.call('XCLAIM', key, group, 'ecg:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts,
+    'JUSTID')
 end
 
 local function around(key, owners, look)
   -- One that is not due yet must not keep everybody from reading.
   local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'ecg:suspect')
-  local moved, parked = 0, 0
+  local moved, trimmed, parked = 0, 0, 0
   for _, owner in ipairs(owners) do
     local name, count = owner[1], tonumber(owner[2])
     if name == 'ecg:parked' then
@@ -75,16 +77,14 @@ local function around(key, owners, look)
     elseif name ~= 'ecg:suspect' and look and may_look then
       local idle = name == me and lease or lease_of(name)
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
-        if name == me then
-          let_go(key, entry[1], entry[4])
-        else
-          suspect(key, entry[1], entry[4])
-          moved = moved + 1
-        end
+        local pass_on = name == me and let_go or suspect
+        local claimed = pass_on(key, entry[1], entry[4])
+        trimmed = trimmed + 1 - claimed
+        if name ~= me then moved = moved + claimed end
       end
     end
   end
-  return moved, due, parked
+  return due, parked, moved, trimmed
 end
 
 -- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
@@ -109,14 +109,14 @@ end
 
 local lost = renew(stream, FIRST_ID, FIRST_ID + of_stream - 1)
 local pending = redis.call('XPENDING', stream, group)
-local moved, due, parked = around(stream, pending[4] or {}, ARGV[9] == '1')
+local due, parked, moved, trimmed = around(stream, pending[4] or {}, ARGV[9] == '1')
 
-local lost_replays, moved_replays, due_replays, replays = {}, 0, 0, 0
+local lost_replays, due_replays, replays, moved_replays, trimmed_replays = {}, 0, 0, 0, 0
 -- Without this group the dead letters were never replayed; a key of another type holds none.
 local replaying = redis.pcall('XPENDING', dead_letters, group)
 if not replaying.err then
   lost_replays = renew(dead_letters, FIRST_ID + of_stream, #ARGV)
-  moved_replays, due_replays, replays = around(dead_letters, replaying[4] or {}, ARGV[10] == '1')
+  due_replays, replays, moved_replays, trimmed_replays = around(dead_letters, replaying[4] or {}, ARGV[10] == '1')
 end
 
 -- Under memory pressure HSET is refused; the leases are renewed all the same.
@@ -126,4 +126,5 @@ state.at = now
 redis.pcall('HSET', hash, 'c:' .. me, cjson.encode(state))
 local known, resume = pcall(resume_point, pending[2])
 if known and resume then redis.pcall('HSET', hash, 'resume', cjson.encode(resume)) end
-return { lost, lost_replays, moved + moved_replays, due, due_replays, parked, replays }
+moved, trimmed = moved + moved_replays, trimmed + trimmed_replays
+return { lost, lost_replays, moved, due, due_replays, parked, replays, trimmed }

@@ -9,17 +9,9 @@
 
 local stream, group, start = KEYS[1], ARGV[1], ARGV[2]
 
--- A missing right has no code inside a script: Redis 7.0 has the one text for it, later ones and Valkey the other.
-local function is_right_missing(text)
-  return text:find("user executing the script can't", 1, true) or text:find('ACL failure in script', 1, true)
-end
-
 local function run(...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  if is_right_missing(reply.err) then
-    error({ err = 'NOPERM the user may not create a group' })
-  end
   error({ err = reply.err })
 end
 

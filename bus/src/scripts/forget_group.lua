@@ -7,13 +7,9 @@
 
 local hash, group = KEYS[1], ARGV[1]
 
--- Redis 7.0 tells a missing right inside a script only by its text.
 local function run(...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  if reply.err:find("user executing the script can't", 1, true) then
-    error({ err = 'NOPERM the user may not remove the declaration of a group' })
-  end
   error({ err = reply.err })
 end
 

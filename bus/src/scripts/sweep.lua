@@ -13,20 +13,11 @@
 
 local stream = KEYS[1]
 
--- A missing right has no code inside a script: Redis 7.0 has the one text for it, later ones and Valkey the other.
-local function is_right_missing(text)
-  return text:find("user executing the script can't", 1, true) or text:find('ACL failure in script', 1, true)
-end
-
--- Runs a read of `key`.
+-- Runs a read of `key`, which an error names.
 local function read(key, ...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  local text = reply.err
-  if is_right_missing(text) then
-    text = 'NOPERM the user may not read what a sweep reads'
-  end
-  error({ err = text .. ' (' .. key .. ')' })
+  error({ err = reply.err .. ' (' .. key .. ')' })
 end
 
 local function record(flat)

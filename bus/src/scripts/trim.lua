@@ -12,15 +12,11 @@
 local stream, declared = KEYS[1], KEYS[2]
 local keep, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- Runs a command on `key`. Servers tell a missing right inside a script only by its text.
+-- Runs a command on `key`, which an error names.
 local function run(key, ...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
-  local text = reply.err
-  if text:find("user executing the script can't", 1, true) or text:find('ACL failure in script', 1, true) then
-    text = 'NOPERM the user may not trim'
-  end
-  error({ err = text .. ' (' .. key .. ')' })
+  error({ err = reply.err .. ' (' .. key .. ')' })
 end
 
 local function record(flat)

@@ -91,12 +91,8 @@ impl Consumer {
         pool: Pool,
         count: usize,
     ) -> Result<Vec<Taken>, Error> {
-        let from = match pool {
-            Pool::Parked => PARKED,
-            Pool::Suspect => SUSPECT,
-        };
         let count = count.to_string();
-        let args = [self.config.group.as_str(), self.me.as_str(), from, &count];
+        let args = [self.config.group.as_str(), self.me.as_str(), name_of(pool), &count];
         let answer = self.call(&TAKE, conn, &[self.key(source)], &args).await;
         match unless_never_replayed(source, answer)? {
             None => Ok(Vec::new()),
@@ -127,7 +123,9 @@ impl Consumer {
         source: Source,
         parkings: &[Parking],
     ) -> Result<Vec<(EntryRef, Settled)>, Error> {
-        let mut args = vec![self.config.group.to_string(), self.me.to_string()];
+        let pool = parkings.first().map_or(Pool::Parked, |parking| parking.pool);
+        let mut args =
+            vec![self.config.group.to_string(), self.me.to_string(), name_of(pool).to_owned()];
         for parking in parkings {
             args.push(parking.id.to_string());
             args.push(parking.attempts.to_string());
@@ -195,6 +193,14 @@ fn unless_never_replayed(
             Ok(None)
         }
         answer => answer.map(Some),
+    }
+}
+
+/// The consumer that the entries of a pool belong to.
+fn name_of(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Parked => PARKED,
+        Pool::Suspect => SUSPECT,
     }
 }
 

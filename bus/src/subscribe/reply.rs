@@ -65,8 +65,8 @@ pub(super) fn next(reply: Value) -> Option<(bool, Option<NextEntry>)> {
 
 /// The reply of `beat.lua`.
 pub(super) fn beat(reply: Value) -> Option<BeatReport> {
-    let parts = <[Value; 7]>::try_from(array(reply)?).ok()?;
-    let [lost, lost_replays, moved, due, due_replays, parked, replays] = parts;
+    let parts = <[Value; 8]>::try_from(array(reply)?).ok()?;
+    let [lost, lost_replays, moved, due, due_replays, parked, replays, trimmed] = parts;
     let mut all = Vec::new();
     for (source, ids) in [(Source::Stream, lost), (Source::DeadLetters, lost_replays)] {
         for id in array(ids)? {
@@ -80,12 +80,17 @@ pub(super) fn beat(reply: Value) -> Option<BeatReport> {
         }
     }
     let (moved, parked, replays) = (number(&moved)?, number(&parked)?, number(&replays)?);
-    Some(BeatReport { lost: all, moved, suspects, parked, replays })
+    let trimmed = number(&trimmed)?;
+    Some(BeatReport { lost: all, moved, trimmed, suspects, parked, replays })
 }
 
-/// One 1 or 0 of `park.lua` or `bury.lua`.
+/// One number of `park.lua` or `bury.lua`.
 pub(super) fn settled(reply: &Value) -> Option<Settled> {
-    number(reply).map(|n| if n == 1 { Settled::Done } else { Settled::NotMine })
+    match number(reply)? {
+        1 => Some(Settled::Done),
+        2 => Some(Settled::Trimmed),
+        _ => Some(Settled::NotMine),
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +137,15 @@ mod tests {
         let taken = Taken { id, attempt: 2, entry: None };
         assert_eq!(reply(entry), NextEntry::Entry { pool: Some(Pool::Parked), taken });
         assert_eq!(next(Value::Array(vec![Value::Int(0)])), Some((false, None)));
+    }
+
+    #[test]
+    fn a_delivery_count_of_any_size_is_an_attempt() {
+        for (number, attempt) in [(0, 1), (i64::MAX, u32::MAX)] {
+            let reply =
+                Value::Array(vec![Value::Array(vec![bulk("1-0"), Value::Int(number), Value::Nil])]);
+            assert_eq!(taken(reply).unwrap()[0].attempt, attempt);
+        }
     }
 
     #[test]

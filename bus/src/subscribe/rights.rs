@@ -13,7 +13,8 @@ const NO_GROUP: &str = "ecg:none";
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 impl Consumer {
-    /// Tries each command that a consumer needs.
+    /// Tries each command that a consumer needs but HSET, which it cannot try without writing: without it nothing is told
+    /// in the consumers' hash.
     ///
     /// # Errors
     /// [`Error::Rights`] with all that is missing; what Redis answered where it did not come to trying.
@@ -38,7 +39,9 @@ impl Consumer {
             ("XCLAIM", command(&["XCLAIM", stream, NO_GROUP, me, "0", "0-0"])),
             ("XRANGE", command(&["XRANGE", stream, "+", "-", "COUNT", "1"])),
             ("TIME", command(&["TIME"])),
+            ("XINFO GROUPS", command(&["XINFO", "GROUPS", stream])),
             ("HGET on the consumers' hash", command(&["HGET", hash, "swept"])),
+            ("HDEL on the consumers' hash", command(&["HDEL", hash, "ecg"])),
             ("EVAL", command(&["EVAL", "return 0", "2", stream, hash])),
             ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", stream, hash])),
         ];
@@ -48,12 +51,24 @@ impl Consumer {
         ));
         if self.config.delivery.ordering == Ordering::Stream {
             needed.push(("XREAD", command(&["XREAD", "COUNT", "1", "STREAMS", stream, "$"])));
-            needed.push(("XINFO GROUPS", command(&["XINFO", "GROUPS", stream])));
         }
         if self.config.dead_letters.is_some() {
+            let letters = self.dead_letters.as_str();
             // No entry can have this ID.
-            let add = command(&["XADD", self.dead_letters.as_str(), "0-0", "ecg", ""]);
-            needed.push(("XADD to the dead letters", add));
+            needed.extend([
+                ("XADD on the dead letters", command(&["XADD", letters, "0-0", "ecg", ""])),
+                ("XPENDING on the dead letters", command(&["XPENDING", letters, NO_GROUP])),
+                (
+                    "XCLAIM on the dead letters",
+                    command(&["XCLAIM", letters, NO_GROUP, me, "0", "0-0"]),
+                ),
+                (
+                    "XRANGE on the dead letters",
+                    command(&["XRANGE", letters, "+", "-", "COUNT", "1"]),
+                ),
+                ("XACK on the dead letters", command(&["XACK", letters, NO_GROUP, "0-0"])),
+                ("XDEL on the dead letters", command(&["XDEL", letters, "0-0"])),
+            ]);
         }
         needed
     }

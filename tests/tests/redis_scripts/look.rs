@@ -233,3 +233,15 @@ async fn what_stands_there_as_the_last_look_may_be_nonsense_or_yet_to_come() {
         assert_eq!(world.beat(LOOK).await.moved, 1, "{swept}");
     }
 }
+
+#[tokio::test]
+async fn what_was_trimmed_before_it_could_be_taken_over_is_told_as_that() {
+    let mut world = World::start().await;
+    world.give("1-0", "other", 700_000, 1).await;
+    world.give("2-0", "other", 700_000, 1).await;
+    world.give("3-0", "me", 700_000, 1).await;
+    world.run(&["XDEL", "s", "1-0", "3-0"]).await;
+    let report = world.beat(Beat { look: (true, false), ..Beat::default() }).await;
+    assert_eq!((report.moved, report.trimmed), (1, 2));
+    assert_eq!(world.pending().await, [held("2-0", SUSPECT, 1)]);
+}

@@ -72,7 +72,7 @@ async fn entries_are_acknowledged_parked_and_taken() {
     }
     world.is_full().await;
     assert_eq!(world.call(ACKNOWLEDGE, "me", &["0", "1-0"]).await, json!(1));
-    assert_eq!(world.call(PARK, "me", &["2-0", "1", "0"]).await, json!([1]));
+    assert_eq!(world.call(PARK, "me", &[PARKED, "2-0", "1", "0"]).await, json!([1]));
     let taken = world.call(TAKE, "new", &[PARKED, "8"]).await;
     assert_eq!((&taken[0][0], &taken[1][0]), (&json!("2-0"), &json!("3-0")));
     assert_eq!(world.pending().await, [held("2-0", "new", 2), held("3-0", "new", 2)]);

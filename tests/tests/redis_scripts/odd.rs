@@ -27,7 +27,7 @@ async fn whole_life(world: &mut World, id: &str) {
     let fields = ["type", "t", "payload", "{}"];
     let taken = world.call(TAKE, "me", &[SUSPECT, "1"]).await;
     assert_eq!(taken, json!([[id, 2, fields]]));
-    assert_eq!(world.call(PARK, "me", &[id, "2", "0"]).await, json!([1]));
+    assert_eq!(world.call(PARK, "me", &[PARKED, id, "2", "0"]).await, json!([1]));
     assert_eq!(world.call(TAKE, "me", &[PARKED, "1"]).await, json!([[id, 3, fields]]));
     assert_eq!(world.beat(Beat { of_stream: &[id], ..Beat::default() }).await, Report::default());
     assert_eq!(world.try_bury(id, &["dlq.id", id]).await.unwrap(), json!(1));
@@ -111,7 +111,7 @@ async fn a_consumers_name_may_look_like_an_option() {
         let report = world.beat(Beat { me, of_stream: &["1-0"], ..Beat::default() }).await;
         assert_eq!(report, Report::default(), "{me}");
         assert!(is_about(world.idle("1-0").await, 0), "{me}");
-        assert_eq!(world.call(PARK, me, &["1-0", "1", "0"]).await, json!([1]), "{me}");
+        assert_eq!(world.call(PARK, me, &[PARKED, "1-0", "1", "0"]).await, json!([1]), "{me}");
         world.call(TAKE, me, &[PARKED, "1"]).await;
         assert_eq!(world.pending().await, [held("1-0", me, 2)], "{me}");
     }

@@ -37,7 +37,7 @@ impl World {
 async fn work(world: &mut World) -> Result<(), RedisError> {
     let beat = Beat { of_stream: &["1-0", "2-0"], look: (true, true), ..Beat::default() };
     world.try_beat(beat).await?;
-    let retried = world.try_call(PARK, &["s"], &["g", "me", "1-0", "1", "0"]).await?;
+    let retried = world.try_call(PARK, &["s"], &["g", "me", PARKED, "1-0", "1", "0"]).await?;
     assert_eq!(retried, json!([1]));
     world.try_call(TAKE, &["s"], &["g", "me", PARKED, "1"]).await?;
     assert_eq!(world.try_bury("2-0", &["dlq.reason", "rejected"]).await?, json!(1));

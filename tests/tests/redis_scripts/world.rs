@@ -68,6 +68,7 @@ pub struct Report {
     pub due_replays: u64,
     pub parked: u64,
     pub replays: u64,
+    pub trimmed: u64,
 }
 
 impl World {
@@ -141,9 +142,9 @@ impl World {
         args.extend(beat.of_stream.iter().chain(beat.replays));
         let keys = keys.each_ref().map(String::as_str);
         let reply = self.try_call(BEAT, &keys, &args).await?;
-        let (lost, lost_replays, moved, due, due_replays, parked, replays) =
+        let (lost, lost_replays, moved, due, due_replays, parked, replays, trimmed) =
             serde_json::from_value(reply).unwrap();
-        Ok(Report { lost, lost_replays, moved, due, due_replays, parked, replays })
+        Ok(Report { lost, lost_replays, moved, due, due_replays, parked, replays, trimmed })
     }
 
     pub async fn beat(&mut self, beat: Beat<'_>) -> Report {
