@@ -56,6 +56,12 @@ impl EventsFile {
         self.0.path().join("events.jsonl")
     }
 
+    /// A directory beside it for the outbox of service `name`.
+    #[must_use]
+    pub fn outbox(&self, name: &str) -> PathBuf {
+        self.0.path().join(format!("outbox-{name}"))
+    }
+
     /// All events in it.
     ///
     /// # Panics
