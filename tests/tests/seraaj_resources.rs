@@ -64,7 +64,8 @@ fn every_service_has_settings_with_which_no_group_can_stop_it() {
         let config = BusConfig::from_lookup(&lookup).unwrap();
         let cap = config.retention.hard_cap.unwrap();
         assert_eq!(cap.overflow, Overflow::DropOldest, "{name}");
-        assert_eq!(config.stream.as_str(), "stream:events");
+        assert_eq!(lookup("REDIS_STREAM_NAME").as_deref(), Some("stream:events"), "{name}");
+        assert!(config.outbox.is_some(), "{name} loses what it publishes while Redis is away");
     }
 }
 

@@ -31,7 +31,7 @@ use crate::input::{Refusal, whole};
 use crate::received::Received;
 use crate::{applications, bff, matching};
 
-/// How long requests, and then what they still have to publish, may go on after the end.
+/// How long requests, then what they still have to publish, and then the outbox may go on after the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -137,7 +137,7 @@ pub async fn run(
     let groups = bff::groups();
     let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
     let bus = EventBus::open(config, &metrics).await.map_err(io::Error::other)?;
-    let publisher = DualPublisher::new(service.name(), file, bus, &mut registry);
+    let publisher = DualPublisher::new(service.name(), file, bus.clone(), &mut registry);
     let publishing = Publishing { publisher, tasks: TaskTracker::new() };
     let received = Arc::new(Received::new(&mut registry));
     tell_start(&publishing).await?;
@@ -163,6 +163,10 @@ pub async fn run(
     publishing.tasks.close();
     if tokio::time::timeout(LAST_REQUESTS, publishing.tasks.wait()).await.is_err() {
         tracing::warn!("some events stand in the file alone: the bus did not take them in time");
+    }
+    let waiting = bus.flush_outbox(LAST_REQUESTS).await;
+    if waiting > 0 {
+        tracing::warn!(waiting, "the outbox is not empty: the next start sends what is in it");
     }
     served
 }
