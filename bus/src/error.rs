@@ -110,6 +110,16 @@ pub enum Error {
         /// Bytes.
         limit: usize,
     },
+    /// An event's fields together are larger than a record of the outbox.
+    #[error("the fields of an event of type {event_type} have {size} bytes, the limit is {limit}")]
+    RecordTooLarge {
+        /// The event's type.
+        event_type: String,
+        /// Bytes.
+        size: usize,
+        /// Bytes.
+        limit: usize,
+    },
     /// The stream is at its hard cap, trimming does not help, and publishers are to be refused.
     #[error("stream {stream} is full: it has {length} entries, the hard cap is {cap}")]
     StreamFull {
@@ -215,9 +225,9 @@ pub enum Error {
         /// Such as `stream stream:events`.
         expected: String,
     },
-    /// An event was neither kept nor published: the outbox is at its cap.
+    /// An event was not kept, the outbox is at its cap, and publishing it failed.
     #[error(
-        "the event was not kept, the outbox {} has reached its {cap} bytes, and it was not published",
+        "the event was not kept, the outbox {} has reached its {cap} bytes, and publishing it failed",
         dir.display()
     )]
     OutboxFull {
@@ -229,9 +239,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// An event was neither kept nor published: the outbox cannot be written.
+    /// An event was not kept, the outbox cannot be written, and publishing it failed.
     #[error(
-        "the event was not kept, the outbox {} cannot be written ({cause}), and it was not published",
+        "the event was not kept, the outbox {} cannot be written ({cause}), and publishing it failed",
         dir.display()
     )]
     OutboxWrite {
@@ -359,7 +369,7 @@ impl Error {
             Self::CannotFsync { .. } => "cannot_fsync",
             Self::Rights { .. } => "rights",
             Self::Encode { .. } => "encode",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::RecordTooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
             Self::Settings(_) => "settings",
             Self::NotLeft { .. } => "not_left",

@@ -2,8 +2,8 @@
 //!
 //! `REDIS_OUTBOX_DIR` is a directory of one process, on a disk that survives what the events are to survive. In it,
 //! segments (`<number>.log`) hold the events one behind the other, `sent` tells how far they are sent, and segments of
-//! which all is sent are removed. One task writes, and answers its callers once the disk has their events: all that came
-//! during one sync go to disk with the next. Another one sends.
+//! which all is sent are removed. A thread writes, and answers its callers once the disk has their events: all that came
+//! during one sync go to disk with the next. A segment's first write costs one sync more, for its name. A task sends.
 
 mod backlog;
 mod commit;
@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Lookup, SettingError};
+use crate::connect::SharedConnection;
 use crate::error::Error;
 use crate::metrics::OutboxMetrics;
 use crate::names::{EntryId, StreamKey};
@@ -92,7 +93,8 @@ pub(crate) struct Outbox {
     config: OutboxConfig,
     queue: Arc<Queue>,
     appending: mpsc::Sender<Appending>,
-    _writing: AbortOnDropHandle<()>,
+    /// What it is sent on.
+    connection: SharedConnection,
     _sending: AbortOnDropHandle<()>,
 }
 
@@ -129,16 +131,18 @@ impl Outbox {
         let directory = Arc::new(directory);
         let writer = Writer::new(directory.clone(), queue.clone(), &config, found.last);
         let (appending, incoming) = mpsc::channel(commit::MOST_RECORDS);
-        let writing = tokio::spawn(commit::run(writer, queue.clone(), incoming));
-        let sender = Sender::new(directory, queue.clone(), batches, found.mark);
-        let sending = tokio::spawn(sender.run());
-        Ok(Self {
-            config,
-            queue,
-            appending,
-            _writing: AbortOnDropHandle::new(writing),
-            _sending: AbortOnDropHandle::new(sending),
-        })
+        let noted = queue.clone();
+        let writing = std::thread::Builder::new().name("eventbus-outbox".to_owned());
+        // It ends with this value, which has the other end of the channel.
+        let writing = writing.spawn(move || commit::run(writer, &noted, incoming));
+        writing.map_err(|source| {
+            let path = config.dir.clone();
+            Error::OutboxFile { operation: "start a thread for", path, source }
+        })?;
+        let connection = batches.connection();
+        let sender = Sender::new(directory, queue.clone(), batches, found);
+        let sending = AbortOnDropHandle::new(tokio::spawn(sender.run()));
+        Ok(Self { config, queue, appending, connection, _sending: sending })
     }
 
     /// Puts a record on disk; what is answered then waits for it to be sent, and is closed where that will take long.
@@ -167,9 +171,9 @@ impl Outbox {
         self.config.max_bytes
     }
 
-    /// Whether the last try to send failed.
-    pub fn is_failing(&self) -> bool {
-        self.queue.is_failing()
+    /// Whether nobody is to wait for an event to be sent: the last try failed, or the circuit breaker is open.
+    pub fn is_stuck(&self) -> bool {
+        self.queue.is_failing() || self.connection.refuses()
     }
 
     /// Events that are not sent yet.

@@ -130,6 +130,11 @@ impl SharedConnection {
         result
     }
 
+    /// Has connection `number` replaced, if it is the present one: what it leads to is not what was looked for.
+    pub(crate) fn replace(&self, number: u64) {
+        self.inner.end(number);
+    }
+
     /// Whether the breaker is open, so that an operation would be refused or be a probe.
     pub(crate) fn refuses(&self) -> bool {
         !self.inner.is_quiet.load(Ordering::Relaxed)

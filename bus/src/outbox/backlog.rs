@@ -1,9 +1,10 @@
 //! Reads back from disk what is not sent yet, a piece at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::directory::Directory;
@@ -21,6 +22,8 @@ const PIECE: u64 = 1024 * 1024;
 pub(super) struct Backlog {
     directory: Arc<Directory>,
     open: Option<(u64, File)>,
+    /// Damaged places that are told already.
+    told: BTreeSet<Position>,
 }
 
 /// Records that were read.
@@ -30,7 +33,7 @@ pub(super) struct Piece {
     pub records: Vec<(Body, Position)>,
     /// Where to read on.
     pub next: Position,
-    /// Places where something else stood.
+    /// Places where something else stood, and nobody knew of it.
     pub damaged: u64,
 }
 
@@ -43,22 +46,22 @@ struct Segment<'a> {
 }
 
 impl Backlog {
-    /// Nothing is open yet.
-    pub fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, open: None }
+    /// Nothing is open yet; of the places `told` nothing is said again.
+    pub fn new(directory: Arc<Directory>, told: BTreeSet<Position>) -> Self {
+        Self { directory, open: None, told }
     }
 
     /// The next records behind `from`, at most `most` and about a mebibyte of one segment; none at the end of `ends`,
     /// or where nothing can be read but what was skipped.
     ///
     /// # Errors
-    /// If a file cannot be read.
+    /// If a file, which is told, cannot be read.
     pub fn read(
         &mut self,
         from: Position,
         ends: &BTreeMap<u64, u64>,
         most: usize,
-    ) -> io::Result<Piece> {
+    ) -> Result<Piece, (PathBuf, io::Error)> {
         let is_behind = |(segment, end): &(&u64, &u64)| {
             **segment > from.segment || (**segment == from.segment && from.offset < **end)
         };
@@ -66,13 +69,29 @@ impl Backlog {
             return Ok(Piece { next: from, ..Piece::default() });
         };
         let start = if *number == from.segment { from.offset } else { 0 };
+        self.read_segment(*number, start, *end, most)
+            .map_err(|error| (self.directory.file(*number), error))
+    }
+
+    fn read_segment(
+        &mut self,
+        number: u64,
+        start: u64,
+        end: u64,
+        most: usize,
+    ) -> io::Result<Piece> {
         let directory = self.directory.clone();
-        let seal = header::seal(&directory.stream, *number);
-        let segment = Segment { file: self.file(*number)?, number: *number, seal, end: *end };
-        let piece = segment.piece(segment.begin(&directory, start)?, most)?;
+        let seal = header::seal(&directory.stream, number);
+        let segment = Segment { file: self.file(number)?, number, seal, end };
+        let begin = segment.begin(&directory, start)?;
+        let mut piece = segment.piece(begin, most)?;
         if piece.damaged > 0 {
-            let kept = directory.keep_damaged(*number)?;
-            let (file, offset) = (kept.display(), start);
+            if !self.told.insert(Position { segment: number, offset: begin }) {
+                piece.damaged = 0;
+                return Ok(piece);
+            }
+            let kept = directory.keep_damaged(number)?;
+            let (file, offset) = (kept.display(), begin);
             tracing::error!(
                 %file, offset,
                 "a segment of the outbox is damaged: its readable records are sent, its bytes are kept in the file"

@@ -1,8 +1,10 @@
 //! The outbox's directory: its lock, its segments, and what of them is left after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ pub(super) struct Found {
     pub next: Position,
     pub records: u64,
     /// Places where something else stood than records.
-    pub damaged: u64,
+    pub damaged: BTreeSet<Position>,
     /// No segment had a higher number so far.
     pub last: u64,
     pub mark: Mark,
@@ -42,9 +44,7 @@ impl Directory {
     /// # Errors
     /// [`Error::OutboxTaken`], [`Error::OutboxFile`].
     pub fn lock(path: &Path, stream: &StreamKey) -> Result<Self, Error> {
-        // Events may be personal: nobody else's to read.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|source| failed("make the directory", path, source))?;
+        make(path).map_err(|source| failed("make the directory", path, source))?;
         let file = path.join("lock");
         let lock = private().create(true).write(true).open(&file);
         let lock = lock.map_err(|source| failed("open", &file, source))?;
@@ -102,22 +102,20 @@ impl Directory {
     /// # Errors
     /// [`Error::OutboxForeign`], [`Error::OutboxFile`].
     pub fn recover(&self) -> Result<Found, Error> {
-        let path = self.path.join("sent");
-        let file = private().create(true).read(true).write(true).open(&path);
-        let opened = file.and_then(|file| Mark::open(file, &self.stream));
-        let (mark, sent) = opened.map_err(|source| failed("read", &path, source))?;
-        let next = sent.unwrap_or_default();
-        let mut found =
-            Found { ends: BTreeMap::new(), next, records: 0, damaged: 0, last: next.segment, mark };
+        let (mark, sent) = self.mark(&self.stream)?;
+        let (next, last) = (sent.unwrap_or_default(), sent.map_or(0, |sent| sent.segment));
+        let (ends, damaged) = (BTreeMap::new(), BTreeSet::new());
+        let mut found = Found { ends, next, records: 0, damaged, last, mark };
         for segment in self.segments()? {
             found.last = found.last.max(segment);
-            if segment < next.segment {
+            if self.is_sent(segment, next)? {
                 self.remove(segment);
                 continue;
             }
             let from = if segment == next.segment { next.offset } else { 0 };
             let scan = self.scan(segment, from)?;
-            found.damaged += scan.damaged.len() as u64;
+            let at = |range: &Range<u64>| Position { segment, offset: range.start };
+            found.damaged.extend(scan.damaged.iter().map(at));
             if scan.records == 0 {
                 self.remove(segment);
             } else {
@@ -126,6 +124,44 @@ impl Directory {
             }
         }
         Ok(found)
+    }
+
+    /// How far a stream's events are sent.
+    fn mark(&self, stream: &StreamKey) -> Result<(Mark, Option<Position>), Error> {
+        let path = self.path.join("sent");
+        let file = private().create(true).read(true).write(true).open(&path);
+        let opened = file.and_then(|file| Mark::open(file, stream));
+        opened.map_err(|source| failed("read", &path, source))
+    }
+
+    /// Whether nobody needs a segment any more, where all before `next` is sent.
+    ///
+    /// # Errors
+    /// [`Error::OutboxForeign`] where it holds what is not ours to judge.
+    fn is_sent(&self, segment: u64, next: Position) -> Result<bool, Error> {
+        let path = self.file(segment);
+        let read = || -> io::Result<(Vec<u8>, u64)> {
+            let (file, mut begin) = (File::open(&path)?, Vec::new());
+            let end = file.metadata()?.len();
+            file.take(header::MOST).read_to_end(&mut begin)?;
+            Ok((begin, end))
+        };
+        let (begin, offset) = read().map_err(|source| failed("read", &path, source))?;
+        match header::read(&begin, &self.stream, segment) {
+            Header::Ours | Header::Cut | Header::Damaged => Ok(segment < next.segment),
+            Header::Foreign { found, expected } => {
+                Err(Error::OutboxForeign { path, found, expected })
+            }
+            // The last segment of a stream stays for a while after it is sent.
+            Header::OtherStream(other) => match self.mark(&other)?.1 {
+                Some(sent) if sent >= (Position { segment, offset }) => Ok(true),
+                _ => {
+                    let (found, expected) =
+                        (format!("stream {other}"), format!("stream {}", self.stream));
+                    Err(Error::OutboxForeign { path, found, expected })
+                }
+            },
+        }
     }
 
     /// Removes a segment; one that cannot be removed is tried again at the next start.
@@ -159,10 +195,8 @@ impl Directory {
         let scan = match header::read(&bytes, &self.stream, segment) {
             Header::Ours => seal.scan(&bytes, from.max(begin)),
             Header::Damaged => seal.scan(&bytes, from),
-            Header::Cut => Scan { torn: bytes.len() as u64, ..Scan::default() },
-            Header::Foreign { found, expected } => {
-                return Err(Error::OutboxForeign { path: file, found, expected });
-            }
+            // Others were refused before.
+            _ => Scan { torn: bytes.len() as u64, ..Scan::default() },
         };
         if scan.torn > 0 {
             let (file, bytes) = (file.display(), scan.torn);
@@ -184,6 +218,18 @@ impl Directory {
         file.set_len(end)?;
         file.sync_data()
     }
+}
+
+/// Makes a directory, and has the disk keep each one that was made.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    // Events may be personal: nobody else's to read.
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn say_damaged(kept: &Path, scan: &Scan) {

@@ -6,6 +6,8 @@ use super::frame::Seal;
 
 const MAGIC: [u8; 8] = *b"eboutbox";
 const VERSION: u32 = 1;
+/// A header has at most this many bytes.
+pub(super) const MOST: u64 = 1024;
 
 /// What a segment begins with.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +17,9 @@ pub(super) enum Header {
     /// The segment ends within it.
     Cut,
     Damaged,
-    /// Another version's, another stream's or another place's.
+    /// Another stream's.
+    OtherStream(StreamKey),
+    /// Another version's or another place's.
     Foreign {
         found: String,
         expected: String,
@@ -70,10 +74,10 @@ pub(super) fn read(segment: &[u8], stream: &StreamKey, number: u64) -> Header {
     if version != VERSION {
         return Header::Damaged;
     }
-    if found_stream == stream.as_str() {
+    if found_number != number {
         return foreign(format!("segment {found_number}"), format!("segment {number}"));
     }
-    foreign(format!("stream {found_stream}"), format!("stream {stream}"))
+    Header::OtherStream(found_stream)
 }
 
 fn split<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
@@ -82,7 +86,7 @@ fn split<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
 }
 
 /// The number and the stream of a header of this version, from behind the version on, if its checksum is right.
-fn whole(rest: &[u8]) -> Option<(u64, String)> {
+fn whole(rest: &[u8]) -> Option<(u64, StreamKey)> {
     let (number, rest) = split(rest)?;
     let (length, rest) = split(rest)?;
     let (key, rest) = rest.split_at_checked(u16::from_le_bytes(length).into())?;
@@ -90,7 +94,7 @@ fn whole(rest: &[u8]) -> Option<(u64, String)> {
     let number = u64::from_le_bytes(number);
     let stream = StreamKey::new(str::from_utf8(key).ok()?).ok()?;
     let bytes = write(&stream, number);
-    (bytes[bytes.len() - 4..] == sum).then(|| (number, stream.to_string()))
+    (bytes[bytes.len() - 4..] == sum).then_some((number, stream))
 }
 
 #[cfg(test)]
@@ -142,7 +146,7 @@ mod tests {
         newer.extend(2_u32.to_le_bytes());
         newer.extend(b"whatever version 2 has here");
         assert_eq!(read(&newer), foreign("version 2", "version 1"));
-        assert_eq!(read(&write(&stream("t"), 3)), foreign("stream t", "stream s"));
+        assert_eq!(read(&write(&stream("t"), 3)), Header::OtherStream(stream("t")));
         assert_eq!(read(&write(&stream("s"), 4)), foreign("segment 4", "segment 3"));
     }
 }

@@ -49,7 +49,9 @@ struct State {
     ends: BTreeMap<u64, u64>,
     next: Position,
     unsent: u64,
-    /// The last of the unsent ones: all of them, or none.
+    /// The segment that is written to.
+    open: Option<u64>,
+    /// The last of the unsent ones.
     recent: VecDeque<Recent>,
     recent_bytes: usize,
     /// Whether the last try to send failed.
@@ -65,11 +67,12 @@ struct Recent {
 impl Queue {
     /// Begins with what was found on disk.
     pub fn new(found: &Found, metrics: OutboxMetrics) -> Self {
-        metrics.damaged(found.damaged);
+        metrics.damaged(found.damaged.len() as u64);
         let state = State {
             ends: found.ends.clone(),
             next: found.next,
             unsent: found.records,
+            open: None,
             recent: VecDeque::new(),
             recent_bytes: 0,
             failing: false,
@@ -116,7 +119,7 @@ impl Queue {
         if state.unsent == 0 {
             return Next::Nothing;
         }
-        if state.recent.is_empty() {
+        if !state.is_all_in_memory() {
             return Next::OnDisk(state.next, state.ends.clone());
         }
         let mut room = bytes;
@@ -134,11 +137,11 @@ impl Queue {
     pub fn sent(&self, ids: &[EntryId], next: Position) -> Vec<u64> {
         let mut state = self.locked();
         (state.failing, state.next) = (false, next);
+        let before_memory = state.unsent.saturating_sub(state.recent.len() as u64);
+        let before_memory = usize::try_from(before_memory).unwrap_or(usize::MAX);
         state.unsent = state.unsent.saturating_sub(ids.len() as u64);
-        let from_memory = state.recent.len().min(ids.len());
-        for id in &ids[..from_memory] {
-            let Some(recent) = state.recent.pop_front() else { break };
-            state.recent_bytes -= recent.body.len();
+        for id in ids.iter().skip(before_memory) {
+            let Some(recent) = state.forget_oldest() else { break };
             if let Some(sent) = recent.sent {
                 // Who waits no longer needs no answer.
                 sent.send(*id).ok();
@@ -148,14 +151,28 @@ impl Queue {
         self.after(state)
     }
 
-    /// Notes that nothing stands between the next record and `next`, the end of what was on disk with these `ends`;
-    /// answers as [`sent`](Self::sent).
-    pub fn skipped(&self, next: Position, ends: &BTreeMap<u64, u64>) -> Vec<u64> {
+    /// Notes that no record can be read before `next`; answers as [`sent`](Self::sent).
+    pub fn skipped(&self, next: Position) -> Vec<u64> {
         let mut state = self.locked();
         state.next = next;
-        if state.ends.last_key_value() == ends.last_key_value() {
+        let last = state.ends.last_key_value();
+        let is_at_end = last.is_none_or(|(segment, offset)| {
+            next >= Position { segment: *segment, offset: *offset }
+        });
+        if is_at_end {
             // What was counted and cannot be read is not waited for.
             state.unsent = 0;
+            while state.forget_oldest().is_some() {}
+        }
+        self.after(state)
+    }
+
+    /// Notes that no more is written behind `end`; answers as [`sent`](Self::sent). Nothing where records before it
+    /// are not noted yet.
+    pub fn closed(&self, end: Position) -> Vec<u64> {
+        let mut state = self.locked();
+        if state.ends.get(&end.segment) == Some(&end.offset) {
+            state.open = None;
         }
         self.after(state)
     }
@@ -192,30 +209,41 @@ impl State {
     fn add(&mut self, record: Kept) {
         let Kept { body, end, sent } = record;
         self.ends.insert(end.segment, end.offset);
-        let is_next_in_memory = self.unsent == self.recent.len() as u64;
+        self.open = Some(end.segment);
+        // Where older ones are read back from disk first, it will take long.
+        let is_next = !self.failing && self.is_all_in_memory();
         self.unsent += 1;
-        let fits = self.recent.len() < MOST_RECORDS
-            && (self.recent.is_empty() || self.recent_bytes + body.len() <= MOST_BYTES);
-        if is_next_in_memory && fits {
-            self.recent_bytes += body.len();
-            let sent = Some(sent).filter(|_| !self.failing);
-            self.recent.push_back(Recent { body, end, sent });
-        } else {
-            self.recent = VecDeque::new();
-            self.recent_bytes = 0;
+        self.recent_bytes += body.len();
+        self.recent.push_back(Recent { body, end, sent: Some(sent).filter(|_| is_next) });
+        while self.recent.len() > MOST_RECORDS
+            || (self.recent.len() > 1 && self.recent_bytes > MOST_BYTES)
+        {
+            self.forget_oldest();
         }
     }
 
-    /// The last segment stays: it is written to.
+    fn is_all_in_memory(&self) -> bool {
+        self.unsent == self.recent.len() as u64
+    }
+
+    /// Takes the oldest record out of memory.
+    fn forget_oldest(&mut self) -> Option<Recent> {
+        let oldest = self.recent.pop_front()?;
+        self.recent_bytes -= oldest.body.len();
+        Some(oldest)
+    }
+
+    /// The segments of which all is sent, but for the one that is written to.
     fn forget_sent(&mut self) -> Vec<u64> {
         let next = self.next;
-        let last = self.ends.keys().next_back().copied();
         let is_sent = |segment: u64, end: u64| {
             segment < next.segment || (segment == next.segment && end <= next.offset)
         };
         let sent = self.ends.iter().filter(|(segment, end)| is_sent(**segment, **end));
-        let done: Vec<u64> =
-            sent.map(|(segment, _)| *segment).filter(|segment| Some(*segment) != last).collect();
+        let done: Vec<u64> = sent
+            .map(|(segment, _)| *segment)
+            .filter(|segment| Some(*segment) != self.open)
+            .collect();
         self.ends.retain(|segment, _| !done.contains(segment));
         done
     }

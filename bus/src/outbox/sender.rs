@@ -1,10 +1,11 @@
 //! Sends what is on disk, strictly in its order, and marks how far that has come.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::error::{Error, chain};
@@ -12,7 +13,7 @@ use crate::names::EntryId;
 use crate::publish::Batches;
 
 use super::backlog::{Backlog, Piece};
-use super::directory::Directory;
+use super::directory::{Directory, Found};
 use super::mark::{Mark, Position};
 use super::outage::Outage;
 use super::queue::{Body, Next, Queue};
@@ -20,6 +21,8 @@ use super::record::{self, Record};
 
 /// Bytes in one batch, beyond its first record.
 const MOST_BYTES: usize = 1024 * 1024;
+/// How long nothing is sent after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(2);
 
 /// The one that sends.
 pub(super) struct Sender {
@@ -29,6 +32,8 @@ pub(super) struct Sender {
     disk: Arc<Mutex<Disk>>,
     outage: Outage,
     started: Instant,
+    /// When the oldest record that is not sent was made.
+    oldest_ms: u64,
 }
 
 /// What the sender does on disk, on threads that may block.
@@ -40,39 +45,51 @@ struct Disk {
 
 impl Sender {
     /// Sends what `queue` holds by way of `batches`.
-    pub fn new(directory: Arc<Directory>, queue: Arc<Queue>, batches: Batches, mark: Mark) -> Self {
-        let backlog = Backlog::new(directory.clone());
-        let disk = Arc::new(Mutex::new(Disk { mark, backlog, directory: directory.clone() }));
-        Self { directory, queue, batches, disk, outage: Outage::default(), started: now() }
+    pub fn new(
+        directory: Arc<Directory>,
+        queue: Arc<Queue>,
+        batches: Batches,
+        found: Found,
+    ) -> Self {
+        let backlog = Backlog::new(directory.clone(), found.damaged);
+        let disk = Disk { mark: found.mark, backlog, directory: directory.clone() };
+        let (disk, outage, started) = (Arc::new(Mutex::new(disk)), Outage::default(), now());
+        Self { directory, queue, batches, disk, outage, started, oldest_ms: 0 }
     }
 
     /// Runs without end: an event that Redis refuses is tried again, and what stands behind it waits.
     pub async fn run(mut self) {
         loop {
-            match self.queue.peek(self.batches.most(), MOST_BYTES) {
-                Next::Nothing => {
-                    self.queue.metrics.oldest(Duration::ZERO);
-                    self.queue.added.notified().await;
-                }
-                Next::InMemory(records) => self.send(&records).await,
-                Next::OnDisk(from, ends) => self.send_from_disk(from, ends).await,
+            // Nobody would notice that a task has ended which nothing but callers' time-outs waits for.
+            if AssertUnwindSafe(self.step()).catch_unwind().await.is_err() {
+                self.queue.failed();
+                tracing::error!(stream = %self.directory.stream, "sending from the outbox failed in a way that it should not; it is tried again");
+                tokio::time::sleep(AFTER_PANIC).await;
             }
         }
     }
 
+    async fn step(&mut self) {
+        match self.queue.peek(self.batches.most(), MOST_BYTES) {
+            Next::Nothing => {
+                self.queue.metrics.oldest(Duration::ZERO);
+                self.queue.added.notified().await;
+            }
+            Next::InMemory(records) => self.send(&records).await,
+            Next::OnDisk(from, ends) => self.send_from_disk(from, ends).await,
+        }
+    }
+
     async fn send_from_disk(&mut self, from: Position, ends: BTreeMap<u64, u64>) {
-        let (most, until) = (self.batches.most(), ends.clone());
-        let read = self.on_disk(move |disk| disk.backlog.read(from, &until, most)).await;
-        let failed = |source| {
-            let path = self.directory.path().to_owned();
-            Error::OutboxFile { operation: "read back from", path, source }
-        };
+        let most = self.batches.most();
+        let failed = |(path, source)| Error::OutboxFile { operation: "read back", path, source };
+        let read = self.on_disk(move |disk| disk.backlog.read(from, &ends, most)).await;
         match read.map_err(failed) {
             Ok(Piece { records, next, damaged }) => {
                 self.queue.metrics.damaged(damaged);
                 self.send(&records).await;
                 if records.is_empty() {
-                    let done = self.queue.skipped(next, &ends);
+                    let done = self.queue.skipped(next);
                     self.mark(next, done).await;
                 }
             }
@@ -86,8 +103,8 @@ impl Sender {
         }
         let read = records.iter().filter_map(|(body, _)| record::read(body));
         let read: Vec<Record<'_>> = read.collect();
-        let oldest = read.first().map_or(0, |record| record.made_ms);
-        self.queue.metrics.oldest(Duration::from_millis(wall_clock_ms().saturating_sub(oldest)));
+        self.oldest_ms = read.first().map_or(0, |record| record.made_ms);
+        self.tell_oldest();
         let fields: Vec<_> = read.into_iter().map(|record| record.fields).collect();
         match self.batches.append(&fields).await {
             Ok(ids) => {
@@ -135,6 +152,7 @@ impl Sender {
     /// Nobody waits for the sender while it fails.
     async fn fail(&mut self, error: &Error) {
         self.queue.failed();
+        self.tell_oldest();
         let cause = format!("{} {}", error.label(), error.code().unwrap_or_default());
         let (wait, times) = self.outage.fail(cause, now() - self.started, die());
         if let Some(times) = times {
@@ -145,16 +163,27 @@ impl Sender {
         tokio::time::sleep(wait).await;
     }
 
+    fn tell_oldest(&self) {
+        let age = wall_clock_ms().saturating_sub(self.oldest_ms);
+        self.queue.metrics.oldest(Duration::from_millis(age));
+    }
+
     async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Disk) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
+        work: impl FnOnce(&mut Disk) -> T + Send + 'static,
+    ) -> T {
         let disk = self.disk.clone();
         let working = tokio::task::spawn_blocking(move || {
             work(&mut disk.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        // Only the runtime's end cuts it off, and this task with it.
-        working.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        match working.await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 }
 

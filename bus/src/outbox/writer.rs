@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use super::OutboxConfig;
@@ -67,7 +67,8 @@ impl Writer {
             let header = self.header();
             let mut end = self.open.as_ref().map_or(header, |open| open.end);
             if self.open.is_some() && end + size(first) > self.segment {
-                (self.open, end) = (None, header);
+                let freed = self.close(Position { segment: self.last, offset: end });
+                (end, stored) = (header, stored.saturating_sub(freed));
             }
             let begun = if self.open.is_some() { 0 } else { header };
             let (mut count, before) = (0, stored);
@@ -141,6 +142,17 @@ impl Writer {
         }
     }
 
+    /// Writes no more to the segment that is written to, and ends at `end`; where all of it is sent, it takes no room
+    /// any more. Answers how much that frees.
+    fn close(&mut self, end: Position) -> u64 {
+        self.open = None;
+        let before = self.queue.stored();
+        for segment in self.queue.closed(end) {
+            self.directory.remove(segment);
+        }
+        before.saturating_sub(self.queue.stored())
+    }
+
     fn begin(&mut self) -> io::Result<Open> {
         self.last += 1;
         let file = self.directory.create(self.last)?;
@@ -152,6 +164,9 @@ impl Writer {
         open.file.write_all_at(bytes, open.end)?;
         self.queue.metrics.synced();
         (self.sync)(&open.file)?;
+        if open.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "somebody removed the file"));
+        }
         if open.end == 0 {
             self.queue.metrics.synced();
             self.directory.sync()?;

@@ -1,6 +1,7 @@
 //! Batches of events that stand in the stream in their order: all of a batch, or none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult, Value};
@@ -15,14 +16,19 @@ use crate::names::{EntryId, StreamKey};
 /// Events in one batch, at first.
 const MOST: usize = 512;
 
+/// Nobody waits for a batch, so that one on a slow line may take this long.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// The way of events that must not overtake each other.
 pub(crate) struct Batches {
     stream: StreamKey,
     publisher: Arc<Publisher>,
     durability: Durability,
+    /// Of its own: a batch that is late ends it, and whatever is written behind a wait waits too.
     connection: SharedConnection,
-    /// Events in the next batch: fewer after each try that was not answered in time, as large ones may not be.
-    most: usize,
+    /// For what is asked once.
+    shared: SharedConnection,
+    pace: Pace,
     /// Whether the user may use transactions; `None`: to be asked.
     transactions: Option<bool>,
     /// Where the last batch was written, and what waits for its confirmation.
@@ -30,38 +36,36 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Sends to the stream of `config`, on `shared` where nothing is waited for.
+    /// Sends to the stream of `config`, on a connection of its own; asks once on `shared` for what `publisher` needs.
     pub fn new(
         config: &BusConfig,
         shared: &SharedConnection,
         publisher: Arc<Publisher>,
         metrics: &Metrics,
     ) -> Self {
-        let durability = config.durability;
-        let connection = match durability {
-            Durability::Async => shared.clone(),
-            // Whatever is written behind a wait waits too.
-            _ => {
-                let limit = publisher.timeout * 4 / 5;
-                let counts = metrics.of_connection("outbox");
-                SharedConnection::start(config.redis.clone(), limit, counts)
-            }
-        };
-        let stream = config.stream.clone();
+        let limit = publisher.timeout * 4 / 5;
+        let counts = metrics.of_connection("outbox");
+        let connection = SharedConnection::start(config.redis.clone(), limit, counts);
         Self {
-            stream,
+            stream: config.stream.clone(),
+            pace: Pace::new(publisher.timeout),
             publisher,
-            durability,
+            durability: config.durability,
             connection,
-            most: MOST,
+            shared: shared.clone(),
             transactions: None,
             written: None,
         }
     }
 
+    /// What they are sent on.
+    pub fn connection(&self) -> SharedConnection {
+        self.connection.clone()
+    }
+
     /// How many events to send at once: one, where the user has no right to send more of them as one.
     pub fn most(&self) -> usize {
-        if self.transactions == Some(false) { 1 } else { self.most }
+        if self.transactions == Some(false) { 1 } else { self.pace.most }
     }
 
     /// Appends entries with these fields, or the first alone where they may only be sent one by one, and answers their
@@ -70,28 +74,28 @@ impl Batches {
     /// # Errors
     /// [`Error::StreamFull`], [`Error::TimedOut`], else what Redis answered.
     pub async fn append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
-        let limit = self.publisher.timeout;
-        let appended = tokio::time::timeout(limit, self.try_append(entries)).await;
+        let (began, limit) = (now(), self.pace.limit);
+        // An answer that is late ends the connection, so that nothing is sent behind it before Redis answers again.
+        let appended = tokio::time::timeout(limit * 5 / 4, self.try_append(entries)).await;
         let result = appended.unwrap_or_else(|_| {
             let stream = self.stream.clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
         match &result {
-            Ok(_) => self.most = more(self.most),
-            Err(error) => {
-                if is_late(error) {
-                    self.most = fewer(self.most);
-                }
-                // Rights may have changed.
-                self.transactions = None;
-            }
+            Ok(_) => self.pace.kept(now() - began),
+            Err(error) if is_late(error) => self.pace.missed(),
+            // Rights may have changed.
+            Err(error) if error.code().is_some() => self.transactions = None,
+            Err(_) => {}
         }
         result
     }
 
     async fn try_append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
+        self.publisher.check(&self.shared, &self.stream).await?;
         let asks = self.publisher.pass(&self.stream, now()).await?;
         let (number, mut conn) = self.connection.open().await?;
+        conn.set_response_timeout(self.pace.limit);
         let mut sent = entries;
         if entries.len() > 1 && !self.may_use_transactions(number, &mut conn).await? {
             sent = &entries[..1];
@@ -108,13 +112,12 @@ impl Batches {
             }
             pipe.add_command(command);
         }
-        if asks {
-            pipe.cmd("XLEN").arg(self.stream.as_str());
-        }
         let answer = self.query(&pipe, &mut conn).await;
         let answers = self.connection.judge(number, answer)?;
+        // Not in the same write: where it is refused, the events stand in the stream all the same.
+        let length = if asks { Some(self.length(&mut conn).await) } else { None };
         self.written = Some((number, conn));
-        self.settle(&answers, sent.len())
+        self.settle(&answers, sent.len(), length.as_ref())
     }
 
     async fn query(
@@ -126,12 +129,20 @@ impl Batches {
         answers.map_err(|source| self.failed(source))
     }
 
-    fn settle(&self, answers: &[Value], events: usize) -> Result<Vec<EntryId>, Error> {
-        let length = answers.get(events).cloned().map(Ok);
+    async fn length(&self, conn: &mut MultiplexedConnection) -> RedisResult<Value> {
+        redis::cmd("XLEN").arg(self.stream.as_str()).query_async(conn).await
+    }
+
+    fn settle(
+        &self,
+        answers: &[Value],
+        events: usize,
+        length: Option<&RedisResult<Value>>,
+    ) -> Result<Vec<EntryId>, Error> {
         let mut ids = Vec::with_capacity(events);
         for n in 0..events {
             let Appended { id, length, .. } =
-                appended(answers.get(n).unwrap_or(&Value::Nil), length.as_ref(), &self.stream)?;
+                appended(answers.get(n).unwrap_or(&Value::Nil), length, &self.stream)?;
             ids.push(id);
             let length = length.filter(|_| n + 1 == events);
             self.publisher.appended(&Appended { id, length, doubt: None });
@@ -168,8 +179,8 @@ impl Batches {
     /// Waits until the last batch is as safe as the setting asks for, on the connection that it was sent on.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] with too few confirmations: it may be waited for once more; else the connection failed, and
-    /// the batch is to be sent again.
+    /// [`Error::NotDurable`] with too few confirmations: it may be waited for once more; else the connection failed, or
+    /// leads to what is no primary any more and drops what the new one does not have, and the batch is to be sent again.
     pub async fn confirm(&self, ids: &[EntryId]) -> Result<(), Error> {
         let (Some(confirmation), Some((number, conn)), Some(id)) =
             (self.durability.confirmation(), &self.written, ids.last())
@@ -187,6 +198,10 @@ impl Batches {
                 got if got >= wanted => Ok(()),
                 got => not_durable(got, None),
             },
+            Err(source) if is_of_replica(&source) => {
+                self.connection.replace(*number);
+                Err(self.failed(source))
+            }
             Err(source) if source.code().is_some() => not_durable(0, Some(source.into())),
             Err(source) => self.connection.judge(*number, Err(self.failed(source))),
         }
@@ -210,14 +225,39 @@ fn is_late(error: &Error) -> bool {
     }
 }
 
-/// How many events to send after a batch of at most `most` that was taken.
-fn more(most: usize) -> usize {
-    (most * 2).min(MOST)
+/// Whether a server says that it is no primary any more. For WAIT it has no code of its own.
+fn is_of_replica(source: &RedisError) -> bool {
+    matches!(source.code(), Some("UNBLOCKED" | "READONLY"))
+        || source.detail().is_some_and(|detail| detail.contains("with replica instances"))
 }
 
-/// How many events to send after a batch of at most `most` that was not answered.
-fn fewer(most: usize) -> usize {
-    (most / 2).max(1)
+/// How much to send at once, and how long to wait for it: what a line of any speed carries.
+#[derive(Debug, PartialEq, Eq)]
+struct Pace {
+    /// The limit of a fast line.
+    shortest: Duration,
+    limit: Duration,
+    most: usize,
+}
+
+impl Pace {
+    fn new(shortest: Duration) -> Self {
+        Self { shortest, limit: shortest, most: MOST }
+    }
+
+    /// Notes that a batch was taken within `took`.
+    fn kept(&mut self, took: Duration) {
+        self.limit = (took * 4).clamp(self.shortest, self.limit.max(self.shortest));
+        if took < self.shortest / 2 {
+            self.most = (self.most * 2).min(MOST);
+        }
+    }
+
+    /// Notes that a batch was not answered in time.
+    fn missed(&mut self) {
+        self.limit = (self.limit * 2).min(LONGEST);
+        self.most = (self.most / 2).max(1);
+    }
 }
 
 /// Of a batch that was refused as often as it has events, the first refusal: it has the code, and fits a line.
@@ -231,16 +271,34 @@ fn first(source: RedisError) -> RedisError {
 mod tests {
     use super::*;
 
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
     #[test]
-    fn a_slow_line_gets_ever_smaller_batches_down_to_one_event_and_a_fast_one_full_batches_again() {
-        let mut most = MOST;
+    fn a_line_that_carries_no_batch_gets_ever_smaller_ones_and_more_time_down_to_one_event() {
+        let mut pace = Pace::new(MS(250));
         for _ in 0..20 {
-            most = fewer(most);
+            pace.missed();
         }
-        assert_eq!(most, 1);
+        assert_eq!(pace, Pace { shortest: MS(250), limit: LONGEST, most: 1 });
+    }
+
+    #[test]
+    fn a_slow_line_keeps_a_size_and_a_limit_that_it_holds() {
+        let mut pace = Pace::new(MS(250));
+        pace.missed();
+        pace.missed();
         for _ in 0..20 {
-            most = more(most);
+            pace.kept(MS(200));
         }
-        assert_eq!(most, 512);
+        assert_eq!(pace, Pace { shortest: MS(250), limit: MS(800), most: 128 });
+    }
+
+    #[test]
+    fn a_line_that_is_fast_again_gets_full_batches_and_the_short_limit() {
+        let mut pace = Pace { shortest: MS(250), limit: LONGEST, most: 1 };
+        for _ in 0..9 {
+            pace.kept(MS(5));
+        }
+        assert_eq!(pace, Pace::new(MS(250)));
     }
 }

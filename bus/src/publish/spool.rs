@@ -22,15 +22,16 @@ impl EventBus {
     /// Writes an event to the outbox, which sends it to the stream, at least once and behind what was written before.
     ///
     /// Answers once the event is on disk and Redis has taken it, or at most the publish timeout
-    /// ([`Durability::publish_timeout`](super::Durability::publish_timeout)) after it is on disk; at once where Redis is
-    /// away or older events still wait. Where the outbox is full or its disk fails, the event is published directly, ahead of what waits.
+    /// ([`Durability::publish_timeout`](super::Durability::publish_timeout)) after it is on disk; at once where the last
+    /// try to send failed, the circuit breaker is open, or more than 1,024 events or 4 MiB wait. Where the outbox is full
+    /// or its disk fails, the event is published directly, ahead of what waits.
     /// Without an outbox (`REDIS_OUTBOX_DIR`) this is [`publish_event`](Self::publish_event).
     ///
     /// Once begun, the event may be written and sent even if this future is dropped.
     ///
     /// # Errors
-    /// [`Error::EventType`]; [`Error::TooLarge`]; [`Error::OutboxFull`] and [`Error::OutboxWrite`] where the event was
-    /// neither kept nor published, with the reason of the latter as source.
+    /// [`Error::EventType`]; [`Error::TooLarge`]; [`Error::RecordTooLarge`]; [`Error::OutboxFull`] and [`Error::OutboxWrite`] where the event was
+    /// not kept and publishing it failed, with the reason of the latter as source.
     pub async fn publish_or_spool(&self, mut event: NewEvent) -> Result<PublishOutcome, Error> {
         let Some(outbox) = &self.outbox else {
             return self.publish_event(event).await.map(PublishOutcome::Published);
@@ -43,15 +44,14 @@ impl EventBus {
         let body = record::write(made_ms, &event.encode(&id, stamp));
         if body.len() > MAX_RECORD {
             let (event_type, size) = (event.event_type, body.len());
-            return Err(Error::TooLarge { event_type, size, limit: MAX_RECORD });
+            return Err(Error::RecordTooLarge { event_type, size, limit: MAX_RECORD });
         }
         let sent = match outbox.keep(body).await {
             Ok(sent) => sent,
             Err(refused) => return self.publish_past(outbox, event, refused).await,
         };
         let metrics = &self.publisher.metrics;
-        let limit =
-            if self.redis_is_away(outbox) { Duration::ZERO } else { self.publisher.timeout };
+        let limit = if outbox.is_stuck() { Duration::ZERO } else { self.publisher.timeout };
         match tokio::time::timeout(limit, sent).await {
             Ok(Ok(id)) => {
                 metrics.published(&event.event_type, now() - began);
@@ -71,11 +71,6 @@ impl EventBus {
         // What is left when the time is over is what is asked for.
         tokio::time::timeout(limit, outbox.emptied()).await.ok();
         outbox.unsent()
-    }
-
-    /// Whether nobody is to wait for Redis now.
-    fn redis_is_away(&self, outbox: &Outbox) -> bool {
-        outbox.is_failing() || self.connection.refuses()
     }
 
     async fn publish_past(

@@ -55,22 +55,29 @@ fn a_batch_has_at_most_so_many_records_and_bytes_and_never_less_than_one() {
 }
 
 #[test]
-fn more_than_fits_in_memory_is_read_back_from_disk_until_all_of_it_is_sent() {
+fn more_than_fits_in_memory_is_read_back_from_disk_until_the_rest_of_it_is_in_memory() {
     let queue = empty();
     let mut first = add(&queue, 1, at(1, 1));
-    for n in 2..=1_025 {
+    let mut second = add(&queue, 1, at(1, 2));
+    for n in 3..=1_025 {
         add(&queue, 1, at(1, n));
     }
     assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(0, 0)));
     assert!(matches!(first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-    let ids: Vec<EntryId> = (0..1_024).map(id).collect();
-    queue.sent(&ids, at(1, 1_024));
-    add(&queue, 1, at(1, 1_026));
-    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1_024)));
-    queue.sent(&ids[..2], at(1, 1_026));
-    assert!(matches!(queue.peek(1, 1), Next::Nothing));
-    add(&queue, 1, at(1, 1_027));
-    assert_eq!(in_memory(queue.peek(1, 1)), [at(1, 1_027)]);
+    let mut last = add(&queue, 1, at(1, 1_026));
+    assert!(matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(0, 0)));
+
+    queue.sent(&[id(1)], at(1, 1));
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1)));
+    // What is read from disk may reach into what is in memory.
+    queue.sent(&[id(2), id(3)], at(1, 3));
+    assert!(second.try_recv().is_err());
+    assert_eq!(in_memory(queue.peek(1, 1)), [at(1, 4)]);
+    let mut next = add(&queue, 1, at(1, 1_027));
+    let ids: Vec<EntryId> = (4..=1_027).map(id).collect();
+    queue.sent(&ids, at(1, 1_027));
+    assert_eq!((next.try_recv(), queue.unsent()), (Ok(id(1_027)), 0));
 }
 
 #[test]
@@ -111,17 +118,42 @@ fn a_segment_is_done_once_it_is_sent_and_another_one_is_written_to() {
 }
 
 #[test]
+fn a_sent_segment_is_done_once_no_more_is_written_to_it() {
+    let queue = empty();
+    add(&queue, 1, at(1, 90));
+    queue.sent(&[id(1)], at(1, 90));
+    assert!(queue.closed(at(1, 120)).is_empty(), "30 bytes of it are not noted yet");
+    add(&queue, 1, at(1, 120));
+    assert!(queue.closed(at(1, 120)).is_empty(), "they are not sent");
+    assert_eq!(queue.sent(&[id(2)], at(1, 120)), [1]);
+    assert_eq!((queue.stored(), queue.unsent()), (0, 0));
+}
+
+#[test]
+fn what_stands_behind_a_place_that_cannot_be_read_is_sent() {
+    let queue = empty();
+    for n in 1..=1_030 {
+        add(&queue, 1, at(1, n));
+    }
+    add(&queue, 1, at(2, 1));
+    queue.skipped(at(1, 4));
+    assert_eq!(queue.unsent(), 1_031);
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 4)));
+    queue.skipped(at(1, 1_030));
+    assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1_030)));
+}
+
+#[test]
 fn what_was_counted_and_cannot_be_read_is_not_waited_for() {
     let queue = empty();
     queue.failed();
     for n in 1..=1_025 {
         add(&queue, 1, at(1, n));
     }
-    let Next::OnDisk(_, ends) = queue.peek(1, 1) else { panic!("they are read back") };
     add(&queue, 1, at(1, 1_026));
-    queue.skipped(at(1, 1_025), &ends);
+    queue.skipped(at(1, 1_025));
     assert!(matches!(queue.peek(1, 1), Next::OnDisk(from, _) if from == at(1, 1_025)));
-    let Next::OnDisk(_, ends) = queue.peek(1, 1) else { panic!("they are read back") };
-    queue.skipped(at(1, 1_026), &ends);
+    queue.skipped(at(1, 1_026));
     assert!(matches!(queue.peek(1, 1), Next::Nothing));
+    assert_eq!((add(&queue, 1, at(1, 1_027)), in_memory(queue.peek(1, 1))).1, [at(1, 1_027)]);
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use prometheus_client::registry::Registry;
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::StreamKey;
+use crate::names::{EntryId, StreamKey};
 use crate::outbox::backlog::Backlog;
 use crate::outbox::commit::{Appending, commit};
 use crate::outbox::queue::Kept;
@@ -32,7 +32,7 @@ fn open(dir: &Path) -> (Writer, Vec<String>) {
 }
 
 fn held(directory: &Arc<Directory>, mut from: Position, ends: &BTreeMap<u64, u64>) -> Vec<String> {
-    let mut backlog = Backlog::new(directory.clone());
+    let mut backlog = Backlog::new(directory.clone(), BTreeSet::new());
     let mut held = Vec::new();
     loop {
         let piece = backlog.read(from, ends, 3).unwrap();
@@ -172,11 +172,11 @@ fn a_caller_is_told_that_its_record_is_kept_once_the_disk_has_it_and_the_sender_
     assert_eq!(told(&mut writer), (true, 1));
 }
 
-/// A segment of three records, and the bytes of it.
+/// A new segment of three records, and the bytes of it.
 fn three(dir: &Path) -> Vec<u8> {
     let (mut writer, _) = open(dir);
     keep(&mut writer, &["a", "b", "c"]);
-    std::fs::read(dir.join(segment(1))).unwrap()
+    std::fs::read(dir.join(segment(writer.last))).unwrap()
 }
 
 #[test]
@@ -236,6 +236,64 @@ fn a_segment_of_another_stream_or_version_is_an_error_that_says_what_to_do() {
     std::fs::write(&file, newer).unwrap();
     let error = directory(dir.path()).recover().unwrap_err();
     assert!(error.to_string().contains("is of version 2, not of version 1"), "{error}");
+}
+
+/// Marks everything in the outbox of `stream` as sent.
+fn send_all(dir: &Path, stream: &StreamKey) {
+    let mut found = Directory::lock(dir, stream).unwrap().recover().unwrap();
+    let (segment, offset) = found.ends.last_key_value().unwrap();
+    found.mark.set(Position { segment: *segment, offset: *offset }).unwrap();
+}
+
+#[test]
+fn a_segment_of_another_stream_is_removed_once_all_of_it_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    three(dir.path());
+    send_all(dir.path(), &StreamKey::new("s").unwrap());
+    let other = Directory::lock(dir.path(), &StreamKey::new("t").unwrap()).unwrap();
+    assert_eq!((other.recover().unwrap().records, names(dir.path()).len()), (0, 0));
+}
+
+#[test]
+fn an_old_mark_says_nothing_of_another_streams_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, other) = (StreamKey::new("s").unwrap(), StreamKey::new("t").unwrap());
+    for _ in 0..3 {
+        three(dir.path());
+        send_all(dir.path(), &ours);
+    }
+    open(dir.path());
+    let first = Directory::lock(dir.path(), &other).unwrap();
+    std::fs::write(first.file(1), header::write(&other, 1)).unwrap();
+    drop(first);
+    let error = directory(dir.path()).recover().unwrap_err();
+    assert!(matches!(error, Error::OutboxForeign { .. }), "{error}");
+    assert_eq!(names(dir.path()), [segment(1)]);
+}
+
+#[test]
+fn a_file_that_somebody_removed_keeps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path());
+    keep(&mut writer, &["a"]);
+    std::fs::remove_file(dir.path().join(segment(1))).unwrap();
+    assert_eq!(keep(&mut writer, &["b"]), [true]);
+    assert_eq!(names(dir.path()), [segment(2)]);
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    assert_eq!(keep(&mut writer, &["c"]), [false]);
+}
+
+#[test]
+fn what_is_sent_leaves_its_room_to_what_comes_however_small_the_cap() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path());
+    let large = "x".repeat(600_000);
+    for _ in 0..3 {
+        assert_eq!(keep(&mut writer, &[&large]), [true]);
+        assert_eq!(keep(&mut writer, &[&large]), [false]);
+        let end = Position { segment: writer.last, offset: writer.queue.stored() };
+        writer.queue.sent(&[EntryId::ZERO], end);
+    }
 }
 
 #[test]
