@@ -230,7 +230,7 @@ async fn the_end_of_the_grace_cuts_off_a_handler_and_hands_its_event_back() {
 }
 
 #[tokio::test]
-async fn the_rights_that_it_lacks_are_named_together_and_given_it_goes_on() {
+async fn f30_the_rights_that_it_lacks_are_named_together_and_given_it_goes_on() {
     let (server, handler) = (RedisServer::start(), Handler::start());
     let mut conn = server.connection().await;
     for rule in ["on", ">secret", "~*", "+@all", "-xclaim", "-xack", "-xadd"] {

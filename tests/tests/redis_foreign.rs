@@ -106,7 +106,7 @@ fn unpack(packed: &[u8]) -> Vec<&[u8]> {
 }
 
 #[tokio::test]
-async fn what_is_no_event_becomes_a_dead_letter_of_its_raw_fields() {
+async fn f38_what_is_no_event_becomes_a_dead_letter_of_its_raw_fields() {
     let entries = [
         (fields(&[(b"payload", b"{}"), (b"tenant", b"north")]), r#"the entry has no field "type""#),
         (fields(&[(b"type", b"t"), (b"body", b"{}")]), r#"the entry has no field "payload""#),

@@ -249,7 +249,7 @@ async fn a_right_that_trimming_needs_inside_its_script_is_told_as_missing() {
 }
 
 #[tokio::test]
-async fn a_full_stream_refuses_events_with_its_length_and_its_cap_until_there_is_room() {
+async fn f34_a_full_stream_refuses_events_with_its_length_and_its_cap_until_there_is_room() {
     let mut s = Fixture::new().await;
     s.group("g", 0).await;
     let bus = s.bus(&capped(TrimMode::Acked, 500, Overflow::Reject)).await;

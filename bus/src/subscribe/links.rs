@@ -10,7 +10,7 @@ use crate::config::RedisConfig;
 use crate::connect::connect;
 use crate::delivery::{EntryRef, Input, Moment, Output};
 use crate::error::Error;
-use crate::group::{self, Start};
+use crate::group::{self, GroupCreation, Start};
 use crate::names::EntryId;
 
 use super::commands::Consumer;
@@ -43,7 +43,8 @@ impl Links {
         if let Some(start) = config.start {
             let latest = lost && start == Start::Latest;
             let start = if latest { Start::Id(EntryId::ZERO) } else { start };
-            group::restore(&mut commands, &config.stream, &config.group, &start).await?;
+            let restored = group::restore(&mut commands, &config.stream, &config.group, &start);
+            say_created(consumer, restored.await?, lost);
         }
         Ok(Self { reader, commands })
     }
@@ -102,6 +103,16 @@ impl Links {
                 }
             })
         })
+    }
+}
+
+fn say_created(consumer: &Consumer, creation: GroupCreation, lost: bool) {
+    let GroupCreation::Created { position, stream_created, .. } = creation else { return };
+    let (stream, group) = (&consumer.config.stream, &consumer.config.group);
+    if lost {
+        tracing::warn!(%stream, %group, %position, stream_created, "the group was lost and is created again");
+    } else {
+        tracing::info!(%stream, %group, %position, stream_created, "created the group");
     }
 }
 

@@ -76,8 +76,8 @@ impl Report {
         let client = client.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         let metrics = Metrics::register(&mut Registry::default());
         // The services have outboxes; this looks only.
-        let without = BusConfig { outbox: None, ..config.clone() };
-        let bus = EventBus::open(without, &metrics).await.map_err(|error| chain(&error))?;
+        let without = BusConfig { outbox: None, ..config };
+        let bus = EventBus::open(without.clone(), &metrics).await.map_err(|error| chain(&error))?;
         let trial = Trial { client, bus, platform };
 
         let redis_connected = trial.bus.ping().await.is_ok();
@@ -89,7 +89,7 @@ impl Report {
         });
         let settled: BTreeMap<_, _> = join_all(settled).await.into_iter().collect();
         let publish_p99_ms = match trial.platform.latency {
-            Some(seconds) => latency(config, seconds).await,
+            Some(seconds) => latency(without, seconds).await,
             None => None,
         };
         Ok(Self {

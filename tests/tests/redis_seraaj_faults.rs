@@ -1,0 +1,151 @@
+//! Dual publishing where one of the two fails: the platform's file and the event bus, as real processes have them.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::names::{EntryId, GroupName, StreamKey};
+use serde_json::{Value, json};
+use tests::consumer::{SOON, STREAM};
+use tests::redis::RedisServer;
+use tests::seraaj::{EventsFile, Service};
+use tests::wait;
+
+fn application() -> Value {
+    json!({"volunteerId": "v-1", "opportunityId": "library"})
+}
+
+/// Sends applications, each of which is two events, and all of which are taken.
+async fn apply(service: &Service, times: usize) {
+    for _ in 0..times {
+        let (status, answer) = service.post("/api/applications", &application()).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+}
+
+fn ids_in_file(file: &EventsFile) -> Vec<String> {
+    file.events().into_iter().map(|event| event.id).collect()
+}
+
+/// In the order of the stream.
+async fn ids_in_redis(bus: &EventBus) -> Vec<String> {
+    let group = GroupName::new("applications").unwrap();
+    let page = bus.get_events_since(&group, EntryId::ZERO).await.unwrap();
+    assert!(!page.more);
+    page.events.into_iter().map(|event| event.event_id).collect()
+}
+
+async fn bus_on(server: &RedisServer) -> EventBus {
+    let stream = StreamKey::new(STREAM).unwrap();
+    EventBus::connect(BusConfig::new(server.config(), stream)).await.unwrap()
+}
+
+#[tokio::test]
+async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_and_in_its_order() {
+    let (mut server, file) = (RedisServer::start_with(&["--appendonly", "yes"]), EventsFile::new());
+    let outbox = file.outbox("applications");
+    let settings = [("REDIS_OUTBOX_DIR", outbox.to_str().unwrap())];
+    let service = Service::start("applications", &server.url(), &file.path(), &settings).await;
+    apply(&service, 3).await;
+    server.stop();
+    apply(&service, 5).await;
+    assert_eq!(service.metric("eventbus_outbox_waiting_events").await, Some(10));
+    server.restart();
+    apply(&service, 2).await;
+    wait::until("the outbox is empty", SOON, async || {
+        (service.metric("eventbus_outbox_waiting_events").await == Some(0)).then_some(())
+    })
+    .await;
+    assert_eq!(ids_in_redis(&bus_on(&server).await).await, ids_in_file(&file));
+    assert_eq!(service.metric("seraaj_bus_failures_total").await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_that_are() {
+    let (mut server, file) = (RedisServer::start_with(&["--appendonly", "yes"]), EventsFile::new());
+    let service = Service::start("applications", &server.url(), &file.path(), &[]).await;
+    let bus = bus_on(&server).await;
+    wait::until("the start is told", SOON, async || {
+        (ids_in_redis(&bus).await.len() == 1).then_some(())
+    })
+    .await;
+    apply(&service, 2).await;
+    let before = ids_in_file(&file);
+    server.stop();
+    apply(&service, 5).await;
+    let after: BTreeSet<_> = ids_in_file(&file).into_iter().skip(before.len()).collect();
+    assert_eq!(after.len(), 10);
+    server.restart();
+
+    let redis: BTreeSet<_> = ids_in_redis(&bus_on(&server).await).await.into_iter().collect();
+    let missing: BTreeSet<_> =
+        ids_in_file(&file).into_iter().filter(|id| !redis.contains(id)).collect();
+    assert_eq!(missing, after);
+    assert_eq!(service.metric("seraaj_bus_failures_total").await, Some(10));
+    let told = service.output();
+    assert!(told.contains("the event stands in the file alone: the bus did not take it"), "{told}");
+}
+
+/// A file whose reader is there as long as the value: writing fails once it is gone.
+struct Pipe {
+    path: PathBuf,
+    reader: File,
+}
+
+impl Pipe {
+    fn new(directory: &Path) -> Self {
+        let path = directory.join("events");
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        // Both ways, so that opening waits for nobody; what is written in the test is less than the kernel keeps.
+        let reader = File::options().read(true).write(true).open(&path).unwrap();
+        Self { path, reader }
+    }
+}
+
+#[tokio::test]
+async fn f49_what_the_file_does_not_take_is_told_to_nobody() {
+    let (server, directory) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let Pipe { path, reader } = Pipe::new(directory.path());
+    let service = Service::start("applications", &server.url(), &path, &[]).await;
+    let bus = bus_on(&server).await;
+    wait::until("the start is told", SOON, async || {
+        (ids_in_redis(&bus).await.len() == 1).then_some(())
+    })
+    .await;
+    drop(reader);
+    let (status, answer) = service.post("/api/applications", &application()).await;
+    assert_eq!((status, answer["error"].is_string()), (500, true), "{answer}");
+    assert_eq!(ids_in_redis(&bus).await.len(), 1);
+    let told = service.output();
+    assert!(told.contains("cannot write to the file of events"), "{told}");
+}
+
+#[tokio::test]
+async fn f34_a_full_stream_fails_no_request_and_the_file_is_written_all_the_same() {
+    let (server, file) = (RedisServer::start(), EventsFile::new());
+    let settings =
+        [("REDIS_TRIM", "none"), ("REDIS_MAX_ENTRIES", "100"), ("REDIS_HARD_MAX_ENTRIES", "300")];
+    let mut conn = server.connection().await;
+    for _ in 0..400 {
+        let mut add = redis::cmd("XADD");
+        add.arg(STREAM).arg(&["*", "type", "t", "payload", "{}"]);
+        add.exec_async(&mut conn).await.unwrap();
+    }
+    let service = Service::start("applications", &server.url(), &file.path(), &settings).await;
+    apply(&service, 3).await;
+    assert_eq!(file.of_type("application.submitted").len(), 3);
+    let length: u64 = redis::cmd("XLEN").arg(STREAM).query_async(&mut conn).await.unwrap();
+    assert_eq!(length, 400);
+    wait::until("the start is counted too", SOON, async || {
+        (service.metric(r#"seraaj_bus_failures_total{error="stream_full"}"#).await == Some(7))
+            .then_some(())
+    })
+    .await;
+}
