@@ -20,17 +20,18 @@ help: ## Tell the targets
 demo: ## Watch events flow on a real cluster (12 minutes the first time, then about 1)
 	$(cluster)/demo
 
-seraaj: ## Run the example platform on this machine, without a cluster, until Ctrl-C
+seraaj: ## Watch the example platform lose its Redis, without a cluster; it runs on until Ctrl-C
 	examples/seraaj/run
 
 report: ## Try the example platform and tell in JSON what came of it; an optimised build
 	@PROFILE=release examples/seraaj/run --report
 
-test: setup lint ## Run everything: format, clippy, unit, Redis, other servers, API server, cluster
+test: setup lint ## Run everything: format, clippy, unit, Redis, other servers, API server, cluster, report
 	cargo test --locked --workspace
 	tests/servers/test
 	$(cluster)/test api
 	$(cluster)/test cluster
+	@PROFILE=release examples/seraaj/run --report
 
 test-unit: ## Run the tests that need nothing
 	cargo test --locked --workspace --lib --bins -- $(TEST)
@@ -46,7 +47,7 @@ test-api: ## Run the tests that need an API server
 	$(cluster)/test api $(TEST)
 
 test-outage: ## Let the outbox live through an outage of 2 minutes at 1,000 events a second
-	OUTBOX_OUTAGE_SECONDS=120 cargo test --locked --workspace --test redis_outbox_outage
+	OUTBOX_OUTAGE_SECONDS=120 cargo test --locked --workspace --test redis_outbox_outage -- --nocapture
 
 test-cluster: ## Run the tests that need a whole cluster; KEEP_CLUSTER=1 leaves it running
 	$(cluster)/test cluster $(TEST)

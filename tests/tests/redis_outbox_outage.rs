@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::outbox::{Publisher, config, directory, first_ids, open};
 use tests::redis::RedisServer;
@@ -21,6 +21,16 @@ const MEMORY: u64 = 16 * 1024 * 1024;
 #[expect(clippy::disallowed_methods, reason = "a longer run is asked for by the environment")]
 fn seconds() -> usize {
     std::env::var("OUTBOX_OUTAGE_SECONDS").map_or(5, |text| text.parse().unwrap())
+}
+
+#[expect(clippy::print_stderr, reason = "the numbers are for whoever runs the test")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test tells how long the backlog took")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[tokio::test]
@@ -46,9 +56,17 @@ async fn an_outage_costs_no_memory_and_no_event_and_the_spool_stays_within_its_c
     let used: u64 = files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(used <= CAP, "{used}");
 
+    tell(&format!(
+        "{} s: {before} bytes of memory became {after}; {used} bytes on disk",
+        seconds()
+    ));
+    let waiting = publisher.lines().len();
+    let began = now();
     server.restart();
     let caught_up = async || publisher.lines().last()?.ends_with(" published").then_some(());
     wait::until("callers wait for Redis again", long, caught_up).await;
+    let took = now() - began;
+    tell(&format!("{waiting} events were sent within {took:?}, while new ones came"));
     publisher.kill();
     let lines = publisher.lines();
     assert!(lines.iter().all(|line| !line.contains("refused")), "{lines:?}");
