@@ -155,7 +155,9 @@ impl Sender {
         self.tell_oldest();
         let cause = format!("{} {}", error.label(), error.code().unwrap_or_default());
         let (wait, times) = self.outage.fail(cause, now() - self.started, die());
-        if let Some(times) = times {
+        // The breaker opens because of what was said before.
+        let is_new = !matches!(error, Error::BreakerOpen { .. });
+        if let Some(times) = times.filter(|_| is_new) {
             let (stream, waiting, error) =
                 (&self.directory.stream, self.queue.unsent(), chain(error));
             tracing::warn!(%stream, %error, times, waiting, "the outbox is not sent; it is tried again");

@@ -66,10 +66,10 @@ struct ReportSettings {
     /// The file of events of the service applications.
     #[arg(long, env = "SERAAJ_EVENTS_FILE", default_value = "seraaj-events.jsonl")]
     events_file: PathBuf,
-    /// Measure for so many seconds how long publishing takes at 1,000 events a second, to a stream of its own, which
-    /// is left behind.
+    /// Measure how long publishing takes, at 1,000 events a second for so many seconds, and how fast they are handled,
+    /// on a stream of its own, which is left behind.
     #[arg(long)]
-    latency: Option<u32>,
+    speed: Option<u32>,
 }
 
 #[tokio::main]
@@ -124,7 +124,7 @@ async fn serve(
         tracing::info!(%address, service = service.name(), "serving HTTP");
     }
     let served = service::run(service, config, file, listener, stop).await;
-    served.map_err(|error| format!("cannot serve: {error}"))
+    served.map_err(|error| format!("cannot serve: {}", chain(&error)))
 }
 
 async fn read(config: BusConfig, group: String) -> Result<(), String> {
@@ -134,8 +134,8 @@ async fn read(config: BusConfig, group: String) -> Result<(), String> {
 }
 
 async fn tell(config: BusConfig, settings: ReportSettings) -> ExitCode {
-    let ReportSettings { applications, bff, events_file, latency } = settings;
-    let report = Report::make(config, report::Platform { applications, bff, events_file, latency });
+    let ReportSettings { applications, bff, events_file, speed: seconds } = settings;
+    let report = Report::make(config, report::Platform { applications, bff, events_file, seconds });
     let report = match report.await {
         Ok(report) => report,
         Err(error) => {
