@@ -1,0 +1,108 @@
+//! How fast events are published and handled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::BusConfig;
+use bus::delivery::{Answer, Delivery};
+use bus::event::TypeFilter;
+use bus::event::types::SERVICE_HEALTH_CHECK;
+use bus::group::Start;
+use bus::names::{ConsumerName, GroupName, StreamKey};
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+/// Events that are published a second.
+const RATE: u32 = 1_000;
+/// As long as all of them may take to be handled.
+const LONG: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What was measured. `None` is a failure on the way.
+#[derive(Debug, Serialize)]
+pub struct Speed {
+    /// Milliseconds within which 99 of 100 events were published, at 1,000 a second.
+    pub publish_p99_ms: Option<f64>,
+    /// Events a second that one consumer then handled and acknowledged, by a handler that does nothing.
+    pub handled_per_second: Option<f64>,
+}
+
+impl Speed {
+    /// Publishes for so many seconds to a stream beside that of `config`, and then reads it.
+    pub(super) async fn measure(mut config: BusConfig, seconds: u32) -> Self {
+        let stream = StreamKey::new(format!("{}:latency", config.stream));
+        let measured = async {
+            config.stream = stream.ok()?;
+            let bus = EventBus::connect(config).await.ok()?;
+            let publish_p99_ms = publish(&bus, seconds).await;
+            let handled_per_second = handle(&bus, RATE * seconds).await;
+            Some(Self { publish_p99_ms, handled_per_second })
+        };
+        measured.await.unwrap_or(Self { publish_p99_ms: None, handled_per_second: None })
+    }
+
+    /// Below 10 ms, and as many handled as come.
+    pub(super) fn is_good(&self) -> bool {
+        self.publish_p99_ms.is_some_and(|ms| ms < 10.0)
+            && self.handled_per_second.is_some_and(|rate| rate >= f64::from(RATE))
+    }
+}
+
+/// Milliseconds within which 99 of 100 events are published, however long one takes; `None` where one was not published.
+async fn publish(bus: &EventBus, seconds: u32) -> Option<f64> {
+    let mut pace = interval(Duration::from_secs(1) / RATE);
+    // A late tick is made up for, so that what waits because of a slow moment is measured too.
+    pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut under_way, mut took) = (FuturesUnordered::new(), Vec::new());
+    for number in 0..RATE * seconds {
+        let due = pace.tick().await;
+        let bus = bus.clone();
+        under_way.push(tokio::spawn(async move {
+            let payload = json!({"number": number});
+            bus.publish(SERVICE_HEALTH_CHECK, &payload, Some("report")).await.ok()?;
+            Some(now() - due)
+        }));
+    }
+    while let Some(ended) = under_way.next().await {
+        took.push(ended.ok().flatten()?);
+    }
+    took.sort_unstable();
+    let p99 = took.get(took.len() * 99 / 100)?;
+    Some(rounded(p99.as_secs_f64() * 1_000.0))
+}
+
+/// Events a second that a consumer of a new group handles, of `events` that are there.
+async fn handle(bus: &EventBus, events: u32) -> Option<f64> {
+    let (group, consumer) = (GroupName::new("report").ok()?, ConsumerName::new("report").ok()?);
+    let types = TypeFilter::parse([SERVICE_HEALTH_CHECK]).ok()?;
+    bus.create_consumer_group(&group, Start::default()).await.ok()?;
+    let handle = |_: Arc<Delivery>| std::future::ready(Answer::Done);
+    let began = now();
+    let subscription = bus.subscribe(&group, &consumer, types, handle);
+    let acknowledged = async {
+        loop {
+            let info = bus.get_consumer_group_info(&group).await.ok()??;
+            if info.lag == Some(0) && info.pending == 0 {
+                return Some(now() - began);
+            }
+            sleep(LOOK).await;
+        }
+    };
+    let took = timeout(LONG, acknowledged).await.ok().flatten();
+    subscription.stop().await.ok()?;
+    bus.forget_consumer_group(&group).await.ok()?;
+    Some(rounded(f64::from(events) / took?.as_secs_f64()))
+}
+
+/// To two digits behind the point.
+fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where the speed is measured")]
+fn now() -> Instant {
+    Instant::now()
+}
