@@ -200,10 +200,13 @@ async fn what_makes_no_sense_is_refused_with_a_reason_and_publishes_nothing() {
         applications.patch("/api/applications/nobody", &json!({"status": "accepted"})).await,
         matching.post("/api/matching/nothing/apply", &json!({"volunteerId": "v"})).await,
         bff.post("/api/login", &json!({"volunteerId": "nobody", "password": "p"})).await,
+        bff.get("/api/nothing").await,
     ];
     for (status, answer) in unknown {
         assert_eq!((status, answer["error"].is_string()), (404, true), "{answer}");
     }
+    let (status, answer) = applications.get("/api/applications").await;
+    assert_eq!((status, answer["error"].is_string()), (405, true), "{answer}");
     let (_, sent) = applications.post("/api/applications", &application()).await;
     let path = format!("/api/applications/{}", sent["applicationId"].as_str().unwrap());
     let (status, answer) = applications.patch(&path, &json!({"status": "odd"})).await;

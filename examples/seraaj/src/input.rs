@@ -33,6 +33,13 @@ impl Refusal {
         Self { status: StatusCode::NOT_FOUND, reason: format!("there is no such {what}") }
     }
 
+    /// 405: this path has other methods.
+    #[must_use]
+    pub fn method() -> Self {
+        let reason = "this path does not take this method".to_owned();
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, reason }
+    }
+
     /// 500: the platform itself cannot do it. The cause is for its log.
     #[must_use]
     pub fn broken() -> Self {

@@ -27,9 +27,14 @@ struct Recent {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Application {
+struct Submitted {
     application_id: String,
-    #[serde(default)]
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Changed {
+    application_id: String,
     status: String,
 }
 
@@ -86,19 +91,20 @@ impl Recent {
     }
 }
 
-/// What is said of an event; of most types nothing.
+/// What is said of an event, on one line whatever stands in it; of most types nothing.
 fn line(event_type: &str, payload: &[u8]) -> Result<Option<String>, serde_json::Error> {
-    let application = || serde_json::from_slice::<Application>(payload);
-    Ok(match event_type {
+    let text = match event_type {
         APPLICATION_SUBMITTED => {
-            Some(format!("New application submitted: {}", application()?.application_id))
+            let Submitted { application_id } = serde_json::from_slice(payload)?;
+            format!("New application submitted: {application_id}")
         }
         APPLICATION_STATE_CHANGED => {
-            let Application { application_id, status } = application()?;
-            Some(format!("Application {application_id} changed to {status}"))
+            let Changed { application_id, status } = serde_json::from_slice(payload)?;
+            format!("Application {application_id} changed to {status}")
         }
-        _ => None,
-    })
+        _ => return Ok(None),
+    };
+    Ok(Some(text.replace(char::is_control, "\u{fffd}")))
 }
 
 #[cfg(test)]
@@ -119,7 +125,15 @@ mod tests {
     #[test]
     fn an_event_without_what_its_line_tells_is_refused() {
         assert!(line("application.submitted", br#"{"volunteerId": "v"}"#).is_err());
+        assert!(line("application.state.changed", br#"{"applicationId": "a"}"#).is_err());
         assert!(line("user.login", b"anything").is_ok());
+    }
+
+    #[test]
+    fn a_payload_can_add_no_line_of_its_own() {
+        let payload = br#"{"applicationId": "a\nb"}"#;
+        let said = line("application.submitted", payload).unwrap().unwrap();
+        assert_eq!(said, "New application submitted: a\u{fffd}b");
     }
 
     #[test]

@@ -147,7 +147,10 @@ pub async fn run(
         Service::Matching => matching::router(publishing.clone()),
         Service::Bff => bff::router(publishing.clone(), looks),
     };
-    let router = own.merge(shared(Arc::new(registry), received));
+    let router = own
+        .merge(shared(Arc::new(registry), received))
+        .fallback(async || Refusal::unknown("path"))
+        .method_not_allowed_fallback(async || Refusal::method());
     let ended = stop.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     // An idle connection that is kept alive must not hold the process.
