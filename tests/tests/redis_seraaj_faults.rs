@@ -4,9 +4,8 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use bus::EventBus;
 use bus::config::BusConfig;
@@ -92,10 +91,11 @@ async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_th
     assert!(told.contains("the event stands in the file alone: the bus did not take it"), "{told}");
 }
 
-/// A file whose reader is there as long as the value: writing fails once it is gone.
+/// A file that can be written as long as its reader is there: a process of its own, so that no other one that is being
+/// started has the file open too.
 struct Pipe {
     path: PathBuf,
-    reader: File,
+    reader: Child,
 }
 
 impl Pipe {
@@ -103,23 +103,34 @@ impl Pipe {
         let path = directory.join("events");
         let made = Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
-        // Both ways, so that opening waits for nobody; what is written in the test is less than the kernel keeps.
-        let reader = File::options().read(true).write(true).open(&path).unwrap();
+        let reader = Command::new("cat").arg(&path).stdout(Stdio::null()).spawn().unwrap();
         Self { path, reader }
+    }
+
+    fn break_off(&mut self) {
+        // It may have ended by itself.
+        self.reader.kill().ok();
+        self.reader.wait().unwrap();
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.break_off();
     }
 }
 
 #[tokio::test]
 async fn f49_what_the_file_does_not_take_is_told_to_nobody() {
     let (server, directory) = (RedisServer::start(), tempfile::tempdir().unwrap());
-    let Pipe { path, reader } = Pipe::new(directory.path());
-    let service = Service::start("applications", &server.url(), &path, &[]).await;
+    let mut pipe = Pipe::new(directory.path());
+    let service = Service::start("applications", &server.url(), &pipe.path, &[]).await;
     let bus = bus_on(&server).await;
     wait::until("the start is told", SOON, async || {
         (ids_in_redis(&bus).await.len() == 1).then_some(())
     })
     .await;
-    drop(reader);
+    pipe.break_off();
     let (status, answer) = service.post("/api/applications", &application()).await;
     assert_eq!((status, answer["error"].is_string()), (500, true), "{answer}");
     assert_eq!(ids_in_redis(&bus).await.len(), 1);
