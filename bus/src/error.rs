@@ -338,12 +338,8 @@ impl Error {
     /// Whether user, password or rights are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
-        if matches!(self, Self::Rights { .. }) {
-            return true;
-        }
-        let refused =
-            self.redis().is_some_and(|e| e.kind() == redis::ErrorKind::AuthenticationFailed);
-        refused || matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+        let refused = self.redis().is_some_and(RedisFailure::is_refused_login);
+        refused || matches!(self, Self::Rights { .. }) || self.code() == Some("NOPERM")
     }
 
     /// Redis' own code, such as `OOM`, where Redis answered with an error.
@@ -387,6 +383,11 @@ impl Error {
     /// A refusal of an event's type, of which no more is shown than a type may have.
     pub(crate) fn event_type(event_type: &str) -> Self {
         Self::EventType { event_type: event_type.chars().take(129).collect() }
+    }
+
+    /// Whether the server has no connection left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.redis().is_some_and(RedisFailure::is_full)
     }
 
     /// Whether there was no connection, or none that answered.
@@ -446,8 +447,8 @@ pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
     match error.code() {
         Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
         Some("NOGROUP") => Remedy::CreateGroup,
-        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
-        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => Remedy::Person,
+        Some("WRONGTYPE" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
+        _ if error.is_refused_login() => Remedy::Person,
         // `ERR` too: "max number of clients reached" has no code of its own.
         _ => Remedy::Retry,
     }

@@ -199,18 +199,6 @@ impl Inner {
     fn uptime(&self) -> Duration {
         now() - self.began
     }
-
-    /// A connection on which Redis has answered: a server that hangs still lets everybody connect.
-    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        let mut conn = connect(&self.redis, self.response_timeout).await?;
-        let endpoint = self.redis.endpoint();
-        let answer = redis::cmd("PING").exec_async(&mut conn).await;
-        match answer.map_err(|source| Error::Connect { endpoint, source: source.into() }) {
-            // A user without the right to ping may have all the others.
-            Err(error) if error.code() != Some("NOPERM") => Err(error),
-            _ => Ok(conn),
-        }
-    }
 }
 
 async fn supervise(inner: Arc<Inner>) {
@@ -220,7 +208,7 @@ async fn supervise(inner: Arc<Inner>) {
         return;
     }
     loop {
-        let wait = match inner.connect().await {
+        let wait = match connect(&inner.redis, inner.response_timeout).await {
             Ok(conn) => {
                 number += 1;
                 let began = inner.uptime();

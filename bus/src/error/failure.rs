@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use redis::{ErrorKind, RedisError};
+use redis::RedisError;
 
 /// Before the part of a server's message that quotes what was sent to it, a payload for example.
 const QUOTE: &str = ", with args beginning with";
@@ -22,6 +22,22 @@ impl RedisFailure {
         self.code.as_deref()
     }
 
+    /// Whether the server has no connection left, for which it has no code.
+    pub(crate) fn is_full(&self) -> bool {
+        self.says("max number of clients")
+    }
+
+    /// Whether user or password are at fault.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        matches!(self.code(), Some("NOAUTH" | "WRONGPASS"))
+            // A password for a server that has none has no code.
+            || self.says("without any password configured")
+    }
+
+    fn says(&self, text: &str) -> bool {
+        self.code() == Some("ERR") && self.error.detail().is_some_and(|told| told.contains(text))
+    }
+
     /// Whether the connection was closed by the other side.
     pub(crate) fn is_closed(&self) -> bool {
         self.error.is_connection_dropped()
@@ -30,10 +46,6 @@ impl RedisFailure {
     /// Whether there was no answer in time.
     pub(crate) fn is_timeout(&self) -> bool {
         self.error.is_timeout()
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.error.kind()
     }
 }
 
