@@ -1,7 +1,6 @@
 //! Connections to Redis, made so that a dead peer is noticed.
 
 mod greeting;
-pub(crate) mod outage;
 mod supervised;
 
 use std::io;
@@ -12,22 +11,27 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ProtocolVersion,
-    RedisConnectionInfo, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, RedisError, RedisResult,
+    TlsCertificates,
 };
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::error::Error;
 
-use greeting::Greeting;
+use greeting::{greet, login};
 
 pub(crate) use supervised::SharedConnection;
 
 /// How long a connect may take: name look-up, TLS and the first answers included.
 const CONNECT: Duration = Duration::from_secs(2);
+const SILENT: &str = "the server does not answer within 2s";
 /// A server that takes the first bytes of TLS for a command waits for its end.
-const SILENT_TLS: &str = "there is no TLS within 2s, as of a server that does not speak it on this port (redis://) or has no way to it";
+const SILENT_TLS: &str = "there is no TLS within 2s, as of a server that does not speak it on this port (redis://), or does not answer";
+const CLOSED: &str = "the server closed the connection before it answered, as one does that speaks TLS on this port (rediss://)";
+/// There is no way to tell anything before TLS is agreed on.
+const CLOSED_TLS: &str =
+    "the server closed the connection before it answered, as one does that has no connection left";
 
 /// Connects, with the credentials that stand in the files now. Redis has answered on the connection.
 ///
@@ -44,18 +48,28 @@ pub async fn connect(
         endpoint: redis.endpoint(),
         source: source.into(),
     };
-    let (client, greeting) = (client(redis).await?, Greeting::read(redis).await?);
+    let client = client(redis).await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(Some(response_timeout));
     let is_tls = matches!(redis.info.addr(), ConnectionAddr::TcpTls { .. });
-    let silence = if is_tls { SILENT_TLS } else { "there is no way to the server within 2s" };
     let began = now();
     let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let mut conn = within(began, connecting, silence).await.map_err(refused)?;
-    let silence = "the server does not answer within 2s";
-    within(began, greeting.send(&mut conn), silence).await.map_err(refused)?;
+    let silence = if is_tls { SILENT_TLS } else { SILENT };
+    let connected = within(began, connecting, silence).await;
+    let mut conn = connected.map_err(|error| explained(error, is_tls)).map_err(refused)?;
+    let greeting = greet(&mut conn, redis.info.redis_settings().db());
+    within(began, greeting, SILENT).await.map_err(refused)?;
     Ok(conn)
+}
+
+/// A connection that was closed before anything was answered on it, with what that may mean.
+fn explained(error: RedisError, is_tls: bool) -> RedisError {
+    if !error.is_connection_dropped() || error.is_connection_refusal() {
+        return error;
+    }
+    let text = if is_tls { CLOSED_TLS } else { CLOSED };
+    io::Error::new(io::ErrorKind::ConnectionAborted, text).into()
 }
 
 /// What `work` results in, in time since `began`; else `silence`.
@@ -75,16 +89,12 @@ async fn client(redis: &RedisConfig) -> Result<Client, Error> {
         source: source.into(),
     };
     let files = &redis.files;
-    // Redis 7.0 knows no CLIENT SETINFO, and a restricted user may not be allowed it.
-    // RESP2, whatever the URL says: replies are read in its form.
-    let settings =
-        RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP2);
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(15))
         .with_interval(Duration::from_secs(5))
         .with_retries(3);
     let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-    let info = redis.info.clone().set_redis_settings(settings).set_tcp_settings(tcp);
+    let info = redis.info.clone().set_redis_settings(login(redis).await?).set_tcp_settings(tcp);
     if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         return Client::open(info).map_err(refused);
     }

@@ -338,8 +338,8 @@ impl Error {
     /// Whether user, password or rights are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
-        let refused = self.redis().is_some_and(RedisFailure::is_refused_login);
-        refused || matches!(self, Self::Rights { .. }) || self.code() == Some("NOPERM")
+        let is_refused = matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+        is_refused || matches!(self, Self::Rights { .. })
     }
 
     /// Redis' own code, such as `OOM`, where Redis answered with an error.
@@ -378,6 +378,12 @@ impl Error {
             Self::OutboxFull { .. } => "outbox_full",
             Self::OutboxWrite { .. } => "outbox_write",
         }
+    }
+
+    /// What is wrong, for a log that says each cause once: label and code, or how there was no answer.
+    pub(crate) fn cause(&self) -> String {
+        let detail = self.redis().map_or("", RedisFailure::cause);
+        format!("{} {detail}", self.label())
     }
 
     /// A refusal of an event's type, of which no more is shown than a type may have.
@@ -447,8 +453,7 @@ pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
     match error.code() {
         Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
         Some("NOGROUP") => Remedy::CreateGroup,
-        Some("WRONGTYPE" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
-        _ if error.is_refused_login() => Remedy::Person,
+        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
         // `ERR` too: "max number of clients reached" has no code of its own.
         _ => Remedy::Retry,
     }

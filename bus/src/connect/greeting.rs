@@ -1,81 +1,64 @@
-//! The first commands on a connection. They are sent here and not by the client, which of any refusal of AUTH tells no
-//! more than that it was one: a server without room or without its data is no wrong password.
+//! The first commands on a connection.
+//!
+//! The client tells of a refused AUTH no more than that, and drops what a server says before it was asked: a server with
+//! no connection left would be one with a wrong password, or one that is silent. To HELLO it tells the answer as it is.
+//! But it knows HELLO only as the beginning of RESP3, from which [`greet`] goes back.
 
-use std::io;
 use std::path::Path;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, RedisResult};
+use redis::{ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
 
 use crate::config::RedisConfig;
 use crate::error::Error;
 
-/// What a closed connection may mean before anything was answered on it.
-const CLOSED: &str = "the server closed the connection before it answered, as one does that speaks TLS on this port (rediss://) or has no connection left";
-
-/// Who logs in, and where to.
-pub(super) struct Greeting {
-    /// User name, where there is one, and password.
-    credentials: Option<Vec<String>>,
-    database: i64,
+/// What the client is to begin with: HELLO, with the credentials that stand in the files now, else in the URL.
+///
+/// # Errors
+/// [`Error::File`] if one cannot be read.
+pub(super) async fn login(redis: &RedisConfig) -> Result<RedisConnectionInfo, Error> {
+    let (url, files) = (redis.info.redis_settings(), &redis.files);
+    // Redis 7.0 knows no CLIENT SETINFO, and a restricted user may not be allowed it.
+    let mut settings =
+        RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
+    let username = match &files.username {
+        Some(path) => Some(read_line(path).await?),
+        None => url.username().map(str::to_owned),
+    };
+    let password = match &files.password {
+        Some(path) => Some(read_line(path).await?),
+        None => url.password().map(str::to_owned),
+    };
+    if let Some(username) = username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = password {
+        settings = settings.set_password(password);
+    }
+    Ok(settings)
 }
 
-impl Greeting {
-    /// What the files say now, else the URL.
-    ///
-    /// # Errors
-    /// [`Error::File`] if one cannot be read.
-    pub async fn read(redis: &RedisConfig) -> Result<Self, Error> {
-        let settings = redis.info.redis_settings();
-        let username = match &redis.files.username {
-            Some(path) => Some(read_line(path).await?),
-            None => settings.username().map(str::to_owned),
-        };
-        let password = match &redis.files.password {
-            Some(path) => Some(read_line(path).await?),
-            None => settings.password().map(str::to_owned),
-        };
-        let credentials = password.map(|password| username.into_iter().chain([password]).collect());
-        Ok(Self { credentials, database: settings.db() })
+/// Goes back to RESP2, in whose form replies are read, chooses the database, and has Redis answer: a server that loads
+/// its data lets everybody log in.
+///
+/// # Errors
+/// What Redis answered to the first command that it refused.
+pub(super) async fn greet(conn: &mut MultiplexedConnection, database: i64) -> RedisResult<()> {
+    let mut pipe = redis::pipe();
+    pipe.cmd("HELLO").arg(2);
+    if database != 0 {
+        pipe.cmd("SELECT").arg(database);
     }
-
-    /// Logs in, chooses the database, and has Redis answer: a server that hangs still lets everybody connect.
-    ///
-    /// # Errors
-    /// What Redis answered to the first command that it refused; the others are not sent, for a server without room
-    /// answers once and closes.
-    pub async fn send(&self, conn: &mut MultiplexedConnection) -> RedisResult<()> {
-        for command in self.commands() {
-            command.exec_async(conn).await.map_err(explained)?;
-        }
-        match redis::cmd("PING").exec_async(conn).await {
-            // A user without the right to ping may have all the others.
-            Err(error) if error.code() == Some("NOPERM") => Ok(()),
-            result => result.map_err(explained),
-        }
+    pipe.cmd("PING").ignore_errors();
+    let answers: Vec<RedisResult<Value>> = pipe.query_async(conn).await?;
+    let (ping, before) = answers.split_last().expect("a PING is answered");
+    for answer in before {
+        answer.clone()?;
     }
-
-    fn commands(&self) -> Vec<Cmd> {
-        let mut commands = Vec::new();
-        if let Some(credentials) = &self.credentials {
-            let mut auth = redis::cmd("AUTH");
-            auth.arg(credentials);
-            commands.push(auth);
-        }
-        if self.database != 0 {
-            let mut select = redis::cmd("SELECT");
-            select.arg(self.database);
-            commands.push(select);
-        }
-        commands
-    }
-}
-
-fn explained(error: RedisError) -> RedisError {
-    if error.is_connection_dropped() {
-        io::Error::new(io::ErrorKind::ConnectionAborted, CLOSED).into()
-    } else {
-        error
+    match ping {
+        // A user without the right to ping may have all the others.
+        Err(error) if error.code() != Some("NOPERM") => Err(error.clone()),
+        _ => Ok(()),
     }
 }
 

@@ -24,18 +24,20 @@ impl RedisFailure {
 
     /// Whether the server has no connection left, for which it has no code.
     pub(crate) fn is_full(&self) -> bool {
-        self.says("max number of clients")
+        let told = self.error.detail().unwrap_or_default();
+        self.code() == Some("ERR") && told.contains("max number of clients")
     }
 
-    /// Whether user or password are at fault.
-    pub(crate) fn is_refused_login(&self) -> bool {
-        matches!(self.code(), Some("NOAUTH" | "WRONGPASS"))
-            // A password for a server that has none has no code.
-            || self.says("without any password configured")
-    }
-
-    fn says(&self, text: &str) -> bool {
-        self.code() == Some("ERR") && self.error.detail().is_some_and(|told| told.contains(text))
+    /// The code, or what there was instead of an answer.
+    pub(crate) fn cause(&self) -> &str {
+        match self.code() {
+            _ if self.is_full() => "max clients",
+            Some(code) => code,
+            None if self.error.is_connection_refusal() => "refused",
+            None if self.is_closed() => "closed",
+            None if self.is_timeout() => "silent",
+            None => "",
+        }
     }
 
     /// Whether the connection was closed by the other side.
