@@ -14,12 +14,10 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::config::RedisConfig;
 use crate::error::{Error, Remedy, chain};
 use crate::metrics::ConnectionMetrics;
+use crate::outage::Outage;
 
 use super::connect;
-use super::outage::{Missing, Outage};
 
-/// The longest wait between two tries.
-const LONGEST: Duration = Duration::from_secs(2);
 /// A connection that lasts this long ends an outage: a server that refuses writes lets everybody connect.
 const STANDS: Duration = Duration::from_secs(2);
 
@@ -243,21 +241,20 @@ async fn said_well<T, E>(
     if let Ok(broken) = tokio::time::timeout(STANDS, &mut broken).await {
         return broken;
     }
-    let failures = outage.failures();
+    let failures = outage.end();
     if failures > 0 {
         tracing::info!(redis = %inner.redis.endpoint(), failures, "well again");
-        outage.end();
     }
     broken.await
 }
 
 /// Counts a failure, says so now and then, and answers how long to wait.
 fn note(outage: &mut Outage, inner: &Inner, error: Option<&Error>) -> Duration {
-    let (wait, say) = outage.fail(Missing::Redis, LONGEST, inner.uptime(), die());
-    if say {
+    let cause = error.map_or_else(|| "broken".to_owned(), Error::cause);
+    let (wait, times) = outage.fail(cause, inner.uptime(), die());
+    if let Some(times) = times {
         let error = error.map_or_else(|| "the connection broke at once".to_owned(), |e| chain(e));
-        let failures = outage.failures();
-        tracing::warn!(redis = %inner.redis.endpoint(), failures, error,
+        tracing::warn!(redis = %inner.redis.endpoint(), times, error,
             "Redis cannot be used, trying again");
     }
     wait
