@@ -338,12 +338,8 @@ impl Error {
     /// Whether user, password or rights are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
-        if matches!(self, Self::Rights { .. }) {
-            return true;
-        }
-        let refused =
-            self.redis().is_some_and(|e| e.kind() == redis::ErrorKind::AuthenticationFailed);
-        refused || matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+        let is_refused = matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+        is_refused || matches!(self, Self::Rights { .. })
     }
 
     /// Redis' own code, such as `OOM`, where Redis answered with an error.
@@ -384,9 +380,20 @@ impl Error {
         }
     }
 
+    /// What is wrong, for a log that says each cause once: label and code, or how there was no answer.
+    pub(crate) fn cause(&self) -> String {
+        let detail = self.redis().map_or("", RedisFailure::cause);
+        format!("{} {detail}", self.label())
+    }
+
     /// A refusal of an event's type, of which no more is shown than a type may have.
     pub(crate) fn event_type(event_type: &str) -> Self {
         Self::EventType { event_type: event_type.chars().take(129).collect() }
+    }
+
+    /// Whether the server has no connection left.
+    pub(crate) fn is_full(&self) -> bool {
+        self.redis().is_some_and(RedisFailure::is_full)
     }
 
     /// Whether there was no connection, or none that answered.
@@ -447,7 +454,6 @@ pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
         Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
         Some("NOGROUP") => Remedy::CreateGroup,
         Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
-        _ if error.kind() == redis::ErrorKind::AuthenticationFailed => Remedy::Person,
         // `ERR` too: "max number of clients reached" has no code of its own.
         _ => Remedy::Retry,
     }

@@ -36,6 +36,7 @@ pub mod lag;
 pub mod metrics;
 pub mod monitor;
 pub mod names;
+mod outage;
 pub mod outbox;
 pub mod publish;
 mod reply;

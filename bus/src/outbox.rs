@@ -11,7 +11,6 @@ mod directory;
 mod frame;
 mod header;
 mod mark;
-mod outage;
 mod queue;
 pub(crate) mod record;
 mod sender;

@@ -15,5 +15,6 @@ pub mod redis;
 pub mod rules;
 pub mod seraaj;
 pub mod subscriber;
+pub mod tls;
 pub mod wait;
 mod watchdog;

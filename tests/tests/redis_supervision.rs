@@ -3,16 +3,21 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bus::EventBus;
 use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::error::Error;
+use bus::error::{Error, chain};
+use bus::health::Report;
 use bus::metrics::Metrics;
+use bus::monitor::Monitor;
 use bus::names::{EntryId, StreamKey};
 use bus::publish::PUBLISH_TIMEOUT;
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
+use redis::aio::MultiplexedConnection;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command};
@@ -45,6 +50,13 @@ impl Watched {
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text.lines().any(|shown| shown == line)
     }
+}
+
+/// A number of INFO.
+async fn info(conn: &mut MultiplexedConnection, field: &str) -> u64 {
+    let text: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap().parse().unwrap()
 }
 
 const CLOSED: &str = r#"eventbus_redis_breaker_state{connection="publish"} 0"#;
@@ -184,4 +196,30 @@ async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
     let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert!(watched.shows(CLOSED));
+}
+
+#[tokio::test]
+async fn f28_with_a_password_too_the_cause_is_named() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    command(&mut conn, "CONFIG SET requirepass first").await;
+    let url = format!("redis://:first@127.0.0.1:{}", server.port());
+    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
+    let watched = Watched::open(redis.clone()).await;
+    watched.publishes().await;
+    command(&mut conn, "CONFIG SET maxclients 1").await;
+    let window = tokio::time::sleep(Duration::from_secs(2));
+    command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
+    let error = wait::until("the cause is told", LONG, async || {
+        let error = watched.publish().await.err()?;
+        chain(&error).contains("max number of clients").then_some(error)
+    });
+    let (error, ()) = tokio::join!(error, window);
+    let tries = info(&mut conn, "rejected_connections").await;
+    assert!((2..100).contains(&tries), "{tries} tries in 2 s");
+    assert!(error.is_transient() && !error.is_auth(), "{error:?}");
+    let stream = StreamKey::new("s").unwrap();
+    let seen = Monitor::new(redis, stream.clone(), LONG).read().await.unwrap_err();
+    let report = Report::of_failure(&seen, &stream, &BTreeSet::new(), Timestamp::UNIX_EPOCH);
+    assert_eq!(report.seen, Err("Redis has no connection left".to_owned()));
 }

@@ -14,12 +14,10 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::config::RedisConfig;
 use crate::error::{Error, Remedy, chain};
 use crate::metrics::ConnectionMetrics;
+use crate::outage::Outage;
 
 use super::connect;
-use super::outage::{Missing, Outage};
 
-/// The longest wait between two tries.
-const LONGEST: Duration = Duration::from_secs(2);
 /// A connection that lasts this long ends an outage: a server that refuses writes lets everybody connect.
 const STANDS: Duration = Duration::from_secs(2);
 
@@ -199,18 +197,6 @@ impl Inner {
     fn uptime(&self) -> Duration {
         now() - self.began
     }
-
-    /// A connection on which Redis has answered: a server that hangs still lets everybody connect.
-    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        let mut conn = connect(&self.redis, self.response_timeout).await?;
-        let endpoint = self.redis.endpoint();
-        let answer = redis::cmd("PING").exec_async(&mut conn).await;
-        match answer.map_err(|source| Error::Connect { endpoint, source: source.into() }) {
-            // A user without the right to ping may have all the others.
-            Err(error) if error.code() != Some("NOPERM") => Err(error),
-            _ => Ok(conn),
-        }
-    }
 }
 
 async fn supervise(inner: Arc<Inner>) {
@@ -220,7 +206,7 @@ async fn supervise(inner: Arc<Inner>) {
         return;
     }
     loop {
-        let wait = match inner.connect().await {
+        let wait = match connect(&inner.redis, inner.response_timeout).await {
             Ok(conn) => {
                 number += 1;
                 let began = inner.uptime();
@@ -255,21 +241,20 @@ async fn said_well<T, E>(
     if let Ok(broken) = tokio::time::timeout(STANDS, &mut broken).await {
         return broken;
     }
-    let failures = outage.failures();
+    let failures = outage.end();
     if failures > 0 {
         tracing::info!(redis = %inner.redis.endpoint(), failures, "well again");
-        outage.end();
     }
     broken.await
 }
 
 /// Counts a failure, says so now and then, and answers how long to wait.
 fn note(outage: &mut Outage, inner: &Inner, error: Option<&Error>) -> Duration {
-    let (wait, say) = outage.fail(Missing::Redis, LONGEST, inner.uptime(), die());
-    if say {
+    let cause = error.map_or_else(|| "broken".to_owned(), Error::cause);
+    let (wait, times) = outage.fail(cause, inner.uptime(), die());
+    if let Some(times) = times {
         let error = error.map_or_else(|| "the connection broke at once".to_owned(), |e| chain(e));
-        let failures = outage.failures();
-        tracing::warn!(redis = %inner.redis.endpoint(), failures, error,
+        tracing::warn!(redis = %inner.redis.endpoint(), times, error,
             "Redis cannot be used, trying again");
     }
     wait

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use redis::{ErrorKind, RedisError};
+use redis::RedisError;
 
 /// Before the part of a server's message that quotes what was sent to it, a payload for example.
 const QUOTE: &str = ", with args beginning with";
@@ -22,6 +22,24 @@ impl RedisFailure {
         self.code.as_deref()
     }
 
+    /// Whether the server has no connection left, for which it has no code.
+    pub(crate) fn is_full(&self) -> bool {
+        let told = self.error.detail().unwrap_or_default();
+        self.code() == Some("ERR") && told.contains("max number of clients")
+    }
+
+    /// The code, or what there was instead of an answer.
+    pub(crate) fn cause(&self) -> &str {
+        match self.code() {
+            _ if self.is_full() => "max clients",
+            Some(code) => code,
+            None if self.error.is_connection_refusal() => "refused",
+            None if self.is_closed() => "closed",
+            None if self.is_timeout() => "silent",
+            None => "",
+        }
+    }
+
     /// Whether the connection was closed by the other side.
     pub(crate) fn is_closed(&self) -> bool {
         self.error.is_connection_dropped()
@@ -30,10 +48,6 @@ impl RedisFailure {
     /// Whether there was no answer in time.
     pub(crate) fn is_timeout(&self) -> bool {
         self.error.is_timeout()
-    }
-
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.error.kind()
     }
 }
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::Report;
 use crate::config::RedisConfig;
-use crate::error::chain;
+use crate::error::{Error, chain};
 use crate::monitor::Monitor;
 use crate::names::{GroupName, StreamKey};
+use crate::outage::Outage;
 
 /// Requests that wait for the looker to notice them; more wait to be taken in.
 const WAITING: usize = 64;
@@ -44,7 +46,8 @@ pub fn looks(
 ) -> (Looks, Answering) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let monitor = Monitor::new(redis, stream.clone(), LOOK_LIMIT);
-    let looker = Looker { monitor, stream, groups, failure: None };
+    let outage = Outage::default();
+    let looker = Looker { monitor, stream, groups, outage, began: now() };
     (Looks(sender), Answering { looker, receiver })
 }
 
@@ -84,7 +87,8 @@ struct Looker {
     monitor: Monitor,
     stream: StreamKey,
     groups: BTreeSet<GroupName>,
-    failure: Option<String>,
+    outage: Outage,
+    began: Instant,
 }
 
 impl Looker {
@@ -92,21 +96,29 @@ impl Looker {
     async fn look(&mut self) -> Report {
         let seen = self.monitor.read().await;
         let now = Timestamp::now();
-        self.log(seen.as_ref().err().map(|error| chain(error)));
+        self.log(seen.as_ref().err());
         match seen {
             Ok(seen) => Report::of(&seen, &self.groups, now),
             Err(error) => Report::of_failure(&error, &self.stream, &self.groups, now),
         }
     }
 
-    /// One line when the cause changes, not one for every request.
-    fn log(&mut self, failure: Option<String>) {
-        if failure != self.failure {
-            match &failure {
-                Some(error) => tracing::warn!(stream = %self.stream, "{error}"),
-                None => tracing::info!(stream = %self.stream, "Redis answers again"),
+    /// One line for a cause and a minute, not one for every request.
+    fn log(&mut self, failure: Option<&Error>) {
+        let Some(error) = failure else {
+            if self.outage.end() > 0 {
+                tracing::info!(stream = %self.stream, "Redis answers again");
             }
-            self.failure = failure;
+            return;
+        };
+        let (_, times) = self.outage.fail(error.cause(), now() - self.began, 0.0);
+        if let Some(times) = times {
+            tracing::warn!(stream = %self.stream, times, "{}", chain(error));
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that measures")]
+fn now() -> Instant {
+    Instant::now()
 }

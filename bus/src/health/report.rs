@@ -161,6 +161,7 @@ fn away(error: &Error) -> String {
         (Error::TimedOut { limit, .. }, _) => format!("Redis does not answer within {limit:?}"),
         (_, Some("LOADING")) => "Redis is loading its data".to_owned(),
         (_, Some("NOPERM")) => "the Redis user has too few rights".to_owned(),
+        _ if error.is_full() => "Redis has no connection left".to_owned(),
         _ if error.is_auth() => "Redis refuses the user name or the password".to_owned(),
         (_, Some(code)) => format!("Redis answers {code}"),
         (_, None) => "cannot reach Redis".to_owned(),

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use crate::error::{Error, chain};
 use crate::names::EntryId;
+use crate::outage::Outage;
 use crate::publish::Batches;
 
 use super::backlog::{Backlog, Piece};
 use super::directory::{Directory, Found};
 use super::mark::{Mark, Position};
-use super::outage::Outage;
 use super::queue::{Body, Next, Queue};
 use super::record::{self, Record};
 

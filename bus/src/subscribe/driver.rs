@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::connect::outage::{Missing, Outage};
 use crate::delivery::{
     Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
 };
 use crate::error::{Error, chain};
 use crate::metrics::{ConnectionMetrics, GroupMetrics};
 use crate::names::EntryId;
+use crate::outage::Outage;
 
 use super::commands::Consumer;
 use super::links::{Links, Reply};
@@ -92,6 +92,7 @@ where
             config.delivery.clone(),
         );
         let group_metrics = metrics.of_group(&config.stream, &config.group);
+        let lease = config.delivery.lease;
         Self {
             machine,
             consumer: Arc::new(Consumer::new(me, config)),
@@ -107,7 +108,7 @@ where
             reading: None,
             calls: JoinSet::new(),
             running: HashMap::new(),
-            outage: Outage::default(),
+            outage: Outage::bounded(lease / 3),
             linked_at: Moment::ZERO,
             decided_at: Moment::ZERO,
             counted: Counts::default(),
@@ -188,10 +189,11 @@ where
 
     fn replied(&mut self, input: Input) -> Input {
         let config = &self.consumer.config;
-        let failures = self.outage.failures();
-        if failures > 0 && self.moment() >= self.linked_at + STANDS {
-            tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
-            self.outage.end();
+        if self.outage.is_on() && self.moment() >= self.linked_at + STANDS {
+            let failures = self.outage.end();
+            if failures > 0 {
+                tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
+            }
         }
         if let Input::Beaten { report, .. } = &input {
             if !self.readiness.has_connected() {
@@ -219,32 +221,38 @@ where
 
     /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
-        let missing = if error.is_no_group() { Missing::Group } else { Missing::Redis };
+        let is_no_group = error.is_no_group();
         self.links = None;
-        if missing == Missing::Redis {
+        if !is_no_group {
             self.metrics.down();
         }
         self.replies = FuturesUnordered::new();
-        let longest = self.consumer.config.delivery.lease / 3;
-        let (wait, say) = self.outage.fail(missing, longest, self.moment(), die());
-        if say {
-            let failures = self.outage.failures();
-            match missing {
-                Missing::Redis => tracing::warn!(redis = %self.redis.endpoint(), failures,
-                    error = %chain(error), "Redis cannot be used, trying again"),
-                Missing::Group => tracing::warn!(stream = %self.consumer.config.stream,
-                    group = %self.consumer.config.group, failures, "waiting for the group"),
-            }
-        }
+        let wait = self.note(error);
         self.link(wait);
         if let Some(reading) = &mut self.reading {
             reading.current = false;
         }
         let reading = self.reading.is_some();
-        match missing {
-            Missing::Redis => Input::Disconnected { reading },
-            Missing::Group => Input::NoGroup { reading },
+        if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading } }
+    }
+
+    /// Counts a failure, says so now and then, and answers how long to wait.
+    fn note(&mut self, error: &Error) -> Duration {
+        let moment = self.moment();
+        if error.is_no_group() {
+            let (wait, times) = self.outage.miss("no group".to_owned(), moment);
+            if let Some(times) = times {
+                let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
+                tracing::warn!(%stream, %group, times, "waiting for the group");
+            }
+            return wait;
         }
+        let (wait, times) = self.outage.fail(error.cause(), moment, die());
+        if let Some(times) = times {
+            tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error),
+                "Redis cannot be used, trying again");
+        }
+        wait
     }
 
     /// This call's end, and with it those of all others that ended meanwhile: one decision for a whole batch.

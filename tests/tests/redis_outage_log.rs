@@ -1,0 +1,58 @@
+//! What a program says of outages: each cause at once, and none with every try.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use tests::consumer::{Consumer, SOON};
+use tests::handler::Handler;
+use tests::redis::RedisServer;
+use tests::subscriber::command;
+use tests::wait;
+
+/// Waits until `consumer` has said this so often.
+async fn says(consumer: &Consumer, text: &str, times: usize) {
+    wait::until(text, SOON, async || (said(consumer, text) >= times).then_some(())).await;
+}
+
+/// How many lines there are with this text.
+fn said(consumer: &Consumer, text: &str) -> usize {
+    consumer.output().lines().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn each_cause_of_an_outage_is_said_once_by_a_program() {
+    let writer = ["--user", "writer", "on", ">first", "~*", "&*", "+@all"];
+    let (mut server, handler) = (RedisServer::start_with(&writer), Handler::start());
+    let dir = tempfile::tempdir().unwrap();
+    let [user, password] = ["user", "password"].map(|name| dir.path().join(name));
+    std::fs::write(&user, "writer").unwrap();
+    std::fs::write(&password, "first").unwrap();
+    let files = [
+        ("REDIS_USERNAME_FILE", user.to_str().unwrap()),
+        ("REDIS_PASSWORD_FILE", password.to_str().unwrap()),
+    ];
+    let consumer = Consumer::start(&server, &handler.url(), &files);
+    consumer.ready().await;
+
+    server.stop();
+    says(&consumer, "Connection refused", 1).await;
+    server.restart();
+    let mut conn = server.connection().await;
+    command(&mut conn, "CONFIG SET maxclients 1").await;
+    command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
+    says(&consumer, "max number of clients", 1).await;
+    command(&mut conn, "CONFIG SET maxclients 100").await;
+    says(&consumer, "well again", 1).await;
+    command(&mut conn, "ACL SETUSER writer resetpass >second").await;
+    command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
+    says(&consumer, "WRONGPASS", 1).await;
+    std::fs::write(&password, "second").unwrap();
+    says(&consumer, "well again", 2).await;
+
+    let causes = ["Connection refused", "max number of clients", "WRONGPASS"];
+    let output = consumer.output();
+    assert_eq!(causes.map(|cause| said(&consumer, cause)), [1, 1, 1], "{output}");
+    // Beside these, a connection that breaks is a cause for each operation that was under way.
+    assert!(said(&consumer, "Redis cannot be used") <= 7, "{output}");
+    assert!(!output.contains("first") && !output.contains("second"), "{output}");
+}

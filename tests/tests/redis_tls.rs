@@ -1,0 +1,174 @@
+//! TLS: an authority of one's own, client certificates, and what is told where they do not fit.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::{BusConfig, CredentialFiles, RedisConfig};
+use bus::delivery::Answer;
+use bus::error::{Error, chain};
+use bus::names::StreamKey;
+use tests::consumer::{Consumer, SOON, settled};
+use tests::handler::Handler;
+use tests::programs;
+use tests::subscriber::{LONG, Running, command, config};
+use tests::tls::{Authority, ClientFiles, TlsServer};
+use tests::wait;
+
+/// Longer than a connect may take.
+const REFUSED: Duration = Duration::from_secs(4);
+
+fn redis(url: &str, files: CredentialFiles) -> RedisConfig {
+    RedisConfig::new("REDIS_URL", url, files).unwrap()
+}
+
+async fn bus(redis: RedisConfig) -> Result<EventBus, Error> {
+    EventBus::connect(BusConfig::new(redis, StreamKey::new("s").unwrap())).await
+}
+
+/// Checks that a bus does not connect, with all of `told` in the words of the error and no key.
+async fn refused(url: &str, files: CredentialFiles, told: &str) {
+    let connecting = tokio::time::timeout(REFUSED, bus(redis(url, files)));
+    let connected = connecting.await.unwrap_or_else(|_| panic!("no refusal in time: {told}"));
+    let Err(error) = connected else { panic!("it connects instead: {told}") };
+    let text = format!("{} {error:?}", chain(&error));
+    assert!(text.contains(told), "{told} is not told by: {text}");
+    assert!(!text.contains("-----"), "{text}");
+}
+
+/// What `consumer health` answers, started with these settings.
+async fn health(settings: &[(&str, &str)]) -> String {
+    let program = programs::Running::start("consumer", &["health"], settings);
+    let address = wait::until("the service tells its address", SOON, async || {
+        let output = program.output();
+        let (_, rest) = output.split_once("serving HTTP address=")?;
+        // The line may not be written to its end yet.
+        rest.split_once('\n').map(|(address, _)| address.trim().to_owned())
+    });
+    let url = format!("http://{}/api/health/events", address.await);
+    let client = reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap();
+    client.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_speaks_tls_with_an_own_authority_and_a_client_certificate() {
+    let own = Authority::new();
+    let (server, client, handler) =
+        (TlsServer::start(&own).await, ClientFiles::of(&own), Handler::start());
+    let redis = redis(&server.url(), client.all());
+    let bus = bus(redis.clone()).await.unwrap();
+    bus.publish("t", &1, None).await.unwrap();
+    let subscriber = Running::start(redis, config(), async |_| Answer::Done);
+    wait::until("the subscriber gets it", LONG, async || {
+        (subscriber.seen.times().len() == 1).then_some(())
+    })
+    .await;
+    subscriber.stop().await.unwrap();
+
+    let (url, files) = (server.url(), ["ca.crt", "tls.crt", "tls.key"].map(|f| client.path(f)));
+    let [ca, cert, key] = files.each_ref().map(|file| file.to_str().unwrap());
+    let tls = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_CA_FILE", ca),
+        ("REDIS_CERT_FILE", cert),
+        ("REDIS_KEY_FILE", key),
+    ];
+    let consumer = Consumer::start(&server.plain, &handler.url(), &tls);
+    bus.publish("t", &2, None).await.unwrap();
+    assert_eq!(handler.received(1).await[0].body, "2");
+    settled(&mut server.plain.connection().await).await;
+    drop(consumer);
+    let beside = [("REDIS_STREAM_NAME", "s"), ("HEALTH_GROUPS", "g"), ("LISTEN", "127.0.0.1:0")];
+    let report = health(&[tls.as_slice(), &beside].concat()).await;
+    assert!(report.contains(r#""redis_connected":true,"stream_length":2"#), "{report}");
+}
+
+#[tokio::test]
+async fn a_server_or_a_client_that_is_not_trusted_is_told_as_that() {
+    let (own, other) = (Authority::new(), Authority::new());
+    let (server, client) = (TlsServer::start(&own).await, ClientFiles::of(&own));
+    let (url, files) = (server.url(), client.all());
+    bus(redis(&url, files.clone())).await.unwrap();
+    refused(&url, CredentialFiles { ca: None, ..files.clone() }, "certificate: UnknownIssuer")
+        .await;
+    let another = CredentialFiles { ca: Some(other.ca()), ..files.clone() };
+    refused(&url, another, "invalid peer certificate").await;
+    let name = url.replace("127.0.0.1", "localhost");
+    refused(&name, files.clone(), r#"certificate not valid for name "localhost""#).await;
+    let nobody = CredentialFiles { cert: None, key: None, ..files.clone() };
+    refused(&url, nobody, "alert: CertificateRequired").await;
+    let stranger = ClientFiles::of(&other);
+    let foreign = CredentialFiles { ca: files.ca, ..stranger.all() };
+    refused(&url, foreign, "alert: UnknownCA").await;
+}
+
+#[tokio::test]
+async fn a_port_of_the_other_kind_is_told_as_what_it_may_be() {
+    let own = Authority::new();
+    let (server, client) = (TlsServer::start(&own).await, ClientFiles::of(&own));
+    let plain_to_tls = server.url().replace("rediss:", "redis:");
+    refused(&plain_to_tls, CredentialFiles::default(), "speaks TLS on this port (rediss://)").await;
+    let tls_to_plain = server.plain.url().replace("redis:", "rediss:");
+    refused(&tls_to_plain, client.all(), "does not speak it on this port (redis://)").await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_garbled_is_named_and_not_shown() {
+    let own = Authority::new();
+    let (server, client) = (TlsServer::start(&own).await, ClientFiles::of(&own));
+    let garble = |name: &str| {
+        let whole = std::fs::read(client.path(name)).unwrap();
+        std::fs::write(client.path("garbled"), &whole[..whole.len() / 2]).unwrap();
+        client.path("garbled")
+    };
+    let missing = PathBuf::from("/nowhere/tls");
+    type Put = fn(&mut CredentialFiles, PathBuf);
+    let places: [(&str, Put, &str); 3] = [
+        ("ca.crt", |files, path| files.ca = Some(path), "certificate"),
+        ("tls.crt", |files, path| files.cert = Some(path), "certificate"),
+        ("tls.key", |files, path| files.key = Some(path), "private key"),
+    ];
+    for (name, put, kind) in places {
+        let with = |path| {
+            let mut files = client.all();
+            put(&mut files, path);
+            files
+        };
+        refused(&server.url(), with(missing.clone()), "cannot read /nowhere/tls: No such").await;
+        let told = format!("garbled: it holds no {kind} in PEM");
+        refused(&server.url(), with(garble(name)), &told).await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_replaced_serve_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (server, client) = (TlsServer::start(&old).await, ClientFiles::of(&old));
+    let redis = redis(&server.url(), client.all());
+    let bus = bus(redis.clone()).await.unwrap();
+    let subscriber = Running::start(redis, config(), async |_| Answer::Done);
+    bus.publish("t", &1, None).await.unwrap();
+    let handled = async |number| {
+        wait::until("the subscriber gets it", LONG, async || {
+            (subscriber.seen.times().len() == number).then_some(())
+        })
+        .await;
+    };
+    handled(1).await;
+    server.trust(&new).await;
+    let kill = "CLIENT KILL TYPE normal SKIPME yes";
+    command(&mut server.plain.connection().await, kill).await;
+    let error = wait::until("the old files are refused", LONG, async || {
+        let error = bus.publish("t", &2, None).await.err()?;
+        chain(&error).contains("certificate").then_some(error)
+    });
+    assert!(error.await.is_transient());
+    client.replace(&new);
+    wait::until("the new files are taken", LONG, async || bus.publish("t", &3, None).await.ok())
+        .await;
+    handled(2).await;
+    subscriber.stop().await.unwrap();
+}
