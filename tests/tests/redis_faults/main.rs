@@ -6,6 +6,7 @@
 
 mod fleet;
 mod flow;
+mod groups;
 mod network;
 mod people;
 mod restarts;
