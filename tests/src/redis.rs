@@ -13,6 +13,7 @@ use ::redis::aio::MultiplexedConnection;
 use bus::config::{CredentialFiles, RedisConfig};
 use tempfile::TempDir;
 
+use crate::wait;
 use crate::watchdog::Watchdog;
 
 /// Milliseconds within which a server is ready, its data read from disk.
@@ -101,10 +102,48 @@ impl RedisServer {
         }
     }
 
+    /// Asks the server to end, as Kubernetes does, and waits until it has; what it keeps on disk is there then.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn terminate(&mut self) {
+        self.signal("TERM");
+        let (mut child, _watchdog) = self.process.take().expect("the server runs");
+        for _ in 0..START / TRY {
+            if child.try_wait().expect("the server can be awaited").is_some() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(TRY));
+        }
+        child.kill().expect("the server can be killed");
+        panic!("redis-server does not end:\n{}", self.log());
+    }
+
     /// Starts it again after [`RedisServer::stop`], on the same port and directory.
     pub fn restart(&mut self) {
         self.stop();
         assert!(self.try_start(), "redis-server does not start again:\n{}", self.log());
+    }
+
+    /// As [`RedisServer::restart`], but does not wait: it reads its data while the test goes on.
+    pub fn begin_restart(&mut self) {
+        self.stop();
+        self.spawn();
+    }
+
+    /// Waits until it has read its data, after [`RedisServer::begin_restart`].
+    ///
+    /// # Panics
+    /// If it ends instead, or takes too long.
+    pub async fn ready(&mut self) {
+        let port = self.port;
+        let (child, _) = self.process.as_mut().expect("the server was started");
+        wait::until("redis-server is ready", Duration::from_millis(START), async || {
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "redis-server does not start again: {ended:?}");
+            answers(port, child.id()).then_some(())
+        })
+        .await;
     }
 
     /// Halts the server: connections stay open, nothing is answered.
@@ -125,6 +164,21 @@ impl RedisServer {
     }
 
     fn try_start(&mut self) -> bool {
+        let port = self.port;
+        let child = self.spawn();
+        for _ in 0..START / TRY {
+            if child.try_wait().expect("a child can be asked").is_some() {
+                return false;
+            }
+            if answers(port, child.id()) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(TRY));
+        }
+        false
+    }
+
+    fn spawn(&mut self) -> &mut Child {
         let log = File::create(self.dir.path().join("log")).expect("the directory can be written");
         let program = program();
         let child = Command::new(&program)
@@ -138,17 +192,7 @@ impl RedisServer {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let watchdog = Watchdog::over(child.id());
-        let (child, _) = self.process.insert((child, watchdog));
-        for _ in 0..START / TRY {
-            if child.try_wait().expect("a child can be asked").is_some() {
-                return false;
-            }
-            if answers(self.port, child.id()) {
-                return true;
-            }
-            thread::sleep(Duration::from_millis(TRY));
-        }
-        false
+        &mut self.process.insert((child, watchdog)).0
     }
 
     fn log(&self) -> String {

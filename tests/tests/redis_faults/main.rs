@@ -4,7 +4,10 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+mod fleet;
 mod flow;
+mod groups;
 mod network;
 mod people;
+mod restarts;
 mod server;

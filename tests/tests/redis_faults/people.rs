@@ -1,12 +1,18 @@
 //! Somebody at a terminal empties, destroys, moves or replaces what the library uses.
 
-use bus::subscribe::SubscriberConfig;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bus::config::{CredentialFiles, RedisConfig};
+use bus::error::Error;
+use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, drained, xadd};
+use tests::subscriber::{LONG, command, config, drained};
 use tests::wait;
 
-use crate::flow::{Flow, quick};
+use crate::fleet::{Fleet, Health};
+use crate::flow::{Flow, statistic};
 
 #[tokio::test]
 async fn f14_after_flushall_the_group_is_there_again_and_what_follows_is_handled() {
@@ -21,62 +27,6 @@ async fn f14_after_flushall_the_group_is_there_again_and_what_follows_is_handled
 }
 
 #[tokio::test]
-async fn f15_a_group_that_was_destroyed_resumes_where_it_had_come_to() {
-    let server = RedisServer::start();
-    let mut flow = Flow::start(server.config()).await;
-    let mut conn = server.connection().await;
-    flow.publish(200).await;
-    flow.all_are_handled().await;
-    told_resume(&mut conn).await;
-    command(&mut conn, "XGROUP DESTROY s g").await;
-    flow.publish(50).await;
-    flow.all_are_handled().await;
-    drained(&mut conn).await;
-    // A process that begins at the start would repeat them all.
-    assert!(flow.repeats() < 100, "{} repeats", flow.repeats());
-}
-
-/// Waits until a beat has told that the group has come to the stream's end.
-async fn told_resume(conn: &mut MultiplexedConnection) {
-    let mut last = redis::cmd("XREVRANGE");
-    let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
-    let last: redis::streams::StreamRangeReply = last.query_async(conn).await.unwrap();
-    let expected = format!(r#""after":"{}""#, last.ids[0].id);
-    wait::until("a beat tells", LONG, async || {
-        let mut get = redis::cmd("HGET");
-        let get = get.arg("{s}:ecg:consumers:g").arg("resume");
-        let told: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;
-        told?.contains(&expected).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
-    let server = RedisServer::start();
-    let mut conn = server.connection().await;
-    xadd(&mut conn, "0").await;
-    let config = SubscriberConfig { start: Some("$".parse().unwrap()), ..quick() };
-    let running = Running::start(server.config(), config, async |_| bus::delivery::Answer::Done);
-    wait::until("it has found its group", LONG, async || {
-        running.readiness.has_connected().then_some(())
-    })
-    .await;
-    for (round, words) in ["XGROUP DESTROY s g", "FLUSHALL"].into_iter().enumerate() {
-        // Whether the group is made again before or after, the event is not passed over.
-        command(&mut conn, words).await;
-        let payload = (round + 1).to_string();
-        xadd(&mut conn, &payload).await;
-        wait::until("what follows is handled", LONG, async || {
-            running.seen.times().contains_key(&payload).then_some(())
-        })
-        .await;
-    }
-    assert!(!running.seen.times().contains_key("0"), "what came before the start");
-    running.stop().await.unwrap();
-}
-
-#[tokio::test]
 async fn f17_a_key_of_another_type_is_named_and_waited_out() {
     let server = RedisServer::start();
     let mut flow = Flow::start(server.config()).await;
@@ -85,19 +35,48 @@ async fn f17_a_key_of_another_type_is_named_and_waited_out() {
     let error = flow.try_publish().await.unwrap_err();
     assert!(error.is_wrong_type(), "{error:?}");
     assert!(error.to_string().contains("on stream s"), "{error}");
-    let connections = async |conn: &mut MultiplexedConnection| {
-        let info: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
-        let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    let before = connections(&mut conn).await;
+    let before = statistic(&mut conn, "total_connections_received").await;
     // Two seconds of it: time is what is tested here.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let storm = connections(&mut conn).await - before;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let storm = statistic(&mut conn, "total_connections_received").await - before;
     assert!(storm < 100, "{storm} connections in two seconds");
     command(&mut conn, "DEL s").await;
     flow.publish(10).await;
     flow.all_are_handled().await;
+}
+
+#[tokio::test]
+async fn f17_consumer_processes_live_on_beside_a_key_of_another_type_and_name_it_once() {
+    let server = RedisServer::start();
+    let mut fleet = Fleet::start(&server, 1, &[]).await;
+    let health = Health::start(&server);
+    let mut conn = server.connection().await;
+    command(&mut conn, "DEL s").await;
+    command(&mut conn, "SET s x").await;
+    health.tells("/consumer_groups/g/error", "s is not a stream").await;
+    // One that never saw the stream, too.
+    fleet.add(&server, &[]);
+    fleet.has_logged("WRONGTYPE").await;
+    // Each has two connections, and makes them anew for each try.
+    let before = statistic(&mut conn, "total_connections_received").await;
+    wait::until("they try again", LONG, async || {
+        (statistic(&mut conn, "total_connections_received").await >= before + 12).then_some(())
+    })
+    .await;
+    for consumer in &fleet.consumers {
+        assert_eq!(consumer.get("/livez").await.0, 200);
+        let output = consumer.output();
+        assert!(output.matches("WARN").count() <= 2, "a line for each try:\n{output}");
+    }
+    let output = fleet.consumers[1].output();
+    let told: Vec<_> = output.lines().filter(|line| line.contains("WRONGTYPE")).collect();
+    assert!(matches!(told[..], [line] if line.contains("on stream s")), "{output}");
+
+    command(&mut conn, "DEL s").await;
+    fleet.flow.publish(10).await;
+    fleet.all_are_handled().await;
+    health.tells("/consumer_groups/g/status", "ok").await;
+    fleet.consumers[1].ready().await;
 }
 
 #[tokio::test]
@@ -106,35 +85,71 @@ async fn f29_a_password_that_was_rotated_is_read_from_its_file() {
     let mut conn = server.connection().await;
     command(&mut conn, "ACL SETUSER u on >first ~* +@all").await;
     let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| Some(dir.path().join(name));
-    std::fs::write(path("user").unwrap(), "u").unwrap();
-    std::fs::write(path("password").unwrap(), "first").unwrap();
-    let files = bus::config::CredentialFiles {
-        username: path("user"),
-        password: path("password"),
-        ..bus::config::CredentialFiles::default()
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("user"), "u").unwrap();
+    std::fs::write(path("password"), "first").unwrap();
+    let files = CredentialFiles {
+        username: Some(path("user")),
+        password: Some(path("password")),
+        ..CredentialFiles::default()
     };
-    let redis = bus::config::RedisConfig::new("url", &server.url(), files).unwrap();
-    let mut flow = Flow::start(redis).await;
+    let redis = RedisConfig::new("url", &server.url(), files).unwrap();
+    let mut flow = Flow::start_with(redis, config()).await;
+
     command(&mut conn, "ACL SETUSER u resetpass >second").await;
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
-    wait::until("it is refused", LONG, async || flow.try_publish().await.err()).await;
-    std::fs::write(path("password").unwrap(), "second").unwrap();
+    let is_refused = async || flow.try_publish().await.err().filter(Error::is_auth);
+    wait::until("it is refused", LONG, is_refused).await;
+    command(&mut conn, "ACL LOG RESET").await;
+    // Two seconds of it: time is what is tested here.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let refused = refused(&mut conn).await;
+    assert!((1..50).contains(&refused), "refused {refused} times in two seconds");
+
+    // While there is none nobody is asked.
+    std::fs::remove_file(path("password")).unwrap();
+    let is_missing = async || flow.try_publish().await.err().filter(|error| !error.is_auth());
+    wait::until("the file is missed", LONG, is_missing).await;
+    std::fs::write(path("new"), "second").unwrap();
+    std::fs::rename(path("new"), path("password")).unwrap();
     flow.publish(10).await;
     flow.all_are_handled().await;
 }
 
+/// How often somebody was refused for his name or password, since the server's list of that was emptied.
+async fn refused(conn: &mut MultiplexedConnection) -> u64 {
+    let log: Vec<HashMap<String, Value>> =
+        redis::cmd("ACL").arg("LOG").arg(100).query_async(conn).await.unwrap();
+    let auth = log.iter().filter(|entry| entry["reason"] == Value::BulkString("auth".into()));
+    auth.map(|entry| redis::from_redis_value::<u64>(entry["count"].clone()).unwrap()).sum()
+}
+
 #[tokio::test]
-async fn f41_two_consumers_of_one_name_do_not_share_what_they_have_in_hand() {
+async fn f41_of_two_processes_of_one_name_each_keeps_its_own_and_gets_what_the_other_leaves() {
     let server = RedisServer::start();
-    let mut flow = Flow::start(server.config()).await;
-    let mut conn = server.connection().await;
-    flow.publish(100).await;
-    flow.all_are_handled().await;
-    drained(&mut conn).await;
-    assert_eq!(flow.repeats(), 0);
-    let keys: Vec<String> =
-        redis::cmd("HKEYS").arg("{s}:ecg:consumers:g").query_async(&mut conn).await.unwrap();
-    let names = keys.iter().filter(|key| key.starts_with("c:pod/")).count();
-    assert_eq!(names, 2, "{keys:?}");
+    let one_at_a_time =
+        [("EVENT_CONSUMER", "twin"), ("DELIVERY_CONCURRENCY", "1"), ("DELIVERY_BATCH_SIZE", "1")];
+    let mut fleet = Fleet::start(&server, 1, &one_at_a_time).await;
+    fleet.handler.hold();
+    fleet.flow.publish(1).await;
+    let first = in_hand(&fleet, 1).await;
+    fleet.add(&server, &one_at_a_time).ready().await;
+    // The first one may put some of them by, which it does not begin.
+    fleet.flow.publish(4).await;
+    let second = in_hand(&fleet, 2).await;
+
+    drop(fleet.consumers.remove(0));
+    fleet.has_logged("took over entries of consumers that vanished").await;
+    assert_eq!(fleet.attempts(&second), ["1"], "it was not taken from the one that lives");
+    fleet.handler.release();
+    fleet.all_are_handled().await;
+    drained(&mut server.connection().await).await;
+    assert_eq!(fleet.attempts(&first), ["1", "2"]);
+    assert_eq!(fleet.attempts(&second), ["1"]);
+    assert_eq!(fleet.repeats(), 1);
+}
+
+/// The event in the hand of the consumer that was the `number`th to take one, after the first event of the fleet.
+async fn in_hand(fleet: &Fleet, number: usize) -> String {
+    fleet.handler.received(1 + number).await[number].header("idempotency-key").to_owned()
 }

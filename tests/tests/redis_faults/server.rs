@@ -11,41 +11,6 @@ use crate::flow::Flow;
 const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
 #[tokio::test]
-async fn f10_a_restart_of_redis_loses_nothing() {
-    let mut server = RedisServer::start_with(&AOF);
-    let mut flow = Flow::start(server.config()).await;
-    flow.publish(20).await;
-    let mut conn = server.connection().await;
-    // It answers by going away.
-    let _: Result<(), _> = redis::cmd("SHUTDOWN").exec_async(&mut conn).await;
-    server.restart();
-    flow.publish(20).await;
-    flow.all_are_handled().await;
-}
-
-#[tokio::test]
-async fn f11_a_crash_of_redis_with_an_append_only_file_loses_nothing() {
-    let mut server = RedisServer::start_with(&AOF);
-    let mut flow = Flow::start(server.config()).await;
-    flow.publish(20).await;
-    server.stop();
-    assert!(flow.try_publish().await.unwrap_err().is_transient());
-    server.restart();
-    flow.publish(20).await;
-    flow.all_are_handled().await;
-}
-
-#[tokio::test]
-async fn f13_a_redis_that_comes_back_empty_gets_its_group_again() {
-    let mut server = RedisServer::start();
-    let mut flow = Flow::start(server.config()).await;
-    server.stop();
-    server.restart();
-    flow.publish(20).await;
-    flow.all_are_handled().await;
-}
-
-#[tokio::test]
 async fn f19_a_primary_that_was_demoted_is_left_and_nothing_is_lost() {
     let server = RedisServer::start_with(&AOF);
     let mut flow = Flow::start(server.config()).await;
@@ -55,29 +20,6 @@ async fn f19_a_primary_that_was_demoted_is_left_and_nothing_is_lost() {
     let error = flow.try_publish().await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     command(&mut conn, "REPLICAOF NO ONE").await;
-    flow.publish(20).await;
-    flow.all_are_handled().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn f25_a_redis_that_is_loading_is_waited_for() {
-    let options = ["--appendonly", "yes", "--key-load-delay", "2000"];
-    let mut server = RedisServer::start_with(&options);
-    let mut conn = server.connection().await;
-    let mut flow = Flow::start(server.config()).await;
-    // As many keys as take two seconds.
-    let fill = "for i = 1, 1000 do redis.call('SET', 'k' .. i, 'x') end";
-    redis::cmd("EVAL").arg(fill).arg(0).exec_async(&mut conn).await.unwrap();
-    redis::cmd("BGREWRITEAOF").exec_async(&mut conn).await.unwrap();
-    wait::until("the file is rewritten", LONG, async || {
-        let mut info = redis::cmd("INFO");
-        let info: String = info.arg("persistence").query_async(&mut conn.clone()).await.ok()?;
-        let done =
-            info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
-        done.then_some(())
-    })
-    .await;
-    tokio::task::block_in_place(|| server.restart());
     flow.publish(20).await;
     flow.all_are_handled().await;
 }
