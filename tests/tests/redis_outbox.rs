@@ -26,6 +26,9 @@ use tests::wait;
 
 use PublishOutcome::Spooled;
 
+/// So that what Redis has confirmed outlives it.
+const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
@@ -84,7 +87,7 @@ async fn while_redis_hangs_the_first_caller_waits_for_a_publish_and_the_next_not
 
 #[tokio::test]
 async fn what_an_outage_held_back_is_sent_in_order_before_what_comes_later() {
-    let (mut server, dir) = (RedisServer::start_with(&["--appendonly", "yes"]), directory());
+    let (mut server, dir) = (RedisServer::start_with(&AOF), directory());
     let bus = open(config(&server, dir.path())).await;
     publish(&bus, 0..10).await;
     server.stop();
@@ -214,7 +217,7 @@ async fn events_for_a_full_stream_wait_until_it_has_room() {
 
 #[tokio::test]
 async fn without_the_right_to_use_transactions_events_are_sent_one_by_one_and_once_each() {
-    let (mut server, dir) = (RedisServer::start_with(&["--appendonly", "yes"]), directory());
+    let (mut server, dir) = (RedisServer::start_with(&AOF), directory());
     let rights = async |server: &RedisServer| {
         let mut user = redis::cmd("ACL");
         user.arg(&["SETUSER", "u", "reset", "on", ">p", "~s", "~{s}:*", "+ping", "+xadd"]);

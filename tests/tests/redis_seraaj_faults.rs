@@ -16,6 +16,9 @@ use tests::redis::RedisServer;
 use tests::seraaj::{EventsFile, Service};
 use tests::wait;
 
+/// So that what Redis has confirmed outlives it.
+const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
 fn application() -> Value {
     json!({"volunteerId": "v-1", "opportunityId": "library"})
 }
@@ -47,7 +50,7 @@ async fn bus_on(server: &RedisServer) -> EventBus {
 
 #[tokio::test]
 async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_and_in_its_order() {
-    let (mut server, file) = (RedisServer::start_with(&["--appendonly", "yes"]), EventsFile::new());
+    let (mut server, file) = (RedisServer::start_with(&AOF), EventsFile::new());
     let outbox = file.outbox("applications");
     let settings = [("REDIS_OUTBOX_DIR", outbox.to_str().unwrap())];
     let service = Service::start("applications", &server.url(), &file.path(), &settings).await;
@@ -67,7 +70,7 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
 
 #[tokio::test]
 async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_that_are() {
-    let (mut server, file) = (RedisServer::start_with(&["--appendonly", "yes"]), EventsFile::new());
+    let (mut server, file) = (RedisServer::start_with(&AOF), EventsFile::new());
     let service = Service::start("applications", &server.url(), &file.path(), &[]).await;
     let bus = bus_on(&server).await;
     wait::until("the start is told", SOON, async || {
