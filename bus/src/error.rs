@@ -401,9 +401,10 @@ impl Error {
         self.redis().is_some_and(|failure| failure.code().is_none())
     }
 
-    /// Whether the connection was closed, maybe long before: the same command may succeed on a new one at once.
+    /// Whether the connection was closed, maybe long before: the same command may succeed on a new one at once. Not
+    /// where there is none to be had.
     pub(crate) fn is_closed(&self) -> bool {
-        self.redis().is_some_and(RedisFailure::is_closed)
+        !matches!(self, Self::Connect { .. }) && self.redis().is_some_and(RedisFailure::is_closed)
     }
 
     /// Why there is no connection, told once more.

@@ -4,6 +4,7 @@ pub mod api;
 pub mod cluster;
 pub mod consumer;
 pub mod event_bus;
+pub mod fake;
 pub mod handler;
 pub mod letters;
 pub mod outbox;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::EventBus;
@@ -20,8 +21,9 @@ use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, command};
+use tests::subscriber::{LONG, Running, command, config, done_when, pending, xadd};
 use tests::wait;
+use tokio::sync::Semaphore;
 
 struct Watched {
     bus: EventBus,
@@ -53,13 +55,14 @@ impl Watched {
 }
 
 /// A number of INFO.
-async fn info(conn: &mut MultiplexedConnection, field: &str) -> u64 {
-    let text: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
+async fn info(conn: &mut MultiplexedConnection, section: &str, field: &str) -> u64 {
+    let text: String = redis::cmd("INFO").arg(section).query_async(conn).await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap().parse().unwrap()
 }
 
 const CLOSED: &str = r#"eventbus_redis_breaker_state{connection="publish"} 0"#;
+const HALF_OPEN: &str = r#"eventbus_redis_breaker_state{connection="publish"} 1"#;
 const OPEN: &str = r#"eventbus_redis_breaker_state{connection="publish"} 2"#;
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
@@ -102,6 +105,34 @@ async fn after_five_failures_a_publish_is_refused_at_once_until_redis_is_back() 
         quick += u32::from(took < Duration::from_millis(10));
     }
     assert!(quick >= 95, "only {quick} of 100 were refused at once");
+    server.resume();
+    watched.publishes().await;
+    assert!(watched.shows(CLOSED));
+}
+
+#[tokio::test]
+async fn while_a_probe_waits_the_breaker_is_half_open() {
+    let server = RedisServer::start();
+    let watched = Watched::open(server.config()).await;
+    watched.publish().await.unwrap();
+    server.pause();
+    // At once: as long as the connection is made anew, a probe has something to wait for.
+    for _ in 0..2 {
+        futures::future::join_all((0..5).map(|_| watched.publish())).await;
+    }
+    assert!(watched.shows(OPEN));
+    let probes = async {
+        loop {
+            assert!(watched.publish().await.is_err());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let seen =
+        wait::until("it is half-open", LONG, async || watched.shows(HALF_OPEN).then_some(()));
+    tokio::select! {
+        () = seen => {}
+        () = probes => {}
+    }
     server.resume();
     watched.publishes().await;
     assert!(watched.shows(CLOSED));
@@ -199,6 +230,63 @@ async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
 }
 
 #[tokio::test]
+async fn a_publish_that_is_given_up_harms_no_other() {
+    let server = RedisServer::start();
+    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let url = format!("redis://{}", proxy.address());
+    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
+    let watched = Watched::open(redis).await;
+    watched.publish().await.unwrap();
+    let mut conn = server.connection().await;
+    proxy.hold_replies();
+    let mut given_up = Box::pin(futures::future::join_all((0..10).map(|_| watched.publish())));
+    let others = futures::future::join_all((0..10).map(|_| watched.publish()));
+    let give_up = async {
+        let sent = wait::until("the server has them", LONG, async || {
+            let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.ok()?;
+            (length == 21).then_some(())
+        });
+        tokio::select! {
+            _ = &mut given_up => panic!("nothing is answered yet"),
+            () = sent => {}
+        }
+        drop(given_up);
+        proxy.resume();
+    };
+    let (results, ()) = tokio::join!(others, give_up);
+    let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(watched.shows(CLOSED));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_does_not_wait_behind_a_read() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let mut config = config();
+    // A read blocks for 2 s then.
+    config.delivery.lease = LONG;
+    let subscriber = Running::start(server.config(), config, done_when(&gate));
+    xadd(&mut conn, "1").await;
+    wait::until("the handler has it and the next read blocks", LONG, async || {
+        let blocked = info(&mut conn, "clients", "blocked_clients").await == 1;
+        (blocked && subscriber.seen.times().len() == 1).then_some(())
+    })
+    .await;
+    let (_, took) = timed(async {
+        gate.add_permits(1);
+        wait::until("it is acknowledged", LONG, async || {
+            (pending(&mut conn).await == 0).then_some(())
+        })
+        .await;
+    })
+    .await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    subscriber.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn f28_with_a_password_too_the_cause_is_named() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
@@ -215,7 +303,7 @@ async fn f28_with_a_password_too_the_cause_is_named() {
         chain(&error).contains("max number of clients").then_some(error)
     });
     let (error, ()) = tokio::join!(error, window);
-    let tries = info(&mut conn, "rejected_connections").await;
+    let tries = info(&mut conn, "stats", "rejected_connections").await;
     assert!((2..100).contains(&tries), "{tries} tries in 2 s");
     assert!(error.is_transient() && !error.is_auth(), "{error:?}");
     let stream = StreamKey::new("s").unwrap();

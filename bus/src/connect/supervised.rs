@@ -84,13 +84,13 @@ impl SharedConnection {
             return Err(Error::BreakerOpen { endpoint: self.endpoint() });
         }
         if let Some(opened) = self.inner.present() {
-            return opened.inspect_err(|_| self.inner.failed());
+            return opened.inspect_err(|error| self.inner.noted(error));
         }
         self.begin();
         let mut changes = self.inner.state.subscribe();
         loop {
             if let Some(opened) = self.inner.present() {
-                return opened.inspect_err(|_| self.inner.failed());
+                return opened.inspect_err(|error| self.inner.noted(error));
             }
             if changes.changed().await.is_err() {
                 // The runtime is ending, and this caller with it.
@@ -167,6 +167,16 @@ impl Inner {
 
     fn failed(&self) {
         self.with_breaker(|breaker| breaker.failed(self.uptime()));
+    }
+
+    /// Takes note of why there is no connection. What Redis answers is no reason to refuse the next call: it is told the
+    /// cause as quickly. A file that cannot be read says nothing about Redis.
+    fn noted(&self, error: &Error) {
+        if error.is_unanswered() {
+            self.failed();
+        } else if error.code().is_some() {
+            self.succeeded();
+        }
     }
 
     fn with_breaker<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {

@@ -1,0 +1,142 @@
+//! What is made of Redis' errors as they come over the wire: each is told by its name, with what helps against it.
+
+// Clippy takes the whole file for a test then, in which a helper may unwrap.
+#![cfg(test)]
+
+use std::time::Duration;
+
+use bus::EventBus;
+use bus::config::{BusConfig, CredentialFiles, RedisConfig};
+use bus::error::{Error, Remedy, chain};
+use bus::metrics::Metrics;
+use bus::names::StreamKey;
+use prometheus_client::registry::Registry;
+use tests::fake::{Answers, FakeRedis};
+use tests::programs::Running;
+use tests::redis::RedisServer;
+use tests::subscriber::{LONG, command};
+use tests::wait;
+
+async fn open(redis: RedisConfig) -> EventBus {
+    let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
+    EventBus::open(config, &Metrics::register(&mut Registry::default())).await.unwrap()
+}
+
+async fn refusal(bus: &EventBus) -> Error {
+    bus.publish("t", &1, None).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn every_code_has_its_remedy_as_it_comes_over_the_wire() {
+    let cases = [
+        ("LOADING Redis is loading the dataset in memory", Remedy::Retry),
+        ("BUSY Redis is busy running a script", Remedy::Retry),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", Remedy::Retry),
+        ("CLUSTERDOWN The cluster is down", Remedy::Retry),
+        ("MASTERDOWN Link with MASTER is down", Remedy::Retry),
+        ("NOREPLICAS Not enough good replicas to write.", Remedy::Retry),
+        ("OOM command not allowed when used memory > 'maxmemory'.", Remedy::Retry),
+        ("ERR max number of clients reached", Remedy::Retry),
+        ("READONLY You can't write against a read only replica.", Remedy::Reconnect),
+        ("UNBLOCKED force unblock from blocking operation", Remedy::Reconnect),
+        ("MOVED 3999 127.0.0.1:6381", Remedy::Reconnect),
+        ("ASK 3999 127.0.0.1:6381", Remedy::Reconnect),
+        ("NOGROUP No such key 's' or consumer group 'g'", Remedy::CreateGroup),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", Remedy::Person),
+        ("NOAUTH Authentication required.", Remedy::Person),
+        ("WRONGPASS invalid username-password pair or user is disabled.", Remedy::Person),
+        ("NOPERM this user has no permissions to run the 'xadd' command", Remedy::Person),
+        ("CROSSSLOT Keys in request don't hash to the same slot", Remedy::Person),
+    ];
+    for (line, remedy) in cases {
+        let server = FakeRedis::start(Answers::ErrorAfterLogin(line.to_owned())).await;
+        let error = refusal(&open(server.config()).await).await;
+        assert_eq!(error.remedy(), remedy, "{line}: {error:?}");
+        assert_eq!(error.code(), line.split(' ').next(), "{error:?}");
+    }
+    let server = FakeRedis::start(Answers::Nothing).await;
+    let error = refusal(&open(server.config()).await).await;
+    assert_eq!((error.remedy(), error.code()), (Remedy::Retry, None), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_login_is_told_as_what_it_is_by_every_publish() {
+    let cases = [
+        ("LOADING Redis is loading the dataset in memory", "is loading the dataset"),
+        ("ERR max number of clients reached", "max number of clients"),
+        ("NOAUTH HELLO must be called with the client authenticated", "client authenticated"),
+    ];
+    for (line, told) in cases {
+        let server = FakeRedis::start(Answers::Error(line.to_owned())).await;
+        let bus = open(server.config()).await;
+        for _ in 0..20 {
+            let error = refusal(&bus).await;
+            assert!(chain(&error).contains(told), "{told}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_by_every_publish_and_no_breaker_hides_it() {
+    let server = RedisServer::start();
+    command(&mut server.connection().await, "CONFIG SET requirepass right").await;
+    let url = format!("redis://:hunter2@127.0.0.1:{}", server.port());
+    let bus = open(RedisConfig::new("url", &url, CredentialFiles::default()).unwrap()).await;
+    for _ in 0..20 {
+        let error = refusal(&bus).await;
+        assert_eq!(error.code(), Some("WRONGPASS"), "{error:?}");
+        assert!(error.is_auth() && !chain(&error).contains("hunter2"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_tried_ever_more_slowly() {
+    let server = FakeRedis::start(Answers::Nothing).await;
+    let _bus = open(server.config()).await;
+    // A stretch of time is what is looked at.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let tries = server.accepted();
+    assert!((3..=40).contains(&tries), "{tries} tries in 4 s");
+}
+
+#[tokio::test]
+async fn an_open_breaker_lets_one_publish_a_second_find_out_whether_redis_is_back() {
+    let server = FakeRedis::start(Answers::Nothing).await;
+    let bus = open(server.config()).await;
+    let is_refused = async || matches!(refusal(&bus).await, Error::BreakerOpen { .. });
+    wait::until("the breaker opens", LONG, async || is_refused().await.then_some(())).await;
+    let mut probes = 0;
+    let count = async {
+        loop {
+            probes += u32::from(!is_refused().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let Err(_) = tokio::time::timeout(Duration::from_millis(3_500), count).await;
+    assert!((2..=4).contains(&probes), "{probes} probes in 3.5 s");
+}
+
+#[tokio::test]
+async fn the_programs_refuse_addresses_of_sentinel_and_cluster_and_say_so() {
+    for url in ["redis-sentinel://a,b/m", "redis-cluster://a,b"] {
+        for (program, group) in [("run", "EVENT_GROUP"), ("health", "HEALTH_GROUPS")] {
+            let settings = [
+                ("REDIS_URL", url),
+                (group, "g"),
+                ("HANDLER_URL", "http://127.0.0.1:1/"),
+                ("LISTEN", "127.0.0.1:0"),
+            ];
+            let mut running = Running::start("consumer", &[program], &settings);
+            let status = running.ended(LONG).await;
+            let output = running.output();
+            assert_eq!(status.code(), Some(2), "{program} {url}: {output}");
+            let told = "REDIS_URL=";
+            let lines: Vec<_> = output.lines().collect();
+            assert!(
+                matches!(lines[..], [line] if line.starts_with(told)
+                    && line.contains("Sentinel and Cluster addresses are not supported yet")),
+                "{output}"
+            );
+        }
+    }
+}
