@@ -17,6 +17,7 @@ use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, config};
 use tests::wait;
+use tokio::sync::watch;
 
 /// How often each event was handled, by the ID that its publisher gave it.
 type Handled = Arc<Mutex<BTreeMap<String, u32>>>;
@@ -26,8 +27,16 @@ pub struct Flow {
     pub consumers: Vec<Running>,
     /// IDs of the events that Redis confirmed.
     pub confirmed: BTreeSet<String>,
-    handled: Handled,
+    calls: Calls,
     next: u32,
+}
+
+/// What the handlers of a flow share.
+#[derive(Clone)]
+struct Calls {
+    begun: Handled,
+    handled: Handled,
+    held: Arc<watch::Sender<bool>>,
 }
 
 pub fn quick() -> SubscriberConfig {
@@ -36,12 +45,20 @@ pub fn quick() -> SubscriberConfig {
     config
 }
 
-fn consumer(redis: RedisConfig, handled: &Handled) -> Running {
-    let handled = handled.clone();
-    Running::start(redis, quick(), move |delivery: Arc<Delivery>| {
-        *handled.lock().unwrap().entry(delivery.event.event_id.clone()).or_default() += 1;
-        std::future::ready(Answer::Done)
-    })
+impl Calls {
+    fn consumer(&self, redis: RedisConfig, config: SubscriberConfig) -> Running {
+        let calls = self.clone();
+        Running::start(redis, config, move |delivery: Arc<Delivery>| {
+            let calls = calls.clone();
+            async move {
+                let id = &delivery.event.event_id;
+                *calls.begun.lock().unwrap().entry(id.clone()).or_default() += 1;
+                calls.held.subscribe().wait_for(|held| !held).await.unwrap();
+                *calls.handled.lock().unwrap().entry(id.clone()).or_default() += 1;
+                Answer::Done
+            }
+        })
+    }
 }
 
 /// The server as it is reached through a proxy.
@@ -57,12 +74,14 @@ pub async fn proxy_to(server: &RedisServer) -> TcpProxy {
 impl Flow {
     /// All connected and settled, after a first event.
     pub async fn start(redis: RedisConfig) -> Self {
-        let handled = Handled::default();
-        let metrics = Metrics::register(&mut Registry::default());
-        let bus =
-            EventBus::open(BusConfig::new(redis.clone(), quick().stream), &metrics).await.unwrap();
-        let consumers = (0..2).map(|_| consumer(redis.clone(), &handled)).collect();
-        let mut flow = Self { bus, consumers, confirmed: BTreeSet::new(), handled, next: 0 };
+        Self::start_with(redis, quick()).await
+    }
+
+    /// The same, with these settings of its consumers.
+    pub async fn start_with(redis: RedisConfig, config: SubscriberConfig) -> Self {
+        let mut flow = Self::without_consumers(redis.clone()).await;
+        flow.consumers =
+            (0..2).map(|_| flow.calls.consumer(redis.clone(), config.clone())).collect();
         for consumer in &flow.consumers {
             wait::until("a consumer has found the group", LONG, async || {
                 consumer.readiness.has_connected().then_some(())
@@ -72,6 +91,37 @@ impl Flow {
         flow.publish(1).await;
         flow.all_are_handled().await;
         flow
+    }
+
+    /// The publisher alone; who handles its events is the test's affair.
+    pub async fn without_consumers(redis: RedisConfig) -> Self {
+        let calls = Calls {
+            begun: Handled::default(),
+            handled: Handled::default(),
+            held: Arc::new(watch::Sender::new(false)),
+        };
+        let metrics = Metrics::register(&mut Registry::default());
+        let bus = EventBus::open(BusConfig::new(redis, quick().stream), &metrics).await.unwrap();
+        Self { bus, consumers: Vec::new(), confirmed: BTreeSet::new(), calls, next: 0 }
+    }
+
+    /// Handlers that are called answer no more until [`Flow::release`].
+    pub fn hold(&self) {
+        self.calls.held.send_replace(true);
+    }
+
+    /// Handlers answer, those that were held too.
+    pub fn release(&self) {
+        self.calls.held.send_replace(false);
+    }
+
+    /// Waits until so many events are in the hands of handlers that answer nothing.
+    pub async fn are_in_hand(&self, count: usize) {
+        wait::until("handlers have events in hand", LONG, async || {
+            let begun = self.calls.begun.lock().unwrap().len();
+            (begun - self.calls.handled.lock().unwrap().len() >= count).then_some(())
+        })
+        .await;
     }
 
     /// Tries once; a failure may have been published all the same.
@@ -114,12 +164,12 @@ impl Flow {
 
     /// Confirmed, and not handled.
     pub fn missing(&self) -> Vec<String> {
-        let handled = self.handled.lock().unwrap();
+        let handled = self.calls.handled.lock().unwrap();
         self.confirmed.iter().filter(|id| !handled.contains_key(*id)).cloned().collect()
     }
 
     /// Calls of a handler beyond the first of each event.
     pub fn repeats(&self) -> u32 {
-        self.handled.lock().unwrap().values().map(|times| times - 1).sum()
+        self.calls.begun.lock().unwrap().values().map(|times| times - 1).sum()
     }
 }

@@ -8,3 +8,4 @@ mod flow;
 mod network;
 mod people;
 mod server;
+mod unreachable;
