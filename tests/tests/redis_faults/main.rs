@@ -8,4 +8,6 @@ mod flow;
 mod network;
 mod people;
 mod server;
+mod storms;
 mod unreachable;
+mod waits;
