@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,9 +21,27 @@ enum Passes {
 /// A proxy on a free port of 127.0.0.1; it ends when this is dropped.
 pub struct TcpProxy {
     address: SocketAddr,
+    target: Arc<watch::Sender<SocketAddr>>,
     passes: Arc<watch::Sender<Passes>>,
     cuts: Arc<watch::Sender<u64>>,
+    strandings: Arc<AtomicU64>,
+    accepted: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+/// What decides whether bytes of a connection come through.
+#[derive(Clone)]
+struct Valve {
+    passes: watch::Receiver<Passes>,
+    strandings: Arc<AtomicU64>,
+    /// Strandings before the connection was made.
+    before: u64,
+}
+
+impl Valve {
+    fn is_stranded(&self) -> bool {
+        self.strandings.load(Ordering::Relaxed) > self.before
+    }
 }
 
 impl TcpProxy {
@@ -30,23 +49,31 @@ impl TcpProxy {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
+        let target = Arc::new(watch::Sender::new(target));
         let passes = Arc::new(watch::Sender::new(Passes::Everything));
         let cuts = Arc::new(watch::Sender::new(0));
-        let (open, cut) = (passes.clone(), cuts.clone());
+        let strandings = Arc::new(AtomicU64::new(0));
+        let accepted = Arc::new(AtomicU64::new(0));
+        let (to, open, cut) = (target.clone(), passes.clone(), cuts.clone());
+        let (stranding, count) = (strandings.clone(), accepted.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (open, mut cut) = (open.subscribe(), cut.subscribe());
+                count.fetch_add(1, Ordering::Relaxed);
+                let (target, mut cut) = (*to.borrow(), cut.subscribe());
+                let (passes, strandings) = (open.subscribe(), stranding.clone());
+                let before = strandings.load(Ordering::Relaxed);
+                let valve = Valve { passes, strandings, before };
                 tokio::spawn(async move {
                     tokio::select! {
                         // What is let through in the same moment does not come through.
                         biased;
                         _ = cut.changed() => {}
-                        () = pass_on(client, target, open) => {}
+                        () = pass_on(client, target, valve) => {}
                     }
                 });
             }
         });
-        Self { address, passes, cuts, task }
+        Self { address, target, passes, cuts, strandings, accepted, task }
     }
 
     /// Where it listens.
@@ -70,6 +97,22 @@ impl TcpProxy {
         self.passes.send_replace(Passes::Everything);
     }
 
+    /// The connections that there are stay open and never carry a byte again; new ones are passed on.
+    pub fn strand(&self) {
+        self.strandings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// New connections are passed on to `target`; those that there are stay where they are.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
+    }
+
+    /// Connections that it was asked for so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
     /// All connections end, with what was under way; new ones are passed on.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
@@ -82,14 +125,14 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn pass_on(client: TcpStream, target: SocketAddr, passes: watch::Receiver<Passes>) {
+async fn pass_on(client: TcpStream, target: SocketAddr, valve: Valve) {
     // Where nobody listens, the client finds its connection closed.
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let back = passes.clone();
+    let back = valve.clone();
     tokio::join!(
-        copy(from_client, to_server, passes, |passes| passes != Passes::Nothing),
+        copy(from_client, to_server, valve, |passes| passes != Passes::Nothing),
         copy(from_server, to_client, back, |passes| passes == Passes::Everything)
     );
 }
@@ -97,15 +140,22 @@ async fn pass_on(client: TcpStream, target: SocketAddr, passes: watch::Receiver<
 async fn copy(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut passes: watch::Receiver<Passes>,
+    mut valve: Valve,
     is_open: impl Fn(Passes) -> bool,
 ) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let is_open = passes.wait_for(|passes| is_open(*passes)).await.is_ok();
+        let is_open = valve.passes.wait_for(|passes| is_open(*passes)).await.is_ok();
+        if valve.is_stranded() {
+            // Whatever comes, nobody hears of it, the end of the other side included.
+            return std::future::pending().await;
+        }
         if !is_open || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
+    }
+    if valve.is_stranded() {
+        return std::future::pending().await;
     }
     to.shutdown().await.ok();
 }

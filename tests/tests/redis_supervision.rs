@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::EventBus;
@@ -310,4 +311,21 @@ async fn f28_with_a_password_too_the_cause_is_named() {
     let seen = Monitor::new(redis, stream.clone(), LONG).read().await.unwrap_err();
     let report = Report::of_failure(&seen, &stream, &BTreeSet::new(), Timestamp::UNIX_EPOCH);
     assert_eq!(report.seen, Err("Redis has no connection left".to_owned()));
+}
+
+#[tokio::test]
+async fn a_caller_that_tries_again_at_once_leaves_its_thread_to_others() {
+    let mut server = RedisServer::start();
+    let bus = Watched::open(server.config()).await.bus;
+    server.stop();
+    let ended = Arc::new(AtomicBool::new(false));
+    let (again, seen) = (bus.clone(), ended.clone());
+    let caller = tokio::spawn(async move {
+        while !seen.load(Ordering::Relaxed) {
+            again.publish("t", &1, None).await.unwrap_err();
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ended.store(true, Ordering::Relaxed);
+    caller.await.unwrap();
 }

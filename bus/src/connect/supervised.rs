@@ -81,6 +81,8 @@ impl SharedConnection {
     /// [`Error::BreakerOpen`] at once while Redis is known to be away, else why the last try to connect failed.
     pub(crate) async fn open(&self) -> Result<(u64, MultiplexedConnection), Error> {
         if !self.inner.permits() {
+            // A caller that tries again at once must not keep its thread from those who mend it.
+            tokio::task::consume_budget().await;
             return Err(Error::BreakerOpen { endpoint: self.endpoint() });
         }
         if let Some(opened) = self.inner.present() {

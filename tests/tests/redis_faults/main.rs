@@ -11,3 +11,6 @@ mod network;
 mod people;
 mod restarts;
 mod server;
+mod storms;
+mod unreachable;
+mod waits;

@@ -15,12 +15,15 @@ use crate::fleet::{Fleet, Health};
 use crate::flow::{Flow, statistic};
 
 #[tokio::test]
-async fn f14_after_flushall_the_group_is_there_again_and_what_follows_is_handled() {
+async fn f14_a_stream_that_is_deleted_under_waiting_readers_has_its_group_again_before_any_event() {
     let server = RedisServer::start();
     let mut flow = Flow::start(server.config()).await;
     let mut conn = server.connection().await;
     for words in ["FLUSHALL", "DEL s", "UNLINK s"] {
+        crate::waits::readers_wait(&mut conn, 2).await;
         command(&mut conn, words).await;
+        // Nobody publishes: the readers find out by themselves.
+        crate::waits::group_stands(&mut conn, std::time::Duration::from_secs(5)).await;
         flow.publish(10).await;
         flow.all_are_handled().await;
     }
