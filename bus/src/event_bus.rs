@@ -61,7 +61,8 @@ impl EventBus {
     /// # Errors
     /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] where there is an outbox;
     /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
-    /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability.
+    /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability. Whether the user
+    /// may publish is not asked, for a bus may be there to subscribe alone: the first publish tells what it lacks.
     pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
         let bus = Self::open(config, metrics).await?;
         let reached = match bus.ping().await {

@@ -194,7 +194,7 @@ impl EventBus {
     ///
     /// # Errors
     /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::StreamFull`] at a hard cap that
-    /// rejects; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
+    /// rejects; [`Error::Rights`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
     /// [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or [`Error::BreakerOpen`] without a connection; else what
     /// Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
@@ -228,12 +228,27 @@ impl EventBus {
             command.arg(name).arg(value.as_ref());
         }
         let appended = match &self.publisher.confirmed {
-            Some(confirmed) => confirmed.append(command, asks).await?,
-            None => self.send(command, asks).await?,
+            Some(confirmed) => confirmed.append(command, asks).await,
+            None => self.send(command, asks).await,
+        };
+        let appended = match appended {
+            Err(error) if error.code() == Some("NOPERM") => return Err(self.lacking(error).await),
+            result => result?,
         };
         // However safe it is, it takes its place.
         self.publisher.appended(&appended);
         appended.doubt.map_or(Ok(appended.id), Err)
+    }
+
+    /// What a publish that was refused lacks, all at once; `refused` itself where that cannot be told.
+    async fn lacking(&self, refused: Error) -> Error {
+        let trims = self.config.retention.mode == TrimMode::Acked;
+        match rights::missing(trims, &self.connection, self.stream()).await {
+            Ok(missing) if !missing.is_empty() => {
+                Error::Rights { operation: OPERATION, stream: self.stream().clone(), missing }
+            }
+            _ => refused,
+        }
     }
 
     /// Sends an XADD, and once more where the connection had been closed; `asks`: for the length too, in the same write.

@@ -13,6 +13,7 @@ use bus::names::StreamKey;
 use bus::publish::{MAX_PAYLOAD, PUBLISH_TIMEOUT};
 use redis::streams::StreamRangeReply;
 use serde_json::json;
+use tests::event_bus::bus_with_rights;
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
@@ -212,4 +213,34 @@ async fn what_is_published_reads_back() {
     assert_eq!(event.tracestate.as_deref(), Some("a=1,b=2"));
     assert_eq!(event.payload.as_str(), "[1, 2]");
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
+    let server = RedisServer::start();
+    let bus = bus_with_rights(&server, &["+xlen", "+xinfo|groups"]).await;
+    let error = bus.publish("t", &1, None).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the user may not publish an event on stream s: it lacks XADD, XTRIM (to trim), XINFO STREAM (to trim), \
+         XPENDING (to trim), HKEYS on the hash of groups (to trim), EVAL (to trim), EVALSHA (to trim)"
+    );
+    assert!(error.is_auth() && !error.is_transient());
+    let mut conn = server.connection().await;
+    let keys: u64 = redis::cmd("DBSIZE").query_async(&mut conn).await.unwrap();
+    assert_eq!(keys, 0, "trying the rights changes nothing");
+}
+
+#[tokio::test]
+async fn a_publisher_that_may_only_append_publishes_and_leaves_trimming_to_others() {
+    let server = RedisServer::start();
+    let bus = bus_with_rights(&server, &["+xadd"]).await;
+    bus.publish("t", &1, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bus_that_only_subscribes_needs_no_right_to_publish() {
+    let server = RedisServer::start();
+    let bus = bus_with_rights(&server, &[]).await;
+    bus.ping().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What a hard cap needs the user to be allowed.
+//! What publishing needs the user to be allowed, and a hard cap beside it.
 
 use redis::Value;
 
@@ -9,6 +9,7 @@ use crate::retention::Overflow;
 use crate::rights::{Needed, Tried, command, try_all};
 
 const OPERATION: &str = "keep the hard cap";
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 /// Tries each command, and answers the stream's length.
 ///
@@ -38,16 +39,51 @@ pub(super) async fn check(
     }
 }
 
+/// All that a publisher lacks which may not append: what it trims with, too, where `trims`, without which it leaves that
+/// to others.
+///
+/// # Errors
+/// What Redis answered where it did not come to trying.
+pub(super) async fn missing(
+    trims: bool,
+    connection: &SharedConnection,
+    stream: &StreamKey,
+) -> Result<Vec<&'static str>, Error> {
+    let key = stream.as_str();
+    let mut needed = vec![xadd(key)];
+    if trims {
+        let declared = stream.groups_key();
+        needed.extend([
+            ("XLEN (to trim)", command(&["XLEN", key])),
+            ("XTRIM (to trim)", command(&["XTRIM", key, "MINID", "0-0"])),
+            ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
+            ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
+            ("XPENDING (to trim)", command(&["XPENDING", key, "ecg"])),
+            ("HKEYS on the hash of groups (to trim)", command(&["HKEYS", &declared])),
+            ("EVAL (to trim)", command(&["EVAL", "return 0", "2", key, &declared])),
+            ("EVALSHA (to trim)", command(&["EVALSHA", NO_SCRIPT, "2", key, &declared])),
+        ]);
+    }
+    let (number, mut conn) = connection.open().await?;
+    let failed = |source: redis::RedisError| Error::Stream {
+        operation: super::OPERATION,
+        stream: stream.clone(),
+        source: source.into(),
+    };
+    let tried = try_all(&mut conn, needed).await;
+    connection.judge(number, tried.map_err(failed)).map(|tried| tried.missing)
+}
+
+/// No entry can have this ID: the command is refused after the rights were looked at.
+fn xadd(key: &str) -> Needed {
+    ("XADD", command(&["XADD", key, "0-0", "ecg", ""]))
+}
+
 /// The length comes first.
 fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
     let (key, losses) = (stream.as_str(), stream.lost_key());
-    let mut needed = vec![
-        ("XLEN", command(&["XLEN", key])),
-        // No entry can have this ID: the command is refused after the rights were looked at.
-        ("XADD", command(&["XADD", key, "0-0", "ecg", ""])),
-    ];
+    let mut needed = vec![("XLEN", command(&["XLEN", key])), xadd(key)];
     if overflow == Overflow::DropOldest {
-        let hash = "0000000000000000000000000000000000000000";
         needed.extend([
             ("XRANGE", command(&["XRANGE", key, "+", "-", "COUNT", "1"])),
             ("XTRIM", command(&["XTRIM", key, "MINID", "0-0"])),
@@ -57,7 +93,7 @@ fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
             // The number is looked at before the hash, and after the rights.
             ("HINCRBY on the hash of losses", command(&["HINCRBY", &losses, "ecg", "none"])),
             ("EVAL", command(&["EVAL", "return 0", "2", key, &losses])),
-            ("EVALSHA", command(&["EVALSHA", hash, "2", key, &losses])),
+            ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", key, &losses])),
         ]);
     }
     needed
