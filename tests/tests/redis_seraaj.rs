@@ -122,6 +122,35 @@ async fn a_status_that_an_application_has_already_is_no_event() {
 }
 
 #[tokio::test]
+async fn changes_of_one_application_at_the_same_time_stand_in_redis_in_the_order_of_the_file() {
+    let platform = Platform::start().await;
+    let service = platform.service("applications").await;
+    let applications = (0..20).map(async |_| {
+        let (_, sent) = service.post("/api/applications", &application()).await;
+        let path = format!("/api/applications/{}", sent["applicationId"].as_str().unwrap());
+        let change = |status| {
+            let (service, path) = (&service, path.clone());
+            async move { service.patch(&path, &json!({"status": status})).await }
+        };
+        join_all(["accepted", "withdrawn", "reviewed", "rejected"].map(change)).await;
+        sent["applicationId"].as_str().unwrap().to_owned()
+    });
+    let applications = join_all(applications).await;
+    let file = platform.in_both().await;
+    let redis: Vec<String> =
+        platform.events_since_0().await.into_iter().map(|event| event.event_id).collect();
+    for id in applications {
+        let of_it: Vec<&String> = file
+            .iter()
+            .filter(|event| event.payload["applicationId"] == *id)
+            .map(|event| &event.id)
+            .collect();
+        let in_redis: Vec<&String> = redis.iter().filter(|id| of_it.contains(id)).collect();
+        assert_eq!((in_redis.len(), in_redis), (6, of_it));
+    }
+}
+
+#[tokio::test]
 async fn matches_and_applying_to_one_are_told_under_the_documented_keys() {
     let platform = Platform::start().await;
     let service = platform.service("matching").await;
@@ -197,6 +226,7 @@ async fn what_makes_no_sense_is_refused_with_a_reason_and_publishes_nothing() {
     }
     let unknown = [
         applications.get("/api/applications/nobody").await,
+        applications.get("/api/applications/%ff").await,
         applications.patch("/api/applications/nobody", &json!({"status": "accepted"})).await,
         matching.post("/api/matching/nothing/apply", &json!({"volunteerId": "v"})).await,
         bff.post("/api/login", &json!({"volunteerId": "nobody", "password": "p"})).await,
@@ -215,6 +245,21 @@ async fn what_makes_no_sense_is_refused_with_a_reason_and_publishes_nothing() {
     let events = platform.in_both().await;
     let others = events.iter().filter(|event| event.event_type != "service.started");
     assert_eq!(others.count(), 2, "created and submitted of the one application: {events:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_read_so_that_its_sender_reads_the_answer() {
+    let platform = Platform::start().await;
+    let applications = platform.service("applications").await;
+    for (path, expected) in [
+        ("/api/nothing", 404),
+        ("/api/applications/x", 405),
+        ("/api/applications/%ff", 405),
+        ("/events", 413),
+    ] {
+        let (status, answer) = applications.post_text(path, vec![b' '; 10_000_000]).await;
+        assert_eq!((status, answer["error"].is_string()), (expected, true), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -251,6 +296,9 @@ async fn a_handled_event_is_printed_once_however_often_it_comes() {
     assert_eq!(service.metric("seraaj_events_received_total").await, Some(3));
     assert_eq!(service.metric("seraaj_events_repeated_total").await, Some(6));
     assert_eq!(service.hand("4", "application.submitted", "{}").await, 400);
+    assert_eq!(service.hand("5", "user.login", "no JSON").await, 400);
+    assert_eq!(service.hand("", "user.login", "{}").await, 400);
+    assert_eq!(service.hand(&"6".repeat(257), "user.login", "{}").await, 400);
 }
 
 #[tokio::test]
@@ -284,6 +332,16 @@ async fn the_consumer_image_brings_events_to_a_service_and_the_library_to_the_co
     }
     let info = platform.bus.get_consumer_group_info(&group).await.unwrap().unwrap();
     assert!(info.consumers[0].name.starts_with("app-consumer-1/"), "{info:?}");
+    // The same event once more, as after a publish that got no answer.
+    let mut conn = platform.server.connection().await;
+    let submitted = platform.file.of_type("application.submitted").remove(0);
+    let payload = submitted.payload.to_string();
+    let fields = [("type", "application.submitted"), ("payload", &payload), ("id", &submitted.id)];
+    redis::cmd("XADD").arg(STREAM).arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
+    settled(&mut conn).await;
+    for output in [service.output(), consumer.output()] {
+        assert_eq!(output.matches("New application submitted").count(), 1, "{output}");
+    }
     consumer.terminate();
     assert!(consumer.ended(SOON).await.success(), "{}", consumer.output());
 }
@@ -335,67 +393,4 @@ async fn a_service_that_is_asked_to_end_answers_the_request_that_it_has_begun() 
     assert!(status.success(), "{}", service.output());
     assert_eq!(answered.await.unwrap().unwrap().status().as_u16(), 201);
     platform.server.resume();
-}
-
-/// The report and how the program ended that made it.
-async fn report(platform: &Platform, applications: &Service, bff: &Service) -> (Value, i32) {
-    let (url, path) = (platform.server.url(), platform.file.path());
-    let settings = [
-        ("REDIS_URL", url.as_str()),
-        ("REDIS_STREAM_NAME", STREAM),
-        ("SERAAJ_EVENTS_FILE", path.to_str().unwrap()),
-        ("RUST_LOG", "off"),
-    ];
-    let (applications, bff) = (applications.url(""), bff.url(""));
-    let args = ["report", "--applications", &applications, "--bff", &bff];
-    let mut program = Running::start("seraaj", &args, &settings);
-    let status = program.ended(SOON).await;
-    let mut report: Value = serde_json::from_str(&program.output()).unwrap();
-    let timestamp = report.as_object_mut().unwrap().remove("timestamp").unwrap();
-    timestamp.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    report.as_object_mut().unwrap().remove("build");
-    (report, status.code().unwrap())
-}
-
-#[tokio::test]
-async fn the_report_tells_what_was_seen_of_a_platform_that_is_well() {
-    let platform = Platform::start().await;
-    let (applications, bff) =
-        tokio::join!(platform.service("applications"), platform.service("bff"));
-    let consumers = ["applications", "matching", "bff"].map(|group| {
-        Consumer::start(&platform.server, &applications.url("/events"), &[("EVENT_GROUP", group)])
-    });
-    for consumer in &consumers {
-        consumer.ready().await;
-    }
-    let expected = json!({
-        "redis_connected": true,
-        "dual_publishing": true,
-        "consumer_groups": {"applications": true, "matching": true, "bff": true},
-        "health_endpoint": "/api/health/events",
-        "e2e_test_passing": true,
-    });
-    assert_eq!(report(&platform, &applications, &bff).await, (expected, 0));
-}
-
-#[tokio::test]
-async fn the_report_fails_where_groups_the_file_or_redis_are_missing() {
-    let mut platform = Platform::start().await;
-    let (applications, bff) =
-        tokio::join!(platform.service("applications"), platform.service("bff"));
-    let mut expected = json!({
-        "redis_connected": true,
-        "dual_publishing": true,
-        "consumer_groups": {"applications": false, "matching": false, "bff": false},
-        "health_endpoint": null,
-        "e2e_test_passing": false,
-    });
-    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
-    // The services go on with the file that they have opened, which is none that the report sees.
-    platform.file = EventsFile::new();
-    expected["dual_publishing"] = json!(false);
-    assert_eq!(report(&platform, &applications, &bff).await, (expected.clone(), 1));
-    platform.server.stop();
-    expected["redis_connected"] = json!(false);
-    assert_eq!(report(&platform, &applications, &bff).await, (expected, 1));
 }

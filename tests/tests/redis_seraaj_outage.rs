@@ -19,7 +19,7 @@ use tests::seraaj::{EventsFile, FileEvent, Service};
 use tests::wait;
 
 /// How long a request may take whatever Redis does: 250 ms for each of its two events, and the rest for a busy machine.
-const BOUND: Duration = Duration::from_secs(2);
+const BOUND: Duration = Duration::from_secs(1);
 /// Requests go on for so long before and after an outage, and during it.
 const WHILE: Duration = Duration::from_secs(3);
 const LONG: Duration = Duration::from_secs(60);

@@ -5,9 +5,9 @@
 //! - `GET /api/applications/{id}` answers with it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -15,16 +15,15 @@ use bus::event::types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICAT
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::input::{Fields, Refusal};
+use crate::input::{Fields, Id, Refusal};
 use crate::service::{Publishing, now};
 
 /// What an application can come to.
 const STATUSES: [&str; 5] = ["submitted", "reviewed", "accepted", "rejected", "withdrawn"];
 /// Applications that are kept; the oldest beyond that are forgotten, for this is an example without a database.
-const KEPT: usize = 100_000;
+const KEPT: usize = 10_000;
 
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,10 +37,12 @@ struct Application {
 
 struct Applications {
     publishing: Publishing,
-    /// By their IDs, which are in the order of time. Held while a change is written to the file, so that the file
-    /// tells the changes of an application in their order; not while the bus is told.
-    known: Mutex<BTreeMap<String, Application>>,
+    /// By their IDs, which are in the order of time.
+    known: Mutex<BTreeMap<String, Known>>,
 }
+
+/// Held until file and bus are told of a change, so that both have the changes of an application in their order.
+type Known = Arc<tokio::sync::Mutex<Application>>;
 
 /// The service's own routes.
 pub fn router(publishing: Publishing) -> Router {
@@ -67,15 +68,14 @@ async fn create(
 
 async fn show(
     State(this): State<Arc<Applications>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Application>, Refusal> {
-    let known = this.known.lock().await;
-    known.get(&id).cloned().map(Json).ok_or_else(|| Refusal::unknown("application"))
+    Ok(Json(this.find(&id)?.lock().await.clone()))
 }
 
 async fn change(
     State(this): State<Arc<Applications>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     fields: Fields,
 ) -> Result<Json<Application>, Refusal> {
     let status = status(&fields.text("status")?)?;
@@ -96,37 +96,45 @@ impl Applications {
             self.publishing.event(APPLICATION_CREATED, created, time),
             self.publishing.event(APPLICATION_SUBMITTED, submitted, time),
         ];
-        let recorded = {
-            let mut known = self.known.lock().await;
-            let recorded = self.publishing.record(events).await?;
-            known.insert(application.application_id.clone(), application.clone());
-            if known.len() > KEPT {
-                known.pop_first();
-            }
-            recorded
-        };
+        // Nobody knows the ID before this is answered.
+        let recorded = self.publishing.record(events).await?;
         self.publishing.send(recorded).await;
+        let known = Arc::new(tokio::sync::Mutex::new(application.clone()));
+        self.remember(application.application_id.clone(), known);
         Ok((StatusCode::CREATED, Json(application)))
     }
 
     /// Gives an application another status; the one that it has is no change, and no event.
     async fn change(&self, id: &str, status: &'static str) -> Result<Json<Application>, Refusal> {
-        let (application, recorded) = {
-            let mut known = self.known.lock().await;
-            let application = known.get_mut(id).ok_or_else(|| Refusal::unknown("application"))?;
-            if application.status == status {
-                return Ok(Json(application.clone()));
-            }
-            let (from, time) = (application.status, now());
-            let payload =
-                json!({"applicationId": id, "from": from, "status": status, "changedAt": time});
-            let event = self.publishing.event(APPLICATION_STATE_CHANGED, payload, time);
-            let recorded = self.publishing.record(vec![event]).await?;
-            application.status = status;
-            (application.clone(), recorded)
-        };
+        let known = self.find(id)?;
+        let mut application = known.lock().await;
+        if application.status == status {
+            return Ok(Json(application.clone()));
+        }
+        let (from, time) = (application.status, now());
+        let payload =
+            json!({"applicationId": id, "from": from, "status": status, "changedAt": time});
+        let event = self.publishing.event(APPLICATION_STATE_CHANGED, payload, time);
+        let recorded = self.publishing.record(vec![event]).await?;
+        application.status = status;
         self.publishing.send(recorded).await;
-        Ok(Json(application))
+        Ok(Json(application.clone()))
+    }
+
+    fn find(&self, id: &str) -> Result<Known, Refusal> {
+        self.known().get(id).cloned().ok_or_else(|| Refusal::unknown("application"))
+    }
+
+    fn remember(&self, id: String, application: Known) {
+        let mut known = self.known();
+        known.insert(id, application);
+        if known.len() > KEPT {
+            known.pop_first();
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

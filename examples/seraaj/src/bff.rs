@@ -24,7 +24,7 @@ use crate::service::{Publishing, now};
 /// The groups of the platform's services, which are told of even while they are missing.
 pub const GROUPS: [&str; 3] = ["applications", "matching", "bff"];
 /// Volunteers that are kept; the oldest beyond that are forgotten, for this is an example without a database.
-const KEPT: usize = 100_000;
+const KEPT: usize = 10_000;
 
 struct Bff {
     publishing: Publishing,

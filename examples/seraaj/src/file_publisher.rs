@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,7 +32,7 @@ pub struct FilePublisher {
     file: Arc<Mutex<Lines>>,
 }
 
-/// A file that ends in the middle of a line after a failed write.
+/// A file, and whether its last line is torn, by a full disk or a crash.
 struct Lines {
     file: File,
     is_torn: bool,
@@ -43,8 +44,11 @@ impl FilePublisher {
     /// # Errors
     /// What the system says of the file.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(Self { file: Arc::new(Mutex::new(Lines { file, is_torn: false })) })
+        // What is no file, such as a pipe, cannot be read from behind.
+        let is_file = std::fs::metadata(path).map_or(true, |found| found.is_file());
+        let file = OpenOptions::new().append(true).read(is_file).create(true).open(path)?;
+        let is_torn = is_torn(&file)?;
+        Ok(Self { file: Arc::new(Mutex::new(Lines { file, is_torn })) })
     }
 
     /// Writes `events`, a line each and all in one write, so that lines of others do not come between; the system has
@@ -77,6 +81,15 @@ impl Lines {
         self.is_torn = written.is_err();
         written
     }
+}
+
+fn is_torn(file: &File) -> io::Result<bool> {
+    let found = file.metadata()?;
+    let mut last = [b'\n'];
+    if found.is_file() && found.len() > 0 {
+        file.read_at(&mut last, found.len() - 1)?;
+    }
+    Ok(last != [b'\n'])
 }
 
 /// The events in the text of a file. Lines that are none are passed over: a full disk may have torn them.
@@ -133,16 +146,22 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
-    #[test]
-    fn after_a_torn_line_the_next_one_is_whole() {
+    #[tokio::test]
+    async fn after_a_line_that_was_torn_before_the_start_or_after_it_the_next_one_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         std::fs::write(&path, r#"{"id":"tor"#).unwrap();
-        let file = OpenOptions::new().append(true).open(&path).unwrap();
-        let mut line = serde_json::to_vec(&event("2")).unwrap();
-        line.push(b'\n');
-        Lines { file, is_torn: true }.write(line).unwrap();
+        let publisher = FilePublisher::open(&path).unwrap();
+        publisher.publish(&[event("1")]).await.unwrap();
+        {
+            let mut lines = publisher.file.lock().unwrap();
+            lines.file.write_all(br#"{"id":"tor"#).unwrap();
+            lines.is_torn = true;
+        }
+        publisher.publish(&[event("2")]).await.unwrap();
+        publisher.publish(&[event("3")]).await.unwrap();
         let text = std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(&text).map(|event| event.id).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(read(&text).map(|event| event.id).collect::<Vec<_>>(), ["1", "2", "3"]);
+        assert_eq!(text.lines().count(), 5);
     }
 }

@@ -1,9 +1,12 @@
 //! What comes in by HTTP: bodies of JSON, and why one is refused.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
@@ -12,6 +15,8 @@ use serde_json::{Map, Value, json};
 const MAX_BODY: usize = 64 * 1024;
 /// So many bytes of a larger one are read, and forgotten, so that its sender comes to read the answer.
 const MOST_READ: usize = 32 * 1024 * 1024;
+/// A body may take this long.
+const SLOWEST: Duration = Duration::from_secs(10);
 /// Characters of a field.
 const MAX_TEXT: usize = 128;
 
@@ -85,10 +90,26 @@ impl Fields {
             Some(_) => return Err(Refusal::bad(format!("{name} must be a text"))),
             None => return Err(Refusal::bad(format!("{name} is missing"))),
         };
-        if text.is_empty() || text.chars().count() > MAX_TEXT {
+        if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
             return Err(Refusal::bad(format!("{name} must have 1 to {MAX_TEXT} characters")));
         }
+        if text.contains(char::is_control) {
+            return Err(Refusal::bad(format!("{name} must have no control characters")));
+        }
         Ok(text.clone())
+    }
+}
+
+/// The ID in a path. One that makes no sense is an ID of nothing.
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        // The empty text is nobody's ID: what asks for it reads the body, and then finds nothing.
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(id.map(|Path(id)| id).unwrap_or_default()))
     }
 }
 
@@ -103,8 +124,22 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 /// All of a body.
 ///
 /// # Errors
-/// [`Refusal`] of one that has more than `limit` bytes, or broke off.
+/// [`Refusal`] of one that has more than `limit` bytes, broke off, or is too slow.
 pub(crate) async fn whole(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let late = |_| {
+        let reason = format!("the body must come within {SLOWEST:?}");
+        Err(Refusal { status: StatusCode::REQUEST_TIMEOUT, reason })
+    };
+    tokio::time::timeout(SLOWEST, read(body, limit)).await.unwrap_or_else(late)
+}
+
+/// Reads a body that is not wanted, so that its sender comes to read the answer.
+pub(crate) async fn drain(body: Body) {
+    // Why it cannot be read to its end changes nothing.
+    whole(body, 0).await.ok();
+}
+
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let (mut bytes, mut size) = (Vec::new(), 0);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -146,6 +181,8 @@ mod tests {
         assert_eq!(reason(r#"{"b": "secret"}"#), "a is missing");
         assert_eq!(reason(r#"{"a": 5}"#), "a must be a text");
         assert_eq!(reason(r#"{"a": ""}"#), "a must have 1 to 128 characters");
+        assert_eq!(reason(r#"{"a": "  "}"#), "a must have 1 to 128 characters");
+        assert_eq!(reason(r#"{"a": "x\u0000"}"#), "a must have no control characters");
         let long = format!(r#"{{"a": "{}"}}"#, "x".repeat(129));
         assert_eq!(reason(&long), "a must have 1 to 128 characters");
     }

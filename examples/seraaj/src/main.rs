@@ -60,6 +60,9 @@ struct ReportSettings {
     /// Where the service applications is.
     #[arg(long, default_value = "http://127.0.0.1:8081")]
     applications: String,
+    /// Where the service matching is.
+    #[arg(long, default_value = "http://127.0.0.1:8082")]
+    matching: String,
     /// Where the bff is.
     #[arg(long, default_value = "http://127.0.0.1:8083")]
     bff: String,
@@ -134,8 +137,11 @@ async fn read(config: BusConfig, group: String) -> Result<(), String> {
 }
 
 async fn tell(config: BusConfig, settings: ReportSettings) -> ExitCode {
-    let ReportSettings { applications, bff, events_file, speed: seconds } = settings;
-    let report = Report::make(config, report::Platform { applications, bff, events_file, seconds });
+    let ReportSettings { applications, matching, bff, events_file, speed: seconds } = settings;
+    let report = Report::make(
+        config,
+        report::Platform { applications, matching, bff, events_file, seconds },
+    );
     let report = match report.await {
         Ok(report) => report,
         Err(error) => {

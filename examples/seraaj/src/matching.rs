@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;
-use crate::input::{Fields, Refusal};
+use crate::input::{Fields, Id, Refusal};
 use crate::service::{Publishing, now};
 
 /// All that there is to apply for.
@@ -57,7 +57,7 @@ async fn suggest(
 
 async fn apply(
     State(publishing): State<Publishing>,
-    Path(opportunity_id): Path<String>,
+    Id(opportunity_id): Id,
     fields: Fields,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let (volunteer_id, time) = (fields.text("volunteerId")?, now());

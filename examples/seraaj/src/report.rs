@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::bff::groups;
 use crate::file_publisher::{Event, read};
@@ -34,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Platform {
     /// URL of the service applications.
     pub applications: String,
+    /// URL of the service matching.
+    pub matching: String,
     /// URL of the bff.
     pub bff: String,
     /// The file of events of the service applications.
@@ -51,11 +54,12 @@ pub struct Report {
     pub redis_connected: bool,
     /// Whether the events of a request stood in the file and in Redis with the same IDs.
     pub dual_publishing: bool,
-    /// By the groups' names, whether each stood and had acknowledged everything soon.
+    /// By the groups' names, whether each stood and soon had acknowledged everything, without a dead letter more.
     pub consumer_groups: BTreeMap<String, bool>,
     /// The path under which the bff told that Redis and the groups are well; `None` where it did not.
     pub health_endpoint: Option<&'static str>,
-    /// Whether an application that was sent was seen in the stream and acknowledged by the group `applications`.
+    /// Whether an application that was sent was seen in the stream, came to the service as the handler of the group
+    /// `applications`, and was acknowledged by it; and the service matching answered.
     pub e2e_test_passing: bool,
     /// Where it was measured.
     #[serde(flatten)]
@@ -81,13 +85,27 @@ impl Report {
         let trial = Trial { client, bus, platform };
 
         let redis_connected = trial.bus.ping().await.is_ok();
-        let is_published = trial.is_published().await;
+        let before = trial.dead_letters().await;
+        let received = trial.received().await;
+        // Without Redis there is nothing to wait for.
+        let is_published =
+            if redis_connected { trial.is_published().await } else { Published::default() };
+        let matches = trial.matches().await;
         let settled = groups().into_iter().map(async |group| {
-            // Without Redis there is nothing to wait for.
             let is_settled = redis_connected && trial.settles(&group).await;
-            (group.to_string(), is_settled)
+            (group, is_settled)
         });
-        let settled: BTreeMap<_, _> = join_all(settled).await.into_iter().collect();
+        let settled = join_all(settled).await;
+        let after = trial.dead_letters().await;
+        let handled = received.is_some() && trial.received().await > received;
+        let settled: BTreeMap<String, bool> = settled
+            .into_iter()
+            .map(|(group, is_settled)| {
+                let name = group.to_string();
+                let is_dead = after.get(&name) > before.get(&name);
+                (name, is_settled && !is_dead)
+            })
+            .collect();
         let speed = match trial.platform.seconds {
             Some(seconds) => Some(Speed::measure(without, seconds).await),
             None => None,
@@ -97,7 +115,10 @@ impl Report {
             redis_connected,
             dual_publishing: is_published.in_both,
             health_endpoint: trial.is_healthy().await.then_some(HEALTH),
-            e2e_test_passing: is_published.in_redis && settled["applications"],
+            e2e_test_passing: is_published.in_redis
+                && matches
+                && handled
+                && settled["applications"],
             consumer_groups: settled,
             speed,
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -142,7 +163,7 @@ impl Trial {
     async fn is_published(&self) -> Published {
         let types = [APPLICATION_CREATED, APPLICATION_SUBMITTED];
         let Some((since, application)) = self.send().await else { return Published::default() };
-        let redis = self.ids_in_redis(since, &application, types).await;
+        let redis = self.ids_soon_in_redis(since, &application, types).await;
         let file = self.ids_in_file(&application, types).await;
         let in_redis = redis.len() == types.len();
         Published { in_redis, in_both: in_redis && file == redis }
@@ -168,14 +189,33 @@ impl Trial {
         found.into_iter().flatten().map(|event| event.id).collect()
     }
 
-    /// Alike, of the events after `since`.
+    /// Alike, of the events after `since`, as soon as all are there: a service may send them a little later.
+    async fn ids_soon_in_redis(
+        &self,
+        since: EntryId,
+        application: &str,
+        types: [&str; 2],
+    ) -> Vec<String> {
+        let all = async {
+            loop {
+                let ids = self.ids_in_redis(since, application, types).await;
+                if ids.len() == types.len() {
+                    return ids;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout(SOON, all).await.unwrap_or_default()
+    }
+
     async fn ids_in_redis(
         &self,
         since: EntryId,
         application: &str,
         types: [&str; 2],
     ) -> Vec<String> {
-        let Ok(group) = GroupName::new("applications") else { return Vec::new() };
+        // A group that nobody declares is shown events of all types.
+        let Ok(group) = GroupName::new("report") else { return Vec::new() };
         let page = async |from| self.bus.get_events_since(&group, from).await.ok();
         let (mut from, mut found) = (since, [None, None]);
         while let Some(page) = page(from).await {
@@ -205,15 +245,41 @@ impl Trial {
                 }
             }
         };
-        tokio::time::timeout(SOON, settled).await.unwrap_or(false)
+        timeout(SOON, settled).await.unwrap_or(false)
+    }
+
+    /// Dead letters by group, as the bff tells them.
+    async fn dead_letters(&self) -> BTreeMap<String, u64> {
+        let answer = self.health().await.unwrap_or_default();
+        let of = |group: GroupName| {
+            let told = &answer["consumer_groups"][group.as_str()]["dead_letters"];
+            Some((group.to_string(), told.as_u64()?))
+        };
+        groups().into_iter().filter_map(of).collect()
+    }
+
+    /// Events that the service applications has got as a handler.
+    async fn received(&self) -> Option<u64> {
+        let url = format!("{}/metrics", self.platform.applications);
+        let page = self.client.get(url).send().await.ok()?.text().await.ok()?;
+        let line = |line: &str| line.strip_prefix("seraaj_events_received_total ")?.parse().ok();
+        page.lines().find_map(line)
+    }
+
+    /// Whether the service matching suggests something.
+    async fn matches(&self) -> bool {
+        let url = format!("{}/api/matching/quick", self.platform.matching);
+        let answer = self.client.post(url).json(&json!({"volunteerId": "report"})).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    async fn health(&self) -> Option<Value> {
+        let url = format!("{}{HEALTH}", self.platform.bff);
+        self.client.get(url).send().await.ok()?.json().await.ok()
     }
 
     async fn is_healthy(&self) -> bool {
-        let answer = async {
-            let url = format!("{}{HEALTH}", self.platform.bff);
-            self.client.get(url).send().await.ok()?.json::<Value>().await.ok()
-        };
-        let Some(answer) = answer.await else { return false };
+        let Some(answer) = self.health().await else { return false };
         let is_ok = |group: &GroupName| answer["consumer_groups"][group.as_str()]["status"] == "ok";
         answer["redis_connected"] == true && groups().iter().all(is_ok)
     }

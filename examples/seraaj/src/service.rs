@@ -27,12 +27,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::dual::{DualPublisher, Recorded};
 use crate::file_publisher::{Event, FilePublisher};
-use crate::input::{Refusal, whole};
+use crate::input::{Refusal, drain, whole};
 use crate::received::Received;
 use crate::{applications, bff, matching};
 
 /// How long requests, then what they still have to publish, and then the outbox may go on after the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+/// Bytes of a header that is kept.
+const MAX_HEADER: usize = 256;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Which service.
@@ -149,8 +151,14 @@ pub async fn run(
     };
     let router = own
         .merge(shared(Arc::new(registry), received))
-        .fallback(async || Refusal::unknown("path"))
-        .method_not_allowed_fallback(async || Refusal::method());
+        .fallback(async |body: Body| {
+            drain(body).await;
+            Refusal::unknown("path")
+        })
+        .method_not_allowed_fallback(async |body: Body| {
+            drain(body).await;
+            Refusal::method()
+        });
     let ended = stop.clone();
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     // An idle connection that is kept alive must not hold the process.
@@ -207,12 +215,16 @@ async fn take(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
+    // First, so that whoever sends it comes to read the answer.
+    let payload = whole(body, MAX_PAYLOAD).await?;
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Refusal::bad(format!("the header {name} is missing")))
+        let value = value.filter(|value| (1..=MAX_HEADER).contains(&value.len()));
+        value.ok_or_else(|| {
+            Refusal::bad(format!("the header {name} must have 1 to {MAX_HEADER} bytes"))
+        })
     };
     let (id, event_type) = (header("ce-id")?, header("ce-type")?);
-    let payload = whole(body, MAX_PAYLOAD).await?;
     let refused = |_| Refusal::bad(format!("the payload is none of an event {event_type}"));
     received.take(id, event_type, &payload).map_err(refused)?;
     Ok(StatusCode::OK)
