@@ -338,14 +338,17 @@ impl Error {
     /// Whether user, password or rights are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
-        let is_refused = matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-        is_refused || matches!(self, Self::Rights { .. })
+        matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
     }
 
     /// Redis' own code, such as `OOM`, where Redis answered with an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
-        self.redis().and_then(RedisFailure::code)
+        match self {
+            // To each of the commands that are missing.
+            Self::Rights { .. } => Some("NOPERM"),
+            _ => self.redis().and_then(RedisFailure::code),
+        }
     }
 
     /// A short fixed word for metrics.
