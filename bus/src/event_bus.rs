@@ -86,12 +86,12 @@ impl EventBus {
     /// # Errors
     /// What is wrong with the outbox, where there is one.
     pub async fn open(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
-        let start = |limit, name| {
-            // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
-            let limit = limit * 4 / 5;
-            SharedConnection::start(config.redis.clone(), limit, metrics.of_connection(name))
-        };
-        let (connection, calls) = (start(PUBLISH_TIMEOUT, "publish"), start(CALL_TIMEOUT, "call"));
+        // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
+        let of = |limit: Duration, name| (limit * 4 / 5, metrics.of_connection(name));
+        let (limit, counts) = of(PUBLISH_TIMEOUT, "publish");
+        let connection = SharedConnection::start(config.redis.clone(), limit, counts);
+        let (limit, counts) = of(CALL_TIMEOUT, "call");
+        let calls = connection.beside(limit, counts);
         connection.begin();
         let publisher = Arc::new(Publisher::start(&config, &connection, metrics));
         let outbox = match &config.outbox {

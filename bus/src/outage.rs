@@ -1,6 +1,7 @@
 //! How often to try again, and how often to say so, while something is away.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::backoff::full_jitter;
@@ -18,9 +19,15 @@ pub(crate) struct Outage {
     groupless: usize,
     /// Whether any of them was said.
     is_said: bool,
-    /// By cause, of which there are few: when it was last said, and how often it was met since.
-    said: BTreeMap<String, (Duration, u64)>,
+    said: Said,
 }
+
+/// What was said lately, by all that share it: each cause once for all of them. Their times count from one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said(Arc<Mutex<Causes>>);
+
+/// By cause, of which there are few: when it was last said, and how often it was met since.
+type Causes = BTreeMap<String, (Duration, u64)>;
 
 impl Default for Outage {
     fn default() -> Self {
@@ -31,8 +38,12 @@ impl Default for Outage {
 impl Outage {
     /// With no wait longer than `longest`, or 2 s.
     pub fn bounded(longest: Duration) -> Self {
-        let (longest, said) = (longest.min(LONGEST), BTreeMap::new());
-        Self { longest, failures: 0, groupless: 0, is_said: false, said }
+        Self { longest: longest.min(LONGEST), ..Self::sharing(Said::default()) }
+    }
+
+    /// Which says nothing that was said by another one that shares `said`.
+    pub fn sharing(said: Said) -> Self {
+        Self { longest: LONGEST, failures: 0, groupless: 0, is_said: false, said }
     }
 
     /// Notes a failure and answers how long to wait, and how often this cause was met since it was last said, if it is
@@ -57,18 +68,9 @@ impl Outage {
 
     /// As [`fail`](Self::fail), of what keeps nothing from going on.
     pub fn say(&mut self, cause: String, now: Duration) -> Option<u64> {
-        let Some((said_at, times)) = self.said.get_mut(&cause) else {
-            self.is_said = true;
-            self.said.insert(cause, (now, 0));
-            return Some(1);
-        };
-        *times += 1;
-        if now < *said_at + SAY_EVERY {
-            return None;
-        }
-        self.is_said = true;
-        *said_at = now;
-        Some(std::mem::take(times))
+        let times = self.said.note(cause, now);
+        self.is_said |= times.is_some();
+        times
     }
 
     /// Whether anything is away.
@@ -82,6 +84,23 @@ impl Outage {
         self.groupless = 0;
         let failures = std::mem::take(&mut self.failures);
         if std::mem::take(&mut self.is_said) { failures } else { 0 }
+    }
+}
+
+impl Said {
+    fn note(&self, cause: String, now: Duration) -> Option<u64> {
+        // No holder of the lock panics.
+        let mut causes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((said_at, times)) = causes.get_mut(&cause) else {
+            causes.insert(cause, (now, 0));
+            return Some(1);
+        };
+        *times += 1;
+        if now < *said_at + SAY_EVERY {
+            return None;
+        }
+        *said_at = now;
+        Some(std::mem::take(times))
     }
 }
 
@@ -110,6 +129,19 @@ mod tests {
         });
         let said: Vec<_> = said.filter(|said| *said != (None, 0)).collect();
         assert_eq!(said, [(Some(1), 1), (Some(60), 1)]);
+    }
+
+    #[test]
+    fn what_one_has_said_another_one_that_shares_it_does_not_say() {
+        let said = Said::default();
+        let (mut first, mut second) = (Outage::sharing(said.clone()), Outage::sharing(said));
+        let say = |outage: &mut Outage, second| outage.fail("a".to_owned(), at(second), 0.5).1;
+        assert_eq!(
+            [say(&mut first, 0), say(&mut second, 1), say(&mut first, 2)],
+            [Some(1), None, None]
+        );
+        assert_eq!(say(&mut second, 60), Some(3));
+        assert_eq!((first.end(), second.end()), (2, 2));
     }
 
     #[test]

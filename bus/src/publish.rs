@@ -80,10 +80,7 @@ impl Publisher {
         let full = retention.hard_cap.map(|cap| Full { cap, gate: Mutex::new(Gate::new(cap)) });
         let confirmed = match config.durability {
             Durability::Async => None,
-            durability => {
-                let redis = config.redis.clone();
-                Some(Confirmed::start(redis, stream.clone(), durability, metrics))
-            }
+            durability => Some(Confirmed::start(connection, stream.clone(), durability, metrics)),
         };
         Self {
             metrics: of_stream,
@@ -194,9 +191,9 @@ impl EventBus {
     ///
     /// # Errors
     /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::StreamFull`] at a hard cap that
-    /// rejects; [`Error::Rights`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands in the stream, but not as safe as it should;
-    /// [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or [`Error::BreakerOpen`] without a connection; else what
-    /// Redis answered.
+    /// rejects; [`Error::Rights`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands
+    /// in the stream, but not as safe as it should; [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or
+    /// [`Error::BreakerOpen`] without a connection; else what Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
         check(&event)?;
         let id = event.id.clone().unwrap_or_else(new_id);

@@ -14,7 +14,7 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::config::RedisConfig;
 use crate::error::{Error, Remedy, chain};
 use crate::metrics::ConnectionMetrics;
-use crate::outage::Outage;
+use crate::outage::{Outage, Said};
 
 use super::connect;
 
@@ -30,6 +30,7 @@ pub(crate) struct SharedConnection {
 
 struct Inner {
     redis: RedisConfig,
+    said: Said,
     response_timeout: Duration,
     state: watch::Sender<State>,
     breaker: Mutex<Breaker>,
@@ -57,8 +58,25 @@ impl SharedConnection {
         response_timeout: Duration,
         metrics: ConnectionMetrics,
     ) -> Self {
+        Self::supervised(redis, response_timeout, metrics, Said::default())
+    }
+
+    /// Another connection to the same Redis, of which the log says no cause that this one has said, nor the other way
+    /// round.
+    pub(crate) fn beside(&self, response_timeout: Duration, metrics: ConnectionMetrics) -> Self {
+        let (redis, said) = (self.inner.redis.clone(), self.inner.said.clone());
+        Self::supervised(redis, response_timeout, metrics, said)
+    }
+
+    fn supervised(
+        redis: RedisConfig,
+        response_timeout: Duration,
+        metrics: ConnectionMetrics,
+        said: Said,
+    ) -> Self {
         let inner = Arc::new(Inner {
             redis,
+            said,
             response_timeout,
             state: watch::Sender::new(State::Unused),
             breaker: Mutex::default(),
@@ -212,7 +230,7 @@ impl Inner {
 }
 
 async fn supervise(inner: Arc<Inner>) {
-    let (mut number, mut outage) = (0, Outage::default());
+    let (mut number, mut outage) = (0, Outage::sharing(inner.said.clone()));
     let mut state = inner.state.subscribe();
     if state.wait_for(|state| !matches!(state, State::Unused)).await.is_err() {
         return;

@@ -45,7 +45,7 @@ impl Batches {
     ) -> Self {
         let limit = publisher.timeout * 4 / 5;
         let counts = metrics.of_connection("outbox");
-        let connection = SharedConnection::start(config.redis.clone(), limit, counts);
+        let connection = shared.beside(limit, counts);
         Self {
             stream: config.stream.clone(),
             pace: Pace::new(publisher.timeout),

@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Appended, Durability, OPERATION, appended};
-use crate::config::RedisConfig;
 use crate::connect::SharedConnection;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -36,15 +35,15 @@ struct Waiting {
 }
 
 impl Confirmed {
-    /// Begins to connect.
+    /// Begins to connect, beside `shared`.
     pub fn start(
-        redis: RedisConfig,
+        shared: &SharedConnection,
         stream: StreamKey,
         durability: Durability,
         metrics: &Metrics,
     ) -> Self {
         let limit = durability.publish_timeout() * 4 / 5;
-        let connection = SharedConnection::start(redis, limit, metrics.of_connection("confirm"));
+        let connection = shared.beside(limit, metrics.of_connection("confirm"));
         let (queue, waiting) = mpsc::channel(BATCH);
         let batches = Batches { stream, durability };
         let task = tokio::spawn(async move { batches.run(waiting).await });
