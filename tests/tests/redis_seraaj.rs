@@ -35,8 +35,11 @@ impl Platform {
         Self { server, file, bus }
     }
 
+    /// With an outbox: on a busy machine Redis may not take an event in time.
     async fn service(&self, name: &str) -> Service {
-        Service::start(name, &self.server.url(), &self.file.path(), &[]).await
+        let outbox = self.file.outbox(name);
+        let settings = [("REDIS_OUTBOX_DIR", outbox.to_str().unwrap())];
+        Service::start(name, &self.server.url(), &self.file.path(), &settings).await
     }
 
     async fn events_since_0(&self) -> Vec<StreamEvent> {
