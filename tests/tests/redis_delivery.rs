@@ -322,6 +322,7 @@ async fn a_server_that_hangs_delays_events_and_loses_none() {
     let running = Running::start(server.config(), config(), done);
     xadd(&mut conn, "1").await;
     drained(&mut conn).await;
+    let before = connections(&mut conn).await;
     server.pause();
     // Longer than any time limit of the consumer, so that it gives its connections up.
     tokio::time::sleep(Duration::from_secs(7)).await;
@@ -330,6 +331,8 @@ async fn a_server_that_hangs_delays_events_and_loses_none() {
     xadd(&mut conn, "2").await;
     drained(&mut conn).await;
     assert_eq!(running.seen.times().len(), 2);
+    let made = connections(&mut conn).await - before;
+    assert!(made >= 3, "beside the test's own, two new ones of the consumer: {made}");
     running.stop().await.unwrap();
 }
 
@@ -344,15 +347,31 @@ async fn a_server_that_takes_no_writes_is_not_stormed_with_connections() {
     command(&mut conn, "CONFIG SET min-replicas-to-write 3").await;
     // How often it tries in some time is what is tested.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut conn).await.unwrap();
-    let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
-    let connections: u32 = connections.unwrap().trim().parse().unwrap();
+    let connections = connections(&mut conn).await;
     assert!((2..60).contains(&connections), "{connections} connections");
     command(&mut conn, "CONFIG SET min-replicas-to-write 0").await;
     xadd(&mut conn, "2").await;
     drained(&mut conn).await;
     assert_eq!(running.seen.times().len(), 2);
     running.stop().await.unwrap();
+}
+
+/// Connections that the server has taken so far.
+async fn connections(conn: &mut redis::aio::MultiplexedConnection) -> u32 {
+    let stats: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
+    let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
+    connections.unwrap().trim().parse().unwrap()
+}
+
+/// Waits until somebody was told so many times that the group is missing.
+async fn missed(conn: &mut redis::aio::MultiplexedConnection, times: u32) {
+    wait::until("the group is missed", LONG, async || {
+        let mut info = redis::cmd("INFO");
+        let info: String = info.arg("errorstats").query_async(&mut conn.clone()).await.ok()?;
+        let line = info.lines().find_map(|l| l.strip_prefix("errorstat_NOGROUP:count="))?;
+        (line.parse::<u32>().ok()? >= times).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -363,8 +382,7 @@ async fn without_a_start_a_consumer_waits_for_the_group_and_reads_it_once_it_is_
     let mut config = config();
     config.start = None;
     let running = Running::start(server.config(), config, done);
-    // Two looks at least: the first comes at once, the second a second later.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    missed(&mut conn, 2).await;
     assert!(!running.readiness.has_connected());
     command(&mut conn, "XGROUP CREATE s g 0").await;
     drained(&mut conn).await;
@@ -384,6 +402,7 @@ async fn a_consumer_survives_the_loss_of_its_group_and_reads_it_when_it_is_there
     drained(&mut conn).await;
     command(&mut conn, "FLUSHALL").await;
     xadd(&mut conn, "2").await;
+    missed(&mut conn, 1).await;
     command(&mut conn, "XGROUP CREATE s g 0").await;
     drained(&mut conn).await;
     assert_eq!(running.seen.times().len(), 2);

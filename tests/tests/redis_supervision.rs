@@ -40,6 +40,16 @@ impl Watched {
         Self { bus, registry }
     }
 
+    /// Connected to `server` by way of a proxy, after a first event.
+    async fn through_a_proxy(server: &RedisServer) -> (Self, TcpProxy) {
+        let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+        let url = format!("redis://{}", proxy.address());
+        let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
+        let watched = Self::open(redis).await;
+        watched.publish().await.unwrap();
+        (watched, proxy)
+    }
+
     async fn publish(&self) -> Result<EntryId, Error> {
         self.bus.publish("t", &1, None).await
     }
@@ -192,26 +202,9 @@ async fn a_password_that_changes_is_read_again_from_its_file() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_any_more_is_left_for_a_new_connection() {
-    let (server, primary) = (RedisServer::start(), RedisServer::start());
-    let mut conn = server.connection().await;
-    let watched = Watched::open(server.config()).await;
-    watched.publish().await.unwrap();
-    command(&mut conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
-    let error = wait::until("it is refused", LONG, async || watched.publish().await.err()).await;
-    assert!(error.is_transient(), "{error:?}");
-    command(&mut conn, "REPLICAOF NO ONE").await;
-    watched.publishes().await;
-}
-
-#[tokio::test]
 async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
     let server = RedisServer::start();
-    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-    let url = format!("redis://{}", proxy.address());
-    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
-    let watched = Watched::open(redis).await;
-    watched.publish().await.unwrap();
+    let (watched, proxy) = Watched::through_a_proxy(&server).await;
     proxy.hold_replies();
     let publishes = futures::future::join_all((0..20).map(|_| watched.publish()));
     let cut = async {
@@ -233,11 +226,7 @@ async fn a_connection_that_breaks_under_many_publishes_costs_none_of_them() {
 #[tokio::test]
 async fn a_publish_that_is_given_up_harms_no_other() {
     let server = RedisServer::start();
-    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
-    let url = format!("redis://{}", proxy.address());
-    let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
-    let watched = Watched::open(redis).await;
-    watched.publish().await.unwrap();
+    let (watched, proxy) = Watched::through_a_proxy(&server).await;
     let mut conn = server.connection().await;
     proxy.hold_replies();
     let mut given_up = Box::pin(futures::future::join_all((0..10).map(|_| watched.publish())));

@@ -153,8 +153,7 @@ impl Sender {
     async fn fail(&mut self, error: &Error) {
         self.queue.failed();
         self.tell_oldest();
-        let cause = format!("{} {}", error.label(), error.code().unwrap_or_default());
-        let (wait, times) = self.outage.fail(cause, now() - self.started, die());
+        let (wait, times) = self.outage.fail(error.cause(), now() - self.started, die());
         // The breaker opens because of what was said before.
         let is_new = !matches!(error, Error::BreakerOpen { .. });
         if let Some(times) = times.filter(|_| is_new) {
