@@ -51,7 +51,7 @@ async fn events_published_by_the_library_reach_the_handler_and_are_acknowledged(
         "kind": "Pod",
         "metadata": {"name": "publish"},
         "spec": {
-            "restartPolicy": "Never",
+            "restartPolicy": "OnFailure",
             "automountServiceAccountToken": false,
             "securityContext": {
                 "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}

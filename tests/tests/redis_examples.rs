@@ -4,7 +4,9 @@
 #![cfg(test)]
 
 use std::collections::HashSet;
+use std::time::Duration;
 
+use redis::streams::StreamRangeReply;
 use serde_json::Value;
 use tests::consumer::{Consumer, SOON, settled};
 use tests::programs::Running;
@@ -102,6 +104,32 @@ async fn the_notifier_ends_when_it_is_told_to() {
     let mut notifier = Notifier::start().await;
     notifier.program.terminate();
     assert!(notifier.program.ended(SOON).await.success());
+}
+
+#[tokio::test]
+async fn the_publisher_outlasts_a_redis_that_hangs_and_repeats_events_under_their_ids() {
+    let server = RedisServer::start();
+    let settings = [("REDIS_URL", server.url()), ("REDIS_STREAM_NAME", "s".to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut program = Running::start("publish", &["--count", "100", "--rate", "100"], &settings);
+    let mut connection = server.connection().await;
+    wait::until("it has begun", SOON, async || {
+        let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut connection).await.ok()?;
+        (length > 0).then_some(())
+    })
+    .await;
+    server.pause();
+    // Four times as long as a publish waits.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.resume();
+
+    assert!(program.ended(SOON).await.success(), "{}", program.output());
+
+    let entries: StreamRangeReply =
+        redis::cmd("XRANGE").arg("s").arg("-").arg("+").query_async(&mut connection).await.unwrap();
+    let ids: HashSet<String> =
+        entries.ids.iter().map(|entry| entry.get("id").expect("each has an ID")).collect();
+    assert_eq!(ids.len(), 100);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Publishes events by the library, as a service would: `publish --count 300 --rate 50`.
 //!
-//! `REDIS_URL`, `REDIS_STREAM_NAME` and the other settings of the library say where to.
+//! `REDIS_URL`, `REDIS_STREAM_NAME` and the other settings of the library say where to. An event that Redis does not
+//! confirm in time is published again under the same ID, so that handlers can tell a repeat.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -10,12 +11,18 @@ use bus::EventBus;
 use bus::config::BusConfig;
 use bus::error::{Error, chain};
 use bus::event::types::APPLICATION_SUBMITTED;
+use bus::event::{NewEvent, Payload};
 use bus::metrics::Metrics;
 use clap::Parser;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+/// How often an event is tried, and how long is waited in between: 10 s in all, in which a restart of Redis fits.
+const TRIES: u32 = 40;
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
 /// Publish events to try the event bus with.
 #[derive(Parser)]
@@ -84,7 +91,32 @@ async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
             "volunteerId": format!("volunteer-{}", number % 17),
             "opportunityId": format!("opportunity-{}", number % 5),
         });
-        bus.publish(&settings.event_type, &payload, Some(&settings.source)).await?;
+        let event_type = settings.event_type.clone();
+        let payload =
+            Payload::from_value(&payload).map_err(|source| Error::Encode { event_type, source })?;
+        let event = NewEvent {
+            source_service: Some(settings.source.clone()),
+            id: Some(new_id()),
+            ..NewEvent::new(settings.event_type.as_str(), payload)
+        };
+        publish_patiently(&bus, event).await?;
     }
     Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that names events")]
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// Publishes an event, again and again under its one ID while another try may help.
+async fn publish_patiently(bus: &EventBus, event: NewEvent) -> Result<(), Error> {
+    for _ in 1..TRIES {
+        match bus.publish_event(event.clone()).await {
+            Err(error) if error.is_transient() => tracing::debug!("{}", chain(&error)),
+            outcome => return outcome.map(drop),
+        }
+        sleep(BETWEEN_TRIES).await;
+    }
+    bus.publish_event(event).await.map(drop)
 }
