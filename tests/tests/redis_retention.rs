@@ -248,13 +248,21 @@ async fn a_right_that_trimming_needs_inside_its_script_is_told_as_missing() {
     assert_eq!(error.code(), Some("NOPERM"), "{error:?}");
 }
 
+/// Publishes until the stream is full, and answers what a publish is told then. A busy machine may let some time out.
+async fn filled(bus: &EventBus) -> Error {
+    wait::until("it is full", LONG, async || {
+        let error = bus.publish("t", &1, None).await.err()?;
+        matches!(error, Error::StreamFull { .. }).then_some(error)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn f34_a_full_stream_refuses_events_with_its_length_and_its_cap_until_there_is_room() {
     let mut s = Fixture::new().await;
     s.group("g", 0).await;
     let bus = s.bus(&capped(TrimMode::Acked, 500, Overflow::Reject)).await;
-    let full = wait::until("it is full", LONG, async || bus.publish("t", &1, None).await.err());
-    let error = full.await;
+    let error = filled(&bus).await;
     let length = s.length().await;
     assert_eq!(
         error.to_string(),
@@ -272,11 +280,17 @@ async fn the_cap_is_overshot_by_no_more_than_is_sent_between_two_looks() {
     let mut s = Fixture::new().await;
     s.add(1, 499).await;
     let bus = s.bus(&capped(TrimMode::None, 500, Overflow::Reject)).await;
-    let mut taken = 0;
-    while bus.publish("t", &1, None).await.is_ok() {
-        taken += 1;
+    // Of what timed out on a busy machine, Redis may have taken any part.
+    let (mut taken, mut untold) = (0, 0);
+    loop {
+        match bus.publish("t", &1, None).await {
+            Ok(_) => taken += 1,
+            Err(Error::StreamFull { .. }) => break,
+            Err(_) => untold += 1,
+        }
     }
-    assert_eq!(s.length().await, 499 + taken);
+    let length = s.length().await;
+    assert!((499 + taken..=499 + taken + untold).contains(&length), "{length} of {taken} taken");
     // It stays so for every other bus from its first event on.
     let other = s.bus(&capped(TrimMode::None, 500, Overflow::Reject)).await;
     let error = other.publish("t", &1, None).await.unwrap_err();
@@ -289,8 +303,7 @@ async fn the_cap_holds_though_the_stream_cannot_be_trimmed() {
     s.add(1, 499).await;
     s.run("SET {s}:ecg:groups x").await;
     let bus = s.bus(&capped(TrimMode::Acked, 500, Overflow::Reject)).await;
-    let full = wait::until("it is full", LONG, async || bus.publish("t", &1, None).await.err());
-    let error = full.await;
+    let error = filled(&bus).await;
     assert!(matches!(error, Error::StreamFull { cap: 500, .. }), "{error:?}");
     for _ in 0..50 {
         assert!(bus.publish("t", &1, None).await.is_err(), "it stays full");
