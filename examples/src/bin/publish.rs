@@ -45,7 +45,11 @@ struct Settings {
 async fn main() -> ExitCode {
     let settings = Settings::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .init();
     let config = match BusConfig::from_lookup(&of_environment) {
         Ok(config) => config,
         Err(errors) => {
