@@ -37,6 +37,7 @@ struct Inner {
     /// Whether the breaker has anything to say; most of the time nobody has to ask it.
     is_quiet: AtomicBool,
     metrics: ConnectionMetrics,
+    /// The moment from which times count, also those of `said`.
     began: Instant,
 }
 
@@ -58,21 +59,21 @@ impl SharedConnection {
         response_timeout: Duration,
         metrics: ConnectionMetrics,
     ) -> Self {
-        Self::supervised(redis, response_timeout, metrics, Said::default())
+        Self::supervised(redis, response_timeout, metrics, (Said::default(), now()))
     }
 
     /// Another connection to the same Redis, of which the log says no cause that this one has said, nor the other way
     /// round.
     pub(crate) fn beside(&self, response_timeout: Duration, metrics: ConnectionMetrics) -> Self {
         let (redis, said) = (self.inner.redis.clone(), self.inner.said.clone());
-        Self::supervised(redis, response_timeout, metrics, said)
+        Self::supervised(redis, response_timeout, metrics, (said, self.inner.began))
     }
 
     fn supervised(
         redis: RedisConfig,
         response_timeout: Duration,
         metrics: ConnectionMetrics,
-        said: Said,
+        (said, began): (Said, Instant),
     ) -> Self {
         let inner = Arc::new(Inner {
             redis,
@@ -82,7 +83,7 @@ impl SharedConnection {
             breaker: Mutex::default(),
             is_quiet: AtomicBool::new(true),
             metrics,
-            began: now(),
+            began,
         });
         let supervisor = tokio::spawn(supervise(inner.clone()));
         Self { inner, _supervisor: Arc::new(AbortOnDropHandle::new(supervisor)) }

@@ -20,7 +20,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-/// How often an event is tried, and how long is waited in between: 10 s in all, in which a restart of Redis fits.
+/// How often an event is tried, and how long is waited in between: 10 s and the tries' own time, in which a restart of
+/// Redis fits.
 const TRIES: u32 = 40;
 const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
