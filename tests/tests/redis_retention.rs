@@ -278,6 +278,7 @@ async fn f34_a_full_stream_refuses_events_with_its_length_and_its_cap_until_ther
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a stalled machine shows in the time that passes")]
 async fn a_stream_that_the_first_publish_fills_takes_no_second_one() {
     let mut s = Fixture::new().await;
     // Where a busy machine lets a look at the length time out, more may pass until the next one.
