@@ -4,13 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::{Answer, Delivery};
-use bus::event::TypeFilter;
-use bus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, USER_LOGIN};
-use bus::group::Start;
-use bus::names::{ConsumerName, EntryId, GroupName};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::event::TypeFilter;
+use eventbus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, USER_LOGIN};
+use eventbus::group::Start;
+use eventbus::names::{ConsumerName, EntryId, GroupName};
 use serde_json::json;
 
 #[tokio::main]
@@ -64,7 +64,7 @@ async fn handle(delivery: Arc<Delivery>) -> Answer {
 }
 
 /// Waits until the group has got every event and settled it.
-async fn settled(bus: &EventBus, group: &GroupName) -> Result<(), bus::error::Error> {
+async fn settled(bus: &EventBus, group: &GroupName) -> Result<(), eventbus::error::Error> {
     let mut look = tokio::time::interval(Duration::from_millis(100));
     loop {
         look.tick().await;

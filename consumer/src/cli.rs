@@ -1,11 +1,11 @@
 //! The command line: a flag for every setting, which overrides the environment variable of the same name.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use consumer::health::settings::HEALTH;
-use consumer::settings::{REDIS, RUN, Setting};
+use eventbus_consumer::health::settings::HEALTH;
+use eventbus_consumer::settings::{REDIS, RUN, Setting};
 
 const LOGGING: [Setting; 2] = [
-    ("RUST_LOG", "Which log lines are written, such as info or bus=debug [default: info]"),
+    ("RUST_LOG", "Which log lines are written, such as info or eventbus=debug [default: info]"),
     ("LOG_FORMAT", "text or json [default: text]"),
 ];
 

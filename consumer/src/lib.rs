@@ -9,9 +9,9 @@ pub mod settings;
 
 use std::sync::Arc;
 
-use bus::delivery::Delivery;
-use bus::metrics::Metrics;
-use bus::subscribe::Subscriber;
+use eventbus::delivery::Delivery;
+use eventbus::metrics::Metrics;
+use eventbus::subscribe::Subscriber;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     /// The subscriber gave up, or could not leave cleanly.
     #[error("the consumer did not end well")]
-    Subscriber(#[source] bus::error::Error),
+    Subscriber(#[source] eventbus::error::Error),
 }
 
 /// Consumes until `stop` is cancelled and all that was in hand is settled; serves the probes on `listener` meanwhile.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bus::config::{Lookup, SettingError};
+use eventbus::config::{Lookup, SettingError};
 use tracing_subscriber::EnvFilter;
 
 /// `RUST_LOG` and `LOG_FORMAT`.
@@ -28,7 +28,7 @@ impl Logging {
         };
         let (directives, format) = (value("RUST_LOG", "info"), value("LOG_FORMAT", "text"));
         let filter = EnvFilter::try_new(&directives).map_err(|error| {
-            let allowed = format!("must be levels such as info or bus=debug,info: {error}");
+            let allowed = format!("must be levels such as info or eventbus=debug,info: {error}");
             SettingError::new("RUST_LOG", &directives, allowed)
         });
         let format = match format.as_str() {

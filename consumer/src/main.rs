@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use bus::config::{Lookup, SettingError};
-use bus::error::chain;
-use consumer::health;
-use consumer::health::settings::HealthSettings;
-use consumer::settings::Settings;
+use eventbus::config::{Lookup, SettingError};
+use eventbus::error::chain;
+use eventbus_consumer::health;
+use eventbus_consumer::health::settings::HealthSettings;
+use eventbus_consumer::settings::Settings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -97,9 +97,9 @@ impl Work {
 
     async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), String> {
         match self {
-            Self::Run(settings) => {
-                consumer::run(settings, listener, stop).await.map_err(|error| chain(&error))
-            }
+            Self::Run(settings) => eventbus_consumer::run(settings, listener, stop)
+                .await
+                .map_err(|error| chain(&error)),
             Self::Health(settings) => {
                 let served = health::run(settings, listener, stop).await;
                 served.map_err(|error| format!("cannot serve the health of the stream: {error}"))

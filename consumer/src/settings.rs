@@ -5,12 +5,12 @@ mod reader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bus::backoff::Backoff;
-use bus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use bus::delivery::{DeliveryConfig, Ordering};
-use bus::event::TypeFilter;
-use bus::names::{ConsumerName, GroupName, StreamKey};
-use bus::subscribe::{DeadLetters, SubscriberConfig};
+use eventbus::backoff::Backoff;
+use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
+use eventbus::delivery::{DeliveryConfig, Ordering};
+use eventbus::event::TypeFilter;
+use eventbus::names::{ConsumerName, GroupName, StreamKey};
+use eventbus::subscribe::{DeadLetters, SubscriberConfig};
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;

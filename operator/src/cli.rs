@@ -1,10 +1,13 @@
 //! The command line: a flag for every setting, which overrides the environment variable of the same name.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use operator::settings::{SETTINGS, Setting};
+use eventbus_operator::settings::{SETTINGS, Setting};
 
 const LOGGING: [Setting; 2] = [
-    ("RUST_LOG", "Which log lines are written, such as info or operator=debug [default: info]"),
+    (
+        "RUST_LOG",
+        "Which log lines are written, such as info or eventbus_operator=debug [default: info]",
+    ),
     ("LOG_FORMAT", "text or json [default: text]"),
 ];
 

@@ -1,7 +1,7 @@
 //! Events, for transitions only.
 
-use bus::group::{GroupCreation, Start};
-use bus::names::EntryId;
+use eventbus::group::{GroupCreation, Start};
+use eventbus::names::EntryId;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 

@@ -6,11 +6,11 @@ mod logging;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use bus::error::chain;
-use operator::endpoints::Endpoints;
-use operator::error::Error;
-use operator::run::Operator;
-use operator::settings::Settings;
+use eventbus::error::chain;
+use eventbus_operator::endpoints::Endpoints;
+use eventbus_operator::error::Error;
+use eventbus_operator::run::Operator;
+use eventbus_operator::settings::Settings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn print_definition() -> ExitCode {
-    match io::stdout().write_all(operator::crd::yaml().as_bytes()) {
+    match io::stdout().write_all(eventbus_operator::crd::yaml().as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that saw enough, such as `head`, closes the pipe.
         Err(_) => ExitCode::from(FAILED),

@@ -1,7 +1,7 @@
 //! What to do, decided from what is wanted and what is there. Pure.
 
-use bus::group::Start;
-use bus::names::EntryId;
+use eventbus::group::Start;
+use eventbus::names::EntryId;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::crd::{EventConsumerGroupStatus, GroupOrigin};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::config::{Lookup, SettingError};
+use eventbus::config::{Lookup, SettingError};
 
 /// A setting's name, and what it is for.
 pub type Setting = (&'static str, &'static str);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bus::lag;
-use bus::names::EntryId;
-use bus::sweep::{ConsumerFacts, GroupFacts};
+use eventbus::lag;
+use eventbus::names::EntryId;
+use eventbus::sweep::{ConsumerFacts, GroupFacts};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -242,7 +242,7 @@ fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {
         name: facts.name.clone(),
         pod,
         pending: facts.pending,
-        idle: Some(bus::duration::format(idle)),
+        idle: Some(eventbus::duration::format(idle)),
     }
 }
 

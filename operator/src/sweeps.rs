@@ -7,9 +7,9 @@ mod stream;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::error::Error;
-use bus::group::{GroupCreation, Start};
-use bus::names::GroupName;
+use eventbus::error::Error;
+use eventbus::group::{GroupCreation, Start};
+use eventbus::names::GroupName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -127,7 +127,7 @@ impl Sweeps {
     /// Creates a group on a stream that is looked at.
     ///
     /// # Errors
-    /// Those of [`bus::group::create`]; `None` where nobody looks at the stream any more.
+    /// Those of [`eventbus::group::create`]; `None` where nobody looks at the stream any more.
     pub async fn create_group(
         &self,
         target: &Target,

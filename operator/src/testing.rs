@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bus::backoff::Backoff;
-use bus::group::Start;
-use bus::lag::{Lag, LagSource};
-use bus::names::{EntryId, GroupName, StreamKey};
-use bus::sweep::{GroupFacts, ServerInfo};
+use eventbus::backoff::Backoff;
+use eventbus::group::Start;
+use eventbus::lag::{Lag, LagSource};
+use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::sweep::{GroupFacts, ServerInfo};
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 
 use crate::crd::Format;

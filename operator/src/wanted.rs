@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bus::backoff::Backoff;
-use bus::group::Start;
-use bus::names::{GroupName, StreamKey};
+use eventbus::backoff::Backoff;
+use eventbus::group::Start;
+use eventbus::names::{GroupName, StreamKey};
 
 use crate::crd::Format;
 use crate::endpoints::PodSecret;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::{Answer, Delivery};
-use bus::metrics::Metrics;
-use bus::names::StreamKey;
-use bus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::metrics::Metrics;
+use eventbus::names::StreamKey;
+use eventbus::subscribe::{Subscriber, SubscriberConfig};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tests::raw::Raw;

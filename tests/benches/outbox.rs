@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use bus::EventBus;
-use bus::event::{NewEvent, Payload};
-use bus::metrics::Metrics;
+use eventbus::EventBus;
+use eventbus::event::{NewEvent, Payload};
+use eventbus::metrics::Metrics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tests::event_bus::bus_on;

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use eventbus_operator::crd::{self, EventConsumerGroup, EventConsumerGroupStatus};
+use eventbus_operator::endpoints::Endpoints;
+use eventbus_operator::run::Operator;
+use eventbus_operator::settings::{LeaseTimes, Settings};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Config, ResourceExt};
-use operator::crd::{self, EventConsumerGroup, EventConsumerGroupStatus};
-use operator::endpoints::Endpoints;
-use operator::run::Operator;
-use operator::settings::{LeaseTimes, Settings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -221,7 +221,7 @@ pub struct RunningOperator {
     /// Where it serves probes and metrics.
     pub address: SocketAddr,
     stop: CancellationToken,
-    task: Option<JoinHandle<Result<(), operator::error::Error>>>,
+    task: Option<JoinHandle<Result<(), eventbus_operator::error::Error>>>,
 }
 
 /// How an operator inside the test is run.

@@ -1,8 +1,8 @@
 //! An [`EventBus`] on stream `s` of a test's own server.
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::names::{GroupName, StreamKey};
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::names::{GroupName, StreamKey};
 
 use crate::redis::RedisServer;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::StreamRangeReply;
-use bus::names::{EntryId, StreamKey};
+use eventbus::names::{EntryId, StreamKey};
 
 use crate::subscriber::config;
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::StreamRangeReply;
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::error::Error;
-use bus::event::{NewEvent, Payload};
-use bus::names::StreamKey;
-use bus::outbox::OutboxConfig;
-use bus::publish::PublishOutcome;
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::error::Error;
+use eventbus::event::{NewEvent, Payload};
+use eventbus::names::StreamKey;
+use eventbus::outbox::OutboxConfig;
+use eventbus::publish::PublishOutcome;
 use tempfile::TempDir;
 
 use crate::redis::RedisServer;

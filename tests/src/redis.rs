@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::redis::AsyncConnectionConfig;
 use ::redis::aio::MultiplexedConnection;
-use bus::config::{CredentialFiles, RedisConfig};
+use eventbus::config::{CredentialFiles, RedisConfig};
 use tempfile::TempDir;
 
 use crate::wait;

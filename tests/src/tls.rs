@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bus::config::CredentialFiles;
+use eventbus::config::CredentialFiles;
 use tempfile::TempDir;
 
 use crate::redis::RedisServer;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use eventbus_operator::settings::LeaseTimes;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
-use operator::settings::LeaseTimes;
 use serde_json::json;
 use tempfile::TempDir;
 use tests::api::{Namespace, RunningOperator, SOON, Setup};

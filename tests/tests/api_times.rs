@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use eventbus_operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tests::api::{Namespace, RunningOperator, SOON, Setup, condition, state_of};

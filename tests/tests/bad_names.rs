@@ -3,9 +3,9 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use bus::event::TypeFilter;
-use bus::group::Start;
-use bus::names::{ConsumerName, EntryId, GroupName, StreamKey};
+use eventbus::event::TypeFilter;
+use eventbus::group::Start;
+use eventbus::names::{ConsumerName, EntryId, GroupName, StreamKey};
 
 type Parse = fn(&str) -> Result<(), String>;
 

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::backoff::Backoff;
-use consumer::settings::Settings;
-use operator::endpoints::Endpoints;
-use operator::validate::validate;
-use operator::workload::deployment;
+use eventbus::backoff::Backoff;
+use eventbus_consumer::settings::Settings;
+use eventbus_operator::endpoints::Endpoints;
+use eventbus_operator::validate::validate;
+use eventbus_operator::workload::deployment;
 use serde_json::{Value, json};
 use tests::rules;
 

@@ -3,8 +3,8 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use eventbus_operator::crd;
 use kube::core::cel::Validator;
-use operator::crd;
 use serde_json::Value;
 use tests::rules::{accepted, refused, resource};
 

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::error::{Error, Remedy, chain};
-use bus::metrics::Metrics;
-use bus::names::StreamKey;
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::error::{Error, Remedy, chain};
+use eventbus::metrics::Metrics;
+use eventbus::names::StreamKey;
 use prometheus_client::registry::Registry;
 use tests::fake::{Answers, FakeRedis};
 use tests::programs::Running;

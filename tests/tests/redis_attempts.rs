@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::config::{CredentialFiles, RedisConfig};
-use bus::delivery::{Answer, Delivery};
-use bus::error::Error;
-use bus::metrics::Metrics;
-use bus::subscribe::{DeadLetters, Subscriber};
+use eventbus::config::{CredentialFiles, RedisConfig};
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::error::Error;
+use eventbus::metrics::Metrics;
+use eventbus::subscribe::{DeadLetters, Subscriber};
 use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
 use tests::letters;
@@ -108,7 +108,7 @@ async fn a_group_without_dead_letters_acknowledges_what_cannot_be_handled() {
     }
     let running = Running::start(
         server.config(),
-        bus::subscribe::SubscriberConfig { dead_letters: None, ..config() },
+        eventbus::subscribe::SubscriberConfig { dead_letters: None, ..config() },
         async |delivery| match delivery.event.payload.as_str() {
             "1" => Answer::dead("422"),
             _ => Answer::Done,
@@ -178,7 +178,7 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     let mut wrong = config();
     wrong.delivery.concurrency = 0;
     wrong.delivery.lease = Duration::ZERO;
-    let stream = bus::names::StreamKey::new("elsewhere").unwrap();
+    let stream = eventbus::names::StreamKey::new("elsewhere").unwrap();
     wrong.dead_letters = Some(DeadLetters { stream, max_length: 0 });
     let metrics = Metrics::register(&mut Registry::default());
     let subscriber = Subscriber::new(server.config(), wrong, metrics);

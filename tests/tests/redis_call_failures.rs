@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use bus::config::BusConfig;
-use bus::error::{Error, chain};
-use bus::group::Start;
-use bus::names::{EntryId, StreamKey};
-use bus::{CALL_TIMEOUT, EventBus};
+use eventbus::config::BusConfig;
+use eventbus::error::{Error, chain};
+use eventbus::group::Start;
+use eventbus::names::{EntryId, StreamKey};
+use eventbus::{CALL_TIMEOUT, EventBus};
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command};

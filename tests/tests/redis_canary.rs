@@ -9,14 +9,14 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::delivery::{Answer, Delivery};
-use bus::error::{Error, RedisFailure, chain};
-use bus::event::{NewEvent, Payload, StreamEvent};
-use bus::metrics::Metrics;
-use bus::names::{EntryId, GroupName, StreamKey};
-use bus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::error::{Error, RedisFailure, chain};
+use eventbus::event::{NewEvent, Payload, StreamEvent};
+use eventbus::metrics::Metrics;
+use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::subscribe::{Subscriber, SubscriberConfig};
 use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
 use tests::letters;
@@ -73,7 +73,7 @@ impl<'a> MakeWriter<'a> for Told {
 
 /// Every line and every span of this library, from the least important on.
 fn listen(told: &Told) {
-    let levels = tracing_subscriber::EnvFilter::new("bus=trace");
+    let levels = tracing_subscriber::EnvFilter::new("eventbus=trace");
     let subscriber = tracing_subscriber::fmt().with_env_filter(levels).with_ansi(false);
     subscriber.with_span_events(FmtSpan::FULL).with_writer(told.clone()).init();
 }
@@ -309,7 +309,7 @@ fn an_event_is_shown_without_what_it_tells() {
     let mut fields = vec![(b"type".to_vec(), b"t".to_vec()), (b"payload".to_vec(), b"{}".to_vec())];
     fields.push((b"key".to_vec(), CONTENT.into()));
     fields.push((b"extra".to_vec(), CONTENT.into()));
-    let entry = bus::event::RawEntry { id: EntryId::ZERO, fields };
+    let entry = eventbus::event::RawEntry { id: EntryId::ZERO, fields };
     let event = StreamEvent::decode(&StreamKey::new("s").unwrap(), entry).unwrap();
     assert_eq!(
         format!("{event:?}"),

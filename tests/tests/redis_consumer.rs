@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ::consumer::handler::dial::{DialPolicy, HandlerUrl};
-use ::consumer::handler::http::{HttpHandler, HttpSettings};
-use ::consumer::handler::request::Format;
-use bus::delivery::{Answer, Delivery};
-use bus::event::{RawEntry, StreamEvent};
-use bus::names::{GroupName, StreamKey};
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::event::{RawEntry, StreamEvent};
+use eventbus::names::{GroupName, StreamKey};
+use eventbus_consumer::handler::dial::{DialPolicy, HandlerUrl};
+use eventbus_consumer::handler::http::{HttpHandler, HttpSettings};
+use eventbus_consumer::handler::request::Format;
 use tests::consumer::{Consumer, SOON, add, dead_letters, pending, publish, settled};
 use tests::handler::{Handler, Reply, Reserved};
 use tests::redis::RedisServer;

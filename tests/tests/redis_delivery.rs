@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::delivery::{Answer, Delivery};
+use eventbus::delivery::{Answer, Delivery};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
@@ -415,7 +415,7 @@ async fn unwanted_types_are_acknowledged_unseen() {
     let mut conn = server.connection().await;
     xadd(&mut conn, "1").await;
     let mut config = config();
-    config.types = bus::event::TypeFilter::parse(["application.*"]).unwrap();
+    config.types = eventbus::event::TypeFilter::parse(["application.*"]).unwrap();
     let running = Running::start(server.config(), config, done);
     drained(&mut conn).await;
     assert_eq!(running.seen.all(), []);

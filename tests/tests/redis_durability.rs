@@ -6,12 +6,12 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::error::Error;
-use bus::names::{EntryId, StreamKey};
-use bus::publish::Durability;
-use bus::retention::{HardCap, Overflow, Retention, TrimMode};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::error::Error;
+use eventbus::names::{EntryId, StreamKey};
+use eventbus::publish::Durability;
+use eventbus::retention::{HardCap, Overflow, Retention, TrimMode};
 use redis::aio::MultiplexedConnection;
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
@@ -199,7 +199,7 @@ async fn a_user_who_may_not_wait_is_told_so_at_connect() {
     let user = ["SETUSER", "u", "on", ">p", "-@all", "+ping", "+xadd", "~s"];
     redis::cmd("ACL").arg(&user).exec_async(&mut conn).await.unwrap();
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());
-    let redis = bus::config::RedisConfig::new("url", &url, Default::default()).unwrap();
+    let redis = eventbus::config::RedisConfig::new("url", &url, Default::default()).unwrap();
     let config = BusConfig { redis, ..config(&server, replicated(1)) };
     let error = EventBus::connect(config).await.err().unwrap();
     assert!(error.is_auth(), "{error:?}");

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::GroupStatus;
-use bus::config::BusConfig;
-use bus::error::{Error, chain};
-use bus::group::Start;
-use bus::lag::LagSource;
-use bus::names::{EntryId, StreamKey};
+use eventbus::EventBus;
+use eventbus::GroupStatus;
+use eventbus::config::BusConfig;
+use eventbus::error::{Error, chain};
+use eventbus::group::Start;
+use eventbus::lag::LagSource;
+use eventbus::names::{EntryId, StreamKey};
 use redis::aio::MultiplexedConnection;
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;

@@ -3,9 +3,9 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use bus::event::Unreadable;
-use bus::names::EntryId;
-use bus::{EventBus, EventPage, MOST_BYTES};
+use eventbus::event::Unreadable;
+use eventbus::names::EntryId;
+use eventbus::{EventBus, EventPage, MOST_BYTES};
 use redis::aio::MultiplexedConnection;
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;

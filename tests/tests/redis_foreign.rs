@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use bus::delivery::Answer;
+use eventbus::delivery::Answer;
 use redis::aio::MultiplexedConnection;
 use tests::redis::RedisServer;
 use tests::subscriber::{Running, config, drained, xadd};

@@ -3,8 +3,8 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use bus::group::{self, GroupCreation, Start};
-use bus::names::{EntryId, GroupName, StreamKey};
+use eventbus::group::{self, GroupCreation, Start};
+use eventbus::names::{EntryId, GroupName, StreamKey};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamInfoGroupsReply;
 use tests::redis::RedisServer;

@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::Answer;
-use bus::event::{NewEvent, Payload, StreamEvent};
-use bus::names::StreamKey;
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::Answer;
+use eventbus::event::{NewEvent, Payload, StreamEvent};
+use eventbus::names::StreamKey;
 use serde_json::{Value, json};
 use tests::python;
 use tests::redis::RedisServer;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::delivery::{Answer, Delivery, Ordering};
-use bus::subscribe::SubscriberConfig;
+use eventbus::delivery::{Answer, Delivery, Ordering};
+use eventbus::subscribe::SubscriberConfig;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::letters;
@@ -96,8 +96,8 @@ async fn replays_run_when_the_stream_has_nothing_left() {
     });
     drained(&mut conn).await;
     let (id, _) = letters::all(&mut conn).await.remove(0);
-    let group = bus::names::GroupName::new("g").unwrap();
-    bus::dead_letters::replay(&mut conn, &letters::stream(), &group, id).await.unwrap();
+    let group = eventbus::names::GroupName::new("g").unwrap();
+    eventbus::dead_letters::replay(&mut conn, &letters::stream(), &group, id).await.unwrap();
     wait::until("it is gone", LONG, async || {
         letters::all(&mut conn.clone()).await.is_empty().then_some(())
     })

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::error::Error;
-use bus::event::{NewEvent, Payload};
-use bus::metrics::Metrics;
-use bus::names::StreamKey;
-use bus::outbox::OutboxConfig;
-use bus::publish::{Durability, PublishOutcome};
-use bus::retention::{HardCap, Overflow, TrimMode};
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::error::Error;
+use eventbus::event::{NewEvent, Payload};
+use eventbus::metrics::Metrics;
+use eventbus::names::StreamKey;
+use eventbus::outbox::OutboxConfig;
+use eventbus::publish::{Durability, PublishOutcome};
+use eventbus::retention::{HardCap, Overflow, TrimMode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use redis::streams::StreamRangeReply;
@@ -259,7 +259,11 @@ async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
         dir.path().display()
     );
     assert_eq!((error.to_string(), error.is_transient()), (expected, true));
-    assert!(bus::error::chain(&error).contains("onnect"), "{}", bus::error::chain(&error));
+    assert!(
+        eventbus::error::chain(&error).contains("onnect"),
+        "{}",
+        eventbus::error::chain(&error)
+    );
     let used: u64 = std::fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::publish::{Durability, PublishOutcome};
-use bus::retention::{HardCap, Overflow};
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::publish::{Durability, PublishOutcome};
+use eventbus::retention::{HardCap, Overflow};
 use redis::aio::MultiplexedConnection;
 use tests::outbox::{Publisher, config, directory, event, first_ids, ids, open, publish};
 use tests::redis::RedisServer;

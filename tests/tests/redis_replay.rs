@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bus::dead_letters::replay;
-use bus::delivery::{Answer, Delivery};
-use bus::event::TypeFilter;
-use bus::names::{EntryId, GroupName};
-use bus::subscribe::SubscriberConfig;
+use eventbus::dead_letters::replay;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::event::TypeFilter;
+use eventbus::names::{EntryId, GroupName};
+use eventbus::subscribe::SubscriberConfig;
 use redis::aio::MultiplexedConnection;
 use tests::letters;
 use tests::redis::RedisServer;
@@ -78,7 +78,7 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     });
     let other_group = SubscriberConfig { group: GroupName::new("other").unwrap(), ..quick() };
     let dead_letters =
-        Some(bus::subscribe::DeadLetters::of(&other_group.stream, &other_group.group));
+        Some(eventbus::subscribe::DeadLetters::of(&other_group.stream, &other_group.group));
     let other_group = SubscriberConfig { dead_letters, ..other_group };
     let other = Running::start(server.config(), other_group, async |_| Answer::Done);
     drained(&mut conn).await;

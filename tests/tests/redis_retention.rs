@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::error::Error;
-use bus::metrics::Metrics;
-use bus::names::StreamKey;
-use bus::publish::PUBLISH_TIMEOUT;
-use bus::retention::{self, HardCap, HeldBy, Overflow, Retention, TrimMode, Trimmed};
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::error::Error;
+use eventbus::metrics::Metrics;
+use eventbus::names::StreamKey;
+use eventbus::publish::PUBLISH_TIMEOUT;
+use eventbus::retention::{self, HardCap, HeldBy, Overflow, Retention, TrimMode, Trimmed};
 use prometheus_client::registry::Registry;
 use redis::aio::MultiplexedConnection;
 use tests::programs::Running;

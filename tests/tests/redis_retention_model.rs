@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::names::{EntryId, StreamKey};
-use bus::retention::{self, HeldBy, Retention, TrimMode};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::names::{EntryId, StreamKey};
+use eventbus::retention::{self, HeldBy, Retention, TrimMode};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use redis::aio::MultiplexedConnection;

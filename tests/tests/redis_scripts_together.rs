@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::delivery::{Answer, Delivery};
-use bus::names::PARKED;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::names::PARKED;
 use redis::aio::MultiplexedConnection;
 use tests::letters;
 use tests::redis::RedisServer;
@@ -137,7 +137,7 @@ async fn without_redis_a_stop_ends_with_the_grace_and_says_so() {
     wait::until("its handler has it", LONG, async || running.seen.all().pop()).await;
     server.stop();
     let error = running.stop().await.unwrap_err();
-    assert!(matches!(error, bus::error::Error::NotLeft { .. }), "{error}");
+    assert!(matches!(error, eventbus::error::Error::NotLeft { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::event::StreamEvent;
-use bus::names::{EntryId, GroupName, StreamKey};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::event::StreamEvent;
+use eventbus::names::{EntryId, GroupName, StreamKey};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tests::consumer::{Consumer, SOON, STREAM, settled};

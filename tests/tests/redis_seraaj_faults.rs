@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::names::{EntryId, GroupName, StreamKey};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::names::{EntryId, GroupName, StreamKey};
 use serde_json::{Value, json};
 use tests::consumer::{SOON, STREAM};
 use tests::redis::RedisServer;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::names::{GroupName, StreamKey};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::names::{GroupName, StreamKey};
 use tests::consumer::{Consumer, STREAM};
 use tests::handler::Handler;
 use tests::programs::Running;

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::config::BusConfig;
-use bus::delivery::{Answer, Delivery};
-use bus::event::TypeFilter;
-use bus::group::Start;
-use bus::metrics::Metrics;
-use bus::names::{ConsumerName, StreamKey};
-use bus::{EventBus, GroupInfo, Subscription};
+use eventbus::config::BusConfig;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::event::TypeFilter;
+use eventbus::group::Start;
+use eventbus::metrics::Metrics;
+use eventbus::names::{ConsumerName, StreamKey};
+use eventbus::{EventBus, GroupInfo, Subscription};
 use prometheus_client::registry::Registry;
 use tests::event_bus::{bus_on, group};
 use tests::redis::RedisServer;

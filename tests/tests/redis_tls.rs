@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::{BusConfig, CredentialFiles, RedisConfig};
-use bus::delivery::Answer;
-use bus::error::{Error, chain};
-use bus::names::StreamKey;
+use eventbus::EventBus;
+use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
+use eventbus::delivery::Answer;
+use eventbus::error::{Error, chain};
+use eventbus::names::StreamKey;
 use tests::consumer::{Consumer, SOON, settled};
 use tests::handler::Handler;
 use tests::programs;

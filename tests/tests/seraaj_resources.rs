@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::Path;
 
-use bus::config::BusConfig;
-use bus::retention::Overflow;
+use eventbus::config::BusConfig;
+use eventbus::retention::Overflow;
+use eventbus_operator::crd::{self, EventConsumerGroup};
 use kube::core::cel::Validator;
-use operator::crd::{self, EventConsumerGroup};
 use serde_json::Value;
 
 fn objects(file: &str) -> Vec<Value> {

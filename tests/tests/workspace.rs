@@ -11,18 +11,17 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What a crate may use of this workspace. A crate without a line here has no place in the house yet.
-const ARROWS: [(&str, &[&str]); 7] = [
-    ("bus", &[]),
-    ("operator", &["bus"]),
-    ("consumer", &["bus"]),
-    ("examples", &["bus"]),
-    ("seraaj", &["bus"]),
-    ("kubectl-ecg", &["bus", "consumer", "operator"]),
-    ("tests", &["bus", "consumer", "examples", "kubectl-ecg", "operator"]),
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("eventbus", &[]),
+    ("eventbus-operator", &["eventbus"]),
+    ("eventbus-consumer", &["eventbus"]),
+    ("examples", &["eventbus"]),
+    ("seraaj", &["eventbus"]),
+    ("tests", &["eventbus", "eventbus-consumer", "eventbus-operator"]),
 ];
 
 /// Only these may know of Kubernetes.
-const KNOW_KUBERNETES: [&str; 3] = ["operator", "kubectl-ecg", "tests"];
+const KNOW_KUBERNETES: [&str; 2] = ["eventbus-operator", "tests"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

@@ -39,8 +39,8 @@ impl EventBus {
     /// that it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
     ///
     /// ```no_run
-    /// # async fn all(bus: bus::EventBus, group: bus::names::GroupName) -> Result<(), bus::error::Error> {
-    /// let mut page = bus.get_events_since(&group, bus::names::EntryId::ZERO).await?;
+    /// # async fn all(bus: eventbus::EventBus, group: eventbus::names::GroupName) -> Result<(), eventbus::error::Error> {
+    /// let mut page = bus.get_events_since(&group, eventbus::names::EntryId::ZERO).await?;
     /// while page.more {
     ///     page = bus.get_events_since(&group, page.next).await?;
     /// }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::delivery::Answer;
+use eventbus::delivery::Answer;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! A handler for a first look: one log line an event.
 
-use bus::delivery::{Answer, Delivery};
+use eventbus::delivery::{Answer, Delivery};
 
 /// Logs one line without the payload, which may hold personal data, and is done.
 ///

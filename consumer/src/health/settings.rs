@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use bus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use bus::names::{GroupName, StreamKey};
+use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
+use eventbus::names::{GroupName, StreamKey};
 
 use crate::settings::Setting;
 

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bus::config::{Lookup, SettingError};
-use bus::duration;
+use eventbus::config::{Lookup, SettingError};
+use eventbus::duration;
 
 /// The settings of one program, and the errors so far.
 pub struct Reader<'a> {

@@ -11,7 +11,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bus::event::types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
+use eventbus::event::types::{
+    APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -12,9 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bus::event::types::{USER_LOGIN, VOLUNTEER_REGISTERED};
-use bus::health::Looks;
-use bus::names::GroupName;
+use eventbus::event::types::{USER_LOGIN, VOLUNTEER_REGISTERED};
+use eventbus::health::Looks;
+use eventbus::names::GroupName;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::{Answer, Delivery};
-use bus::error::{Error, Remedy, chain};
-use bus::event::TypeFilter;
-use bus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
-use bus::group::Start;
-use bus::metrics::Metrics;
-use bus::names::{ConsumerName, GroupName};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::error::{Error, Remedy, chain};
+use eventbus::event::TypeFilter;
+use eventbus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
+use eventbus::group::Start;
+use eventbus::metrics::Metrics;
+use eventbus::names::{ConsumerName, GroupName};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bus::EventBus;
-use bus::error::{Error, chain};
-use bus::event::{NewEvent, Payload};
+use eventbus::EventBus;
+use eventbus::error::{Error, chain};
+use eventbus::event::{NewEvent, Payload};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

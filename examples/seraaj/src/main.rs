@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bus::config::{BusConfig, SettingError};
-use bus::error::chain;
-use bus::names::GroupName;
 use clap::{Args, Parser, Subcommand};
+use eventbus::config::{BusConfig, SettingError};
+use eventbus::error::chain;
+use eventbus::names::GroupName;
 use seraaj::consumer;
 use seraaj::file_publisher::FilePublisher;
 use seraaj::report::{self, Report};

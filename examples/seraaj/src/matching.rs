@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use bus::event::types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
+use eventbus::event::types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use serde::Serialize;
 use serde_json::{Value, json};
 

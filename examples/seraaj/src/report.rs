@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::error::chain;
-use bus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
-use bus::metrics::Metrics;
-use bus::names::{EntryId, GroupName};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::error::chain;
+use eventbus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
+use eventbus::metrics::Metrics;
+use eventbus::names::{EntryId, GroupName};
 use futures::future::join_all;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;

@@ -11,12 +11,12 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::event::types::SERVICE_STARTED;
-use bus::health::looks;
-use bus::metrics::Metrics;
-use bus::publish::MAX_PAYLOAD;
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::event::types::SERVICE_STARTED;
+use eventbus::health::looks;
+use eventbus::metrics::Metrics;
+use eventbus::publish::MAX_PAYLOAD;
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -243,8 +243,8 @@ fn show(registry: &Registry) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use bus::config::{CredentialFiles, RedisConfig};
-    use bus::names::StreamKey;
+    use eventbus::config::{CredentialFiles, RedisConfig};
+    use eventbus::names::StreamKey;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -1,4 +1,4 @@
-use bus::sweep::{Beat, DeadLetterFacts};
+use eventbus::sweep::{Beat, DeadLetterFacts};
 
 use crate::observed::Trouble;
 use crate::testing::{deployed, observed, seen, wanted};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bus::names::EntryId;
+use eventbus::names::EntryId;
 
 use crate::observed::RedisView;
 

@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bus::config::RedisConfig;
-use bus::count::LagReader;
-use bus::error::{Error, chain};
-use bus::group::{self, GroupCreation, Start};
-use bus::lag::Lag;
-use bus::names::GroupName;
-use bus::sweep::{GroupRequest, ServerInfo, StreamFacts, server_info, sweep};
+use eventbus::config::RedisConfig;
+use eventbus::count::LagReader;
+use eventbus::error::{Error, chain};
+use eventbus::group::{self, GroupCreation, Start};
+use eventbus::lag::Lag;
+use eventbus::names::GroupName;
+use eventbus::sweep::{GroupRequest, ServerInfo, StreamFacts, server_info, sweep};
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -128,7 +128,7 @@ impl Stream {
         let connection = locked(&self.connection).clone();
         let mut connection = match connection {
             Some(connection) => connection,
-            None => bus::connect::connect(&self.redis, BUDGET).await?,
+            None => eventbus::connect::connect(&self.redis, BUDGET).await?,
         };
         group::create(&mut connection, &self.target.stream, group, start).await
     }
@@ -221,7 +221,7 @@ impl Stream {
         if let Some(connection) = present {
             return Ok(connection);
         }
-        let mut connection = bus::connect::connect(&self.redis, BUDGET).await?;
+        let mut connection = eventbus::connect::connect(&self.redis, BUDGET).await?;
         // A server that wants a password says so with the first command; alone, its answer keeps its code.
         redis::cmd("PING").exec_async(&mut connection).await.map_err(|source| {
             let endpoint = self.redis.endpoint();

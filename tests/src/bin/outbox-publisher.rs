@@ -7,11 +7,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::error::chain;
-use bus::event::{NewEvent, Payload};
-use bus::publish::PublishOutcome;
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::error::chain;
+use eventbus::event::{NewEvent, Payload};
+use eventbus::publish::PublishOutcome;
 use tokio::time::{MissedTickBehavior, interval};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Somebody destroys the group: who makes it again, where, and what that repeats.
 
-use bus::subscribe::SubscriberConfig;
+use eventbus::subscribe::SubscriberConfig;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamInfoConsumersReply, StreamInfoGroupsReply, StreamRangeReply};
 use tests::redis::RedisServer;
@@ -119,7 +119,8 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
     let mut conn = server.connection().await;
     xadd(&mut conn, "0").await;
     let config = SubscriberConfig { start: Some("$".parse().unwrap()), ..quick() };
-    let running = Running::start(server.config(), config, async |_| bus::delivery::Answer::Done);
+    let running =
+        Running::start(server.config(), config, async |_| eventbus::delivery::Answer::Done);
     wait::until("it has found its group", LONG, async || {
         running.readiness.has_connected().then_some(())
     })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::event::{NewEvent, Payload};
+use eventbus::event::{NewEvent, Payload};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 use tests::proxy::TcpProxy;

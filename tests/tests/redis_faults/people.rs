@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bus::config::{CredentialFiles, RedisConfig};
-use bus::error::Error;
+use eventbus::config::{CredentialFiles, RedisConfig};
+use eventbus::error::Error;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tests::redis::RedisServer;

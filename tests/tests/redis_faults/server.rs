@@ -77,7 +77,7 @@ async fn f26_trimming_goes_on_without_memory() {
     }
     command(&mut conn, "XGROUP CREATE s g $").await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    let removed = bus::retention::trim(&mut conn, &quick().stream, 100).await.unwrap();
+    let removed = eventbus::retention::trim(&mut conn, &quick().stream, 100).await.unwrap();
     let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
     // Entries go by the hundred.
     assert!((100..=300).contains(&length), "{length} entries are left, {removed:?}");
@@ -91,7 +91,7 @@ async fn f28_a_server_with_no_connection_left_says_so_and_is_waited_for() {
     command(&mut conn, "CONFIG SET maxclients 1").await;
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
     let error = wait::until("it is refused", LONG, async || flow.try_publish().await.err()).await;
-    let text = bus::error::chain(&error);
+    let text = eventbus::error::chain(&error);
     assert!(text.contains("max number of clients"), "{text}");
     command(&mut conn, "CONFIG SET maxclients 100").await;
     flow.publish(20).await;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::Answer;
-use bus::event::{NewEvent, Payload};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::Answer;
+use eventbus::event::{NewEvent, Payload};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, drained};

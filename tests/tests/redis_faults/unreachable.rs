@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bus::EventBus;
-use bus::event::{NewEvent, Payload};
+use eventbus::EventBus;
+use eventbus::event::{NewEvent, Payload};
 use tests::redis::RedisServer;
 
 use crate::flow::Flow;

@@ -1,7 +1,7 @@
 //! The lag of groups after everything that makes a server's own number wrong or absent.
 
-use bus::count::LagReader;
-use bus::lag::{Lag, LagSource};
+use eventbus::count::LagReader;
+use eventbus::lag::{Lag, LagSource};
 
 use crate::Fixture;
 

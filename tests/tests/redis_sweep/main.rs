@@ -9,10 +9,10 @@ mod random_walk;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::count::LagReader;
-use bus::lag::{Lag, LagSource};
-use bus::names::{EntryId, GroupName, StreamKey};
-use bus::sweep::{
+use eventbus::count::LagReader;
+use eventbus::lag::{Lag, LagSource};
+use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::sweep::{
     Beat, DeadLetterFacts, GroupRequest, ServerInfo, StreamFacts, server_info, sweep,
 };
 use redis::Value;

@@ -1,9 +1,9 @@
 //! Seeded random walks: what is said of a lag holds, whatever happens to the stream.
 
-use bus::count::LagReader;
-use bus::lag::LagSource::{AtLeast, Counted, Exact, Reported};
-use bus::lag::{Lag, LagSource};
-use bus::sweep::ServerInfo;
+use eventbus::count::LagReader;
+use eventbus::lag::LagSource::{AtLeast, Counted, Exact, Reported};
+use eventbus::lag::{Lag, LagSource};
+use eventbus::sweep::ServerInfo;
 
 use crate::Fixture;
 

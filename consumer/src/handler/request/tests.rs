@@ -1,5 +1,5 @@
-use bus::event::{RawEntry, StreamEvent};
-use bus::names::{GroupName, StreamKey};
+use eventbus::event::{RawEntry, StreamEvent};
+use eventbus::names::{GroupName, StreamKey};
 
 use super::*;
 

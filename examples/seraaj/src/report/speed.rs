@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::EventBus;
-use bus::config::BusConfig;
-use bus::delivery::{Answer, Delivery};
-use bus::event::TypeFilter;
-use bus::event::types::SERVICE_HEALTH_CHECK;
-use bus::group::Start;
-use bus::names::{ConsumerName, GroupName, StreamKey};
+use eventbus::EventBus;
+use eventbus::config::BusConfig;
+use eventbus::delivery::{Answer, Delivery};
+use eventbus::event::TypeFilter;
+use eventbus::event::types::SERVICE_HEALTH_CHECK;
+use eventbus::group::Start;
+use eventbus::names::{ConsumerName, GroupName, StreamKey};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde_json::json;
