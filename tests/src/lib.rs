@@ -1,4 +1,5 @@
-//! What the tests of this workspace share: servers and programs of their own, and waiting for a condition.
+//! What the tests of this workspace share: servers and programs of their own, waiting for a condition, and reading the
+//! sources.
 
 pub mod api;
 pub mod cluster;
@@ -15,6 +16,7 @@ pub mod raw;
 pub mod redis;
 pub mod rules;
 pub mod seraaj;
+pub mod sources;
 pub mod subscriber;
 pub mod tls;
 pub mod wait;
