@@ -1,5 +1,7 @@
 //! Settings, from a look-up of names: every wrong one is told, all at once.
 
+mod durability;
+mod outbox;
 mod url;
 
 use std::fmt;
@@ -7,34 +9,13 @@ use std::path::PathBuf;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use crate::error::Error;
-use crate::names::StreamKey;
-use crate::outbox::OutboxConfig;
-use crate::publish::Durability;
-use crate::retention::Retention;
+use eventbus_core::names::StreamKey;
 
-/// Where a setting's value comes from: environment, flags, a test's table.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
+pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
 
-/// A setting that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name}={value:?}: {allowed}")]
-pub struct SettingError {
-    /// The setting's name, such as `REDIS_URL`.
-    pub name: String,
-    /// What it was set to; without credentials.
-    pub value: String,
-    /// What is allowed, and the way out.
-    pub allowed: String,
-}
-
-impl SettingError {
-    /// A refusal of `name`'s `value`.
-    #[must_use]
-    pub fn new(name: &str, value: &str, allowed: impl fmt::Display) -> Self {
-        Self { name: name.to_owned(), value: value.to_owned(), allowed: allowed.to_string() }
-    }
-}
+pub use durability::{Durability, PUBLISH_TIMEOUT};
+pub use outbox::{DEFAULT_MAX_BYTES, LEAST_MAX_BYTES, MOST_MAX_BYTES, OutboxConfig};
 
 /// How to reach a Redis: its URL, and files for credentials and certificates.
 ///
@@ -147,11 +128,11 @@ impl BusConfig {
     /// Reads the `REDIS_*` settings from the environment.
     ///
     /// # Errors
-    /// [`Error::Settings`] with every setting that is wrong.
-    pub fn from_env() -> Result<Self, Error> {
+    /// Every setting that is wrong.
+    pub fn from_env() -> Result<Self, SettingErrors> {
         #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
         let lookup = |name: &str| std::env::var(name).ok();
-        Self::from_lookup(&lookup).map_err(Error::Settings)
+        Self::from_lookup(&lookup).map_err(SettingErrors)
     }
 
     /// Reads the `REDIS_*` settings.
@@ -200,7 +181,7 @@ fn without_credentials(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::retention::TrimMode;
+    use eventbus_core::retention::TrimMode;
 
     use super::*;
 

@@ -4,9 +4,10 @@ mod failure;
 
 use std::path::PathBuf;
 
-use crate::config::{RedisConfig, SettingError};
-use crate::declaration::{DeclarationError, Owner};
-use crate::names::{EntryId, GroupName, StreamKey};
+use crate::config::RedisConfig;
+use eventbus_core::declaration::{DeclarationError, Owner};
+use eventbus_core::names::{EntryId, GroupName, StreamKey};
+use eventbus_core::settings::SettingErrors;
 
 pub use failure::RedisFailure;
 
@@ -178,8 +179,8 @@ pub enum Error {
         limit: std::time::Duration,
     },
     /// Settings that make no sense, all of them.
-    #[error("wrong settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Settings(Vec<SettingError>),
+    #[error(transparent)]
+    Settings(#[from] SettingErrors),
     /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
     #[error(
         "group {group} on stream {stream} was not left within {grace:?}: Redis was away, or too slow"

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use eventbus::health::{Looks, Report, looks};
+use eventbus::observe::health::{Looks, Report, looks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -9,9 +9,8 @@ pub mod settings;
 
 use std::sync::Arc;
 
-use eventbus::delivery::Delivery;
-use eventbus::metrics::Metrics;
-use eventbus::subscribe::Subscriber;
+use eventbus::consume::Subscriber;
+use eventbus::{Delivery, Metrics};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -31,7 +30,7 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     /// The subscriber gave up, or could not leave cleanly.
     #[error("the consumer did not end well")]
-    Subscriber(#[source] eventbus::error::Error),
+    Subscriber(#[source] eventbus::Error),
 }
 
 /// Consumes until `stop` is cancelled and all that was in hand is settled; serves the probes on `listener` meanwhile.

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use eventbus::chain;
 use eventbus::config::{Lookup, SettingError};
-use eventbus::error::chain;
 use eventbus_consumer::health;
 use eventbus_consumer::health::settings::HealthSettings;
 use eventbus_consumer::settings::Settings;

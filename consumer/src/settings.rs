@@ -5,12 +5,10 @@ mod reader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use eventbus::delivery::{DeliveryConfig, Ordering};
-use eventbus::event::TypeFilter;
-use eventbus::names::{ConsumerName, GroupName, StreamKey};
-use eventbus::subscribe::{DeadLetters, SubscriberConfig};
+use eventbus::consume::{DeadLetters, DeliveryConfig, DeliveryOrder, SubscriberConfig};
+use eventbus::{ConsumerName, GroupName, StreamKey, TypeFilter};
+use eventbus_core::retry::backoff::Backoff;
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
@@ -205,14 +203,14 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
     let seconds = Duration::from_secs;
     let timeout = reader.span("DELIVERY_TIMEOUT", default.timeout, MILLISECOND..=HOUR);
     let ordering = reader.parsed("DELIVERY_ORDERING", |text| match text {
-        "None" => Ok(Ordering::None),
-        "Stream" => Ok(Ordering::Stream),
+        "None" => Ok(DeliveryOrder::None),
+        "Stream" => Ok(DeliveryOrder::Stream),
         _ => Err("must be None or Stream"),
     });
     let ordering = ordering.unwrap_or_default();
-    let workers = if ordering == Ordering::Stream { 1 } else { default.concurrency };
+    let workers = if ordering == DeliveryOrder::Stream { 1 } else { default.concurrency };
     let concurrency = reader.number("DELIVERY_CONCURRENCY", workers, 1..=256);
-    if ordering == Ordering::Stream && concurrency > 1 {
+    if ordering == DeliveryOrder::Stream && concurrency > 1 {
         reader.refuse("DELIVERY_CONCURRENCY", "must be 1 where DELIVERY_ORDERING is Stream");
     }
     DeliveryConfig {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use eventbus::error::chain;
-use eventbus::group::{GroupCreation, Start};
+use eventbus::admin::GroupCreation;
+use eventbus::{Start, chain};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};

@@ -5,7 +5,7 @@ mod feed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
+use eventbus_core::retry::backoff::Backoff;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -154,7 +154,7 @@ async fn note_origin(
     // A creation whose numbers came too late is tried again, and finds the group that it made.
     let is_new = context.memory.origin(uid).is_none();
     if let (Some(origin), Some(creation), true) = (origin, &applied.creation, is_new) {
-        let existed = matches!(creation, eventbus::group::GroupCreation::Existed { .. });
+        let existed = matches!(creation, eventbus::admin::GroupCreation::Existed { .. });
         let origin = if existed { GroupOrigin::Adopted } else { origin };
         context.memory.set_origin(uid, origin);
         events::created(context, resource, wanted, origin, creation).await;

@@ -1,7 +1,7 @@
 //! Events, for transitions only.
 
-use eventbus::group::{GroupCreation, Start};
-use eventbus::names::EntryId;
+use eventbus::admin::GroupCreation;
+use eventbus::{EntryId, Start};
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 

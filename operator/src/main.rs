@@ -6,7 +6,7 @@ mod logging;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use eventbus::error::chain;
+use eventbus::chain;
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::error::Error;
 use eventbus_operator::run::Operator;

@@ -1,7 +1,6 @@
 //! What to do, decided from what is wanted and what is there. Pure.
 
-use eventbus::group::Start;
-use eventbus::names::EntryId;
+use eventbus::{EntryId, Start};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::crd::{EventConsumerGroupStatus, GroupOrigin};

@@ -1,6 +1,6 @@
 //! Conditions from what was wanted, seen and done: above all Ready, whose reason is the STATE. Pure.
 
-use eventbus::sweep::GroupFacts;
+use eventbus::observe::GroupFacts;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::conditions::Said;

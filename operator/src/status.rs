@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use eventbus::lag;
-use eventbus::names::EntryId;
-use eventbus::sweep::{ConsumerFacts, GroupFacts};
+use eventbus::EntryId;
+use eventbus::observe::{ConsumerFacts, GroupFacts};
+use eventbus_core::lag;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -242,7 +242,7 @@ fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {
         name: facts.name.clone(),
         pod,
         pending: facts.pending,
-        idle: Some(eventbus::duration::format(idle)),
+        idle: Some(eventbus_core::time::format(idle)),
     }
 }
 

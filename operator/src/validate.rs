@@ -2,9 +2,8 @@
 
 mod unsupported;
 
-use eventbus::backoff::Backoff;
-use eventbus::group::Start;
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, Start, StreamKey};
+use eventbus_core::retry::backoff::Backoff;
 use kube::ResourceExt;
 
 use crate::crd::{self, EventConsumerGroup, EventConsumerGroupSpec};
@@ -82,7 +81,7 @@ pub fn resource_id(resource: &EventConsumerGroup) -> ResourceId {
 
 fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
     let Some(start) = &spec.start else {
-        return Ok(Start::Id(eventbus::names::EntryId::ZERO));
+        return Ok(Start::Id(eventbus::EntryId::ZERO));
     };
     let (field, text) = match (&start.id, &start.time) {
         (Some(id), _) => ("start.id", id),
@@ -222,7 +221,7 @@ mod tests {
     fn the_smallest_resource_gets_the_documented_defaults() {
         let wanted = validated(json!({"stream": "s", "handler": {"log": {}}})).unwrap();
         assert_eq!(wanted.group.as_str(), "n");
-        assert_eq!(wanted.start, Start::Id(eventbus::names::EntryId::ZERO));
+        assert_eq!(wanted.start, Start::Id(eventbus::EntryId::ZERO));
         assert_eq!((wanted.replicas, wanted.suspend, &*wanted.image), (1, false, "img"));
         assert_eq!(wanted.delivery.concurrency, 8);
         assert_eq!(wanted.delivery.timeout, Duration::from_secs(30));

@@ -5,9 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
+use eventbus::{EventBus, Metrics, NewEvent, Payload};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tests::event_bus::bus_on;

@@ -1,8 +1,7 @@
 //! An [`EventBus`] on stream `s` of a test's own server.
 
-use eventbus::EventBus;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{EventBus, GroupName, StreamKey};
 
 use crate::redis::RedisServer;
 

@@ -4,15 +4,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::StreamRangeReply;
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
-use eventbus::error::Error;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::names::StreamKey;
-use eventbus::outbox::OutboxConfig;
-use eventbus::publish::PublishOutcome;
+use eventbus::admin::Connection;
+use eventbus::config::{BusConfig, OutboxConfig};
+use eventbus::{Error, EventBus, NewEvent, Payload, PublishOutcome, StreamKey};
 use tempfile::TempDir;
 
 use crate::redis::RedisServer;
@@ -86,7 +81,7 @@ pub async fn publish(
 ///
 /// # Panics
 /// If the stream's key is no stream.
-pub async fn ids(conn: &mut MultiplexedConnection) -> Vec<String> {
+pub async fn ids(conn: &mut Connection) -> Vec<String> {
     let mut range = ::redis::cmd("XRANGE");
     let range = range.arg("s").arg("-").arg("+");
     let reply: StreamRangeReply = range.query_async(conn).await.expect("it is a stream, or none");
@@ -95,7 +90,7 @@ pub async fn ids(conn: &mut MultiplexedConnection) -> Vec<String> {
 }
 
 /// The same, each at its first place alone.
-pub async fn first_ids(conn: &mut MultiplexedConnection) -> Vec<String> {
+pub async fn first_ids(conn: &mut Connection) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let mut ids = ids(conn).await;
     ids.retain(|id| seen.insert(id.clone()));

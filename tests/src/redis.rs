@@ -8,8 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use ::redis::AsyncConnectionConfig;
-use ::redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use eventbus::config::{CredentialFiles, RedisConfig};
 use tempfile::TempDir;
 
@@ -18,6 +17,8 @@ use crate::watchdog::Watchdog;
 
 /// Milliseconds within which a server is ready, its data read from disk.
 const START: u64 = 20_000;
+/// No test waits as long for one answer: what hangs ends by the deadline of the test.
+const LONGEST_ANSWER: Duration = Duration::from_secs(600);
 /// Milliseconds between two looks whether it is.
 const TRY: u64 = 5;
 
@@ -75,20 +76,18 @@ impl RedisServer {
     }
 
     /// A new connection that waits for its answers as long as they take.
-    pub async fn connection(&self) -> MultiplexedConnection {
+    pub async fn connection(&self) -> Connection {
         self.connection_to(&self.url()).await
     }
 
     /// A new connection as `user`.
-    pub async fn connection_as(&self, user: &str, password: &str) -> MultiplexedConnection {
+    pub async fn connection_as(&self, user: &str, password: &str) -> Connection {
         self.connection_to(&format!("redis://{user}:{password}@127.0.0.1:{}", self.port)).await
     }
 
-    async fn connection_to(&self, url: &str) -> MultiplexedConnection {
-        let client = ::redis::Client::open(url).expect("the URL is right");
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        client
-            .get_multiplexed_async_connection_with_config(&config)
+    async fn connection_to(&self, url: &str) -> Connection {
+        let redis = RedisConfig::new("REDIS_URL", url, CredentialFiles::default());
+        Connection::open(&redis.expect("the URL is right"), LONGEST_ANSWER)
             .await
             .expect("the server takes connections")
     }

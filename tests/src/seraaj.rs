@@ -189,7 +189,7 @@ impl Service {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, Value), String> {
-    let said = |error: reqwest::Error| eventbus::error::chain(&error);
+    let said = |error: reqwest::Error| eventbus::chain(&error);
     let response = request.send().await.map_err(said)?;
     let status = response.status().as_u16();
     Ok((status, response.json().await.map_err(said)?))

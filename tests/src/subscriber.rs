@@ -6,15 +6,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use eventbus::backoff::Backoff;
+use eventbus::admin::Connection;
 use eventbus::config::RedisConfig;
-use eventbus::delivery::{Answer, Delivery, DeliveryConfig, Ordering};
-use eventbus::error::Error;
-use eventbus::event::TypeFilter;
-use eventbus::metrics::Metrics;
-use eventbus::names::{ConsumerName, GroupName, StreamKey};
-use eventbus::subscribe::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
+use eventbus::consume::{
+    DeadLetters, DeliveryConfig, DeliveryOrder, Readiness, Subscriber, SubscriberConfig,
+};
+use eventbus::{Answer, ConsumerName, Delivery, Error, GroupName, Metrics, StreamKey, TypeFilter};
+use eventbus_core::retry::backoff::Backoff;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -52,7 +50,7 @@ pub fn config() -> SubscriberConfig {
             batch_size: 8,
             lease: 5 * second,
             backoff,
-            ordering: Ordering::None,
+            ordering: DeliveryOrder::None,
             grace: LONG,
         },
         handler: "test".to_owned(),
@@ -155,14 +153,14 @@ impl Drop for Running {
 }
 
 /// Runs a command given as one line of words.
-pub async fn command(conn: &mut MultiplexedConnection, line: &str) -> ::redis::Value {
+pub async fn command(conn: &mut Connection, line: &str) -> ::redis::Value {
     let mut words = line.split(' ');
     let mut command = ::redis::cmd(words.next().expect("there is a word"));
     command.arg(words.collect::<Vec<_>>()).query_async(conn).await.expect("the server takes it")
 }
 
 /// Appends an event with this payload in the plainest way, and answers its entry's ID.
-pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
+pub async fn xadd(conn: &mut Connection, payload: &str) -> String {
     let fields = [("type", "t"), ("payload", payload), ("source", "test"), ("ts", "")];
     ::redis::cmd("XADD")
         .arg("s")
@@ -174,7 +172,7 @@ pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
 }
 
 /// How many entries are pending in the group, reserved names included.
-pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
+pub async fn pending(conn: &mut Connection) -> u64 {
     let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) = ::redis::cmd("XPENDING")
         .arg("s")
         .arg("g")
@@ -185,7 +183,7 @@ pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
 }
 
 /// Waits until the group has delivered everything and nothing is pending.
-pub async fn drained(conn: &mut MultiplexedConnection) {
+pub async fn drained(conn: &mut Connection) {
     wait::until("the group is drained", LONG, async || {
         let mut info = ::redis::cmd("XINFO");
         let groups = info.arg("GROUPS").arg("s");

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use eventbus::admin::Connection;
 use eventbus_operator::crd::{EventConsumerGroup, GroupOrigin, LagSource};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tests::api::{IMAGE, Namespace, RunningOperator, SOON, Setup, condition, state_of};
 use tests::redis::RedisServer;
@@ -18,7 +18,7 @@ use tests::wait;
 struct Fixture {
     namespace: Namespace,
     redis: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     operator: RunningOperator,
 }
 

@@ -5,13 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+use eventbus::admin::Connection;
 use eventbus_operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tests::api::{Namespace, RunningOperator, SOON, Setup, condition, state_of};
 use tests::redis::RedisServer;
@@ -20,7 +20,7 @@ use tests::wait;
 struct Fixture {
     namespace: Namespace,
     redis: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     operator: RunningOperator,
 }
 

@@ -3,9 +3,7 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::event::TypeFilter;
-use eventbus::group::Start;
-use eventbus::names::{ConsumerName, EntryId, GroupName, StreamKey};
+use eventbus::{ConsumerName, EntryId, GroupName, Start, StreamKey, TypeFilter};
 
 type Parse = fn(&str) -> Result<(), String>;
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
 use eventbus_consumer::settings::Settings;
+use eventbus_core::retry::backoff::Backoff;
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::validate::validate;
 use eventbus_operator::workload::deployment;

@@ -5,11 +5,8 @@
 
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::error::{Error, Remedy, chain};
-use eventbus::metrics::Metrics;
-use eventbus::names::StreamKey;
+use eventbus::{Error, EventBus, Metrics, Remedy, StreamKey, chain};
 use prometheus_client::registry::Registry;
 use tests::fake::{Answers, FakeRedis};
 use tests::programs::Running;

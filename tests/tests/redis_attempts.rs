@@ -7,13 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus::admin::Connection;
 use eventbus::config::{CredentialFiles, RedisConfig};
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::Error;
-use eventbus::metrics::Metrics;
-use eventbus::subscribe::{DeadLetters, Subscriber};
+use eventbus::consume::{DeadLetters, Subscriber};
+use eventbus::{Answer, Delivery, Error, Metrics};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use tests::letters;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
@@ -26,7 +24,7 @@ async fn fails(_: Arc<Delivery>) -> Answer {
 }
 
 /// A field of the consumers' hash, as JSON.
-async fn told(conn: &mut MultiplexedConnection, field: &str) -> Option<serde_json::Value> {
+async fn told(conn: &mut Connection, field: &str) -> Option<serde_json::Value> {
     let mut get = redis::cmd("HGET");
     let get = get.arg("{s}:ecg:consumers:g").arg(field);
     let text: Option<String> = get.query_async(conn).await.unwrap();
@@ -108,7 +106,7 @@ async fn a_group_without_dead_letters_acknowledges_what_cannot_be_handled() {
     }
     let running = Running::start(
         server.config(),
-        eventbus::subscribe::SubscriberConfig { dead_letters: None, ..config() },
+        eventbus::consume::SubscriberConfig { dead_letters: None, ..config() },
         async |delivery| match delivery.event.payload.as_str() {
             "1" => Answer::dead("422"),
             _ => Answer::Done,
@@ -178,7 +176,7 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     let mut wrong = config();
     wrong.delivery.concurrency = 0;
     wrong.delivery.lease = Duration::ZERO;
-    let stream = eventbus::names::StreamKey::new("elsewhere").unwrap();
+    let stream = eventbus::StreamKey::new("elsewhere").unwrap();
     wrong.dead_letters = Some(DeadLetters { stream, max_length: 0 });
     let metrics = Metrics::register(&mut Registry::default());
     let subscriber = Subscriber::new(server.config(), wrong, metrics);
@@ -186,7 +184,7 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     let Error::Settings(errors) = &error else {
         panic!("{error}");
     };
-    let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
+    let names: Vec<&str> = errors.0.iter().map(|error| error.name.as_str()).collect();
     let all = ["concurrency", "lease", "dead_letters.stream", "dead_letters.max_length"];
     assert_eq!(names, all);
     assert!(error.to_string().starts_with("wrong settings: concurrency=\"0\": must"), "{error}");
@@ -229,14 +227,14 @@ async fn the_failure_of_another_command_loses_nothing_that_a_read_brings() {
 }
 
 /// A number of the server's account of itself.
-async fn stat(conn: &mut MultiplexedConnection, section: &str, name: &str) -> u64 {
+async fn stat(conn: &mut Connection, section: &str, name: &str) -> u64 {
     let info: String = redis::cmd("INFO").arg(section).query_async(conn).await.unwrap();
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap().parse().unwrap()
 }
 
 /// The ID of the subscriber's connection that does not read.
-async fn commands_of(conn: &mut MultiplexedConnection) -> String {
+async fn commands_of(conn: &mut Connection) -> String {
     let list: String = redis::cmd("CLIENT").arg("LIST").query_async(conn).await.unwrap();
     let others = |line: &&str| !line.contains("cmd=xreadgroup") && !line.contains("cmd=client");
     let line = list.lines().find(others).unwrap();
@@ -264,7 +262,7 @@ async fn a_call_that_the_end_of_its_lease_cut_off_at_the_last_attempt_is_not_the
 }
 
 /// The one consumer's name.
-async fn told_name(conn: &mut MultiplexedConnection) -> String {
+async fn told_name(conn: &mut Connection) -> String {
     let mut keys = redis::cmd("HKEYS");
     let keys: Vec<String> = keys.arg("{s}:ecg:consumers:g").query_async(conn).await.unwrap();
     keys.iter().find_map(|field| field.strip_prefix("c:")).unwrap().to_owned()

@@ -6,10 +6,8 @@
 use std::time::Duration;
 
 use eventbus::config::BusConfig;
-use eventbus::error::{Error, chain};
-use eventbus::group::Start;
-use eventbus::names::{EntryId, StreamKey};
 use eventbus::{CALL_TIMEOUT, EventBus};
+use eventbus::{EntryId, Error, Start, StreamKey, chain};
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command};

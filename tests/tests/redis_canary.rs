@@ -9,16 +9,14 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use eventbus::EventBus;
+use eventbus::admin::Connection;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::{Error, RedisFailure, chain};
-use eventbus::event::{NewEvent, Payload, StreamEvent};
-use eventbus::metrics::Metrics;
-use eventbus::names::{EntryId, GroupName, StreamKey};
-use eventbus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::consume::{Subscriber, SubscriberConfig};
+use eventbus::{
+    Answer, Delivery, EntryId, Error, EventBus, GroupName, Metrics, NewEvent, Payload,
+    RedisFailure, StreamEvent, StreamKey, chain,
+};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, config, drained};
@@ -176,7 +174,7 @@ async fn publish_to_a_server_without_the_command(told: &Told) {
     told.error(&error);
 }
 
-async fn add(conn: &mut MultiplexedConnection, fields: &[(&str, &[u8])]) {
+async fn add(conn: &mut Connection, fields: &[(&str, &[u8])]) {
     redis::cmd("XADD").arg("s").arg("*").arg(fields).exec_async(conn).await.unwrap();
 }
 
@@ -237,7 +235,7 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
 }
 
 /// What the bus tells of a stream and its groups.
-async fn look(told: &Told, canary: &Canary, conn: &mut MultiplexedConnection) {
+async fn look(told: &Told, canary: &Canary, conn: &mut Connection) {
     let bus = EventBus::connect(canary.bus(canary.by_file())).await.unwrap();
     let group = GroupName::new("g").unwrap();
     told.debug(&bus.get_stream_info().await.unwrap());
@@ -262,7 +260,7 @@ fn refuse_settings(told: &Told) {
     ];
     for url in urls {
         let error = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap_err();
-        told.error(&Error::Settings(vec![error]));
+        told.error(&Error::Settings(eventbus::config::SettingErrors(vec![error])));
     }
 }
 
@@ -309,7 +307,7 @@ fn an_event_is_shown_without_what_it_tells() {
     let mut fields = vec![(b"type".to_vec(), b"t".to_vec()), (b"payload".to_vec(), b"{}".to_vec())];
     fields.push((b"key".to_vec(), CONTENT.into()));
     fields.push((b"extra".to_vec(), CONTENT.into()));
-    let entry = eventbus::event::RawEntry { id: EntryId::ZERO, fields };
+    let entry = eventbus::RawEntry { id: EntryId::ZERO, fields };
     let event = StreamEvent::decode(&StreamKey::new("s").unwrap(), entry).unwrap();
     assert_eq!(
         format!("{event:?}"),

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::{RawEntry, StreamEvent};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{Answer, Delivery, GroupName, RawEntry, StreamEvent, StreamKey};
 use eventbus_consumer::handler::dial::{DialPolicy, HandlerUrl};
 use eventbus_consumer::handler::http::{HttpHandler, HttpSettings};
 use eventbus_consumer::handler::request::Format;

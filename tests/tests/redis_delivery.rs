@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
+use eventbus::{Answer, Delivery};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
@@ -357,14 +357,14 @@ async fn a_server_that_takes_no_writes_is_not_stormed_with_connections() {
 }
 
 /// Connections that the server has taken so far.
-async fn connections(conn: &mut redis::aio::MultiplexedConnection) -> u32 {
+async fn connections(conn: &mut eventbus::admin::Connection) -> u32 {
     let stats: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
     let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
     connections.unwrap().trim().parse().unwrap()
 }
 
 /// Waits until somebody was told so many times that the group is missing.
-async fn missed(conn: &mut redis::aio::MultiplexedConnection, times: u32) {
+async fn missed(conn: &mut eventbus::admin::Connection, times: u32) {
     wait::until("the group is missed", LONG, async || {
         let mut info = redis::cmd("INFO");
         let info: String = info.arg("errorstats").query_async(&mut conn.clone()).await.ok()?;
@@ -415,7 +415,7 @@ async fn unwanted_types_are_acknowledged_unseen() {
     let mut conn = server.connection().await;
     xadd(&mut conn, "1").await;
     let mut config = config();
-    config.types = eventbus::event::TypeFilter::parse(["application.*"]).unwrap();
+    config.types = eventbus::TypeFilter::parse(["application.*"]).unwrap();
     let running = Running::start(server.config(), config, done);
     drained(&mut conn).await;
     assert_eq!(running.seen.all(), []);

@@ -6,13 +6,9 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
-use eventbus::error::Error;
-use eventbus::names::{EntryId, StreamKey};
-use eventbus::publish::Durability;
-use eventbus::retention::{HardCap, Overflow, Retention, TrimMode};
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::config::{BusConfig, Durability, HardCap, Overflow, Retention, TrimMode};
+use eventbus::{EntryId, Error, EventBus, StreamKey};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
@@ -41,7 +37,7 @@ async fn pair() -> (RedisServer, RedisServer) {
     (primary, replica)
 }
 
-async fn ids(conn: &mut MultiplexedConnection) -> Vec<EntryId> {
+async fn ids(conn: &mut Connection) -> Vec<EntryId> {
     let mut range = redis::cmd("XRANGE");
     let reply: redis::streams::StreamRangeReply =
         range.arg("s").arg("-").arg("+").query_async(conn).await.unwrap();

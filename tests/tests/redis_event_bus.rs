@@ -5,14 +5,10 @@
 
 use std::time::Duration;
 
-use eventbus::EventBus;
-use eventbus::GroupStatus;
+use eventbus::admin::Connection;
 use eventbus::config::BusConfig;
-use eventbus::error::{Error, chain};
-use eventbus::group::Start;
-use eventbus::lag::LagSource;
-use eventbus::names::{EntryId, StreamKey};
-use redis::aio::MultiplexedConnection;
+use eventbus::observe::LagSource;
+use eventbus::{EntryId, Error, EventBus, GroupStatus, Start, StreamKey, chain};
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::{command, xadd};
@@ -24,11 +20,11 @@ fn id(ms: u64) -> EntryId {
 }
 
 /// What stands in `{s}:ecg:groups` of group `g`.
-async fn declared(conn: &mut MultiplexedConnection) -> Option<String> {
+async fn declared(conn: &mut Connection) -> Option<String> {
     redis::cmd("HGET").arg("{s}:ecg:groups").arg("g").query_async(conn).await.unwrap()
 }
 
-async fn declare(conn: &mut MultiplexedConnection, field: &str) {
+async fn declare(conn: &mut Connection, field: &str) {
     let mut command = redis::cmd("HSET");
     command.arg("{s}:ecg:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
 }

@@ -3,10 +3,9 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::event::Unreadable;
-use eventbus::names::EntryId;
+use eventbus::admin::Connection;
+use eventbus::{EntryId, Unreadable};
 use eventbus::{EventBus, EventPage, MOST_BYTES};
-use redis::aio::MultiplexedConnection;
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::command;
@@ -17,7 +16,7 @@ fn id(ms: u64) -> EntryId {
 
 /// Adds events `from`-0 to `to`-0 of a type, whose payload is a text of `size` bytes.
 async fn add(
-    conn: &mut MultiplexedConnection,
+    conn: &mut Connection,
     event_type: &str,
     ids: std::ops::RangeInclusive<u64>,
     size: usize,
@@ -31,7 +30,7 @@ async fn add(
     batch.query_async::<()>(conn).await.unwrap();
 }
 
-async fn declare(conn: &mut MultiplexedConnection, field: &str) {
+async fn declare(conn: &mut Connection, field: &str) {
     let mut command = redis::cmd("HSET");
     command.arg("{s}:ecg:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
 }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use eventbus::admin::Connection;
 use futures::future::join_all;
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tests::programs::Running;
 use tests::redis::RedisServer;
@@ -79,14 +79,14 @@ impl Health {
     }
 }
 
-async fn run(conn: &mut MultiplexedConnection, command: &str) {
+async fn run(conn: &mut Connection, command: &str) {
     let mut words = command.split(' ');
     let mut command = redis::cmd(words.next().unwrap());
     command.arg(words.collect::<Vec<_>>()).exec_async(conn).await.unwrap();
 }
 
 /// A number from INFO, such as `total_connections_received`.
-async fn stat(conn: &mut MultiplexedConnection, name: &str) -> u64 {
+async fn stat(conn: &mut Connection, name: &str) -> u64 {
     let info: String = redis::cmd("INFO").query_async(conn).await.unwrap();
     let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
     line.unwrap().parse().unwrap()

@@ -5,11 +5,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::delivery::Answer;
-use eventbus::event::{NewEvent, Payload, StreamEvent};
-use eventbus::names::StreamKey;
+use eventbus::{Answer, EventBus, NewEvent, Payload, StreamEvent, StreamKey};
 use serde_json::{Value, json};
 use tests::python;
 use tests::redis::RedisServer;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus::admin::Connection;
 use eventbus_operator::claim::GroupKey;
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::metrics::Metrics;
@@ -17,7 +18,6 @@ use eventbus_operator::wake::{Guarded, Wake};
 use eventbus_operator::wanted::Wanted;
 use kube::runtime::reflector::ObjectRef;
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tests::redis::RedisServer;
 use tests::{rules, wait};
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 struct Fixture {
     redis: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     endpoints: Arc<Endpoints>,
     sweeps: Sweeps,
     woken: UnboundedReceiver<ObjectRef<Guarded>>,

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery, Ordering};
-use eventbus::subscribe::SubscriberConfig;
+use eventbus::consume::{DeliveryOrder, SubscriberConfig};
+use eventbus::{Answer, Delivery};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::letters;
@@ -18,7 +18,7 @@ use tests::wait;
 
 fn ordered() -> SubscriberConfig {
     let mut config = config();
-    config.delivery.ordering = Ordering::Stream;
+    config.delivery.ordering = DeliveryOrder::Stream;
     config.delivery.concurrency = 1;
     config.delivery.lease = Duration::from_secs(1);
     config.delivery.backoff.initial = Duration::from_millis(20);
@@ -96,8 +96,8 @@ async fn replays_run_when_the_stream_has_nothing_left() {
     });
     drained(&mut conn).await;
     let (id, _) = letters::all(&mut conn).await.remove(0);
-    let group = eventbus::names::GroupName::new("g").unwrap();
-    eventbus::dead_letters::replay(&mut conn, &letters::stream(), &group, id).await.unwrap();
+    let group = eventbus::GroupName::new("g").unwrap();
+    eventbus::admin::replay(&mut conn, &letters::stream(), &group, id).await.unwrap();
     wait::until("it is gone", LONG, async || {
         letters::all(&mut conn.clone()).await.is_empty().then_some(())
     })

@@ -7,15 +7,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use eventbus::EventBus;
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::error::Error;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
-use eventbus::names::StreamKey;
-use eventbus::outbox::OutboxConfig;
-use eventbus::publish::{Durability, PublishOutcome};
-use eventbus::retention::{HardCap, Overflow, TrimMode};
+use eventbus::config::{
+    BusConfig, CredentialFiles, Durability, HardCap, OutboxConfig, Overflow, RedisConfig, TrimMode,
+};
+use eventbus::{Error, EventBus, Metrics, NewEvent, Payload, PublishOutcome, StreamKey};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use redis::streams::StreamRangeReply;
@@ -166,7 +161,7 @@ async fn a_redis_that_is_out_of_memory_takes_nothing_until_it_takes_all_in_order
     let (server, dir) = (RedisServer::start(), directory());
     let bus = open(config(&server, dir.path())).await;
     let mut conn = server.connection().await;
-    let limit = async |conn: &mut redis::aio::MultiplexedConnection, bytes: &str| {
+    let limit = async |conn: &mut eventbus::admin::Connection, bytes: &str| {
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg("maxmemory").arg(bytes).exec_async(conn).await.unwrap();
     };
@@ -259,11 +254,7 @@ async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
         dir.path().display()
     );
     assert_eq!((error.to_string(), error.is_transient()), (expected, true));
-    assert!(
-        eventbus::error::chain(&error).contains("onnect"),
-        "{}",
-        eventbus::error::chain(&error)
-    );
+    assert!(eventbus::chain(&error).contains("onnect"), "{}", eventbus::chain(&error));
     let used: u64 = std::fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())

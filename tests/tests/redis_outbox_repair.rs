@@ -9,10 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::publish::{Durability, PublishOutcome};
-use eventbus::retention::{HardCap, Overflow};
-use redis::aio::MultiplexedConnection;
+use eventbus::PublishOutcome;
+use eventbus::admin::Connection;
+use eventbus::config::{BusConfig, CredentialFiles, Durability, HardCap, Overflow, RedisConfig};
 use tests::outbox::{Publisher, config, directory, event, first_ids, ids, open, publish};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
@@ -21,7 +20,7 @@ use tests::wait;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outbox-publisher");
 
 /// How often the server was asked to do `command`, in vain or not.
-async fn calls(conn: &mut MultiplexedConnection, command: &str) -> u64 {
+async fn calls(conn: &mut Connection, command: &str) -> u64 {
     let mut info = redis::cmd("INFO");
     let stats: String = info.arg("commandstats").query_async(conn).await.unwrap();
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_")?.strip_prefix(command));
@@ -34,7 +33,7 @@ async fn calls(conn: &mut MultiplexedConnection, command: &str) -> u64 {
 }
 
 /// How often the server answered with an error of this code.
-async fn refusals(conn: &mut MultiplexedConnection, code: &str) -> u64 {
+async fn refusals(conn: &mut Connection, code: &str) -> u64 {
     let mut info = redis::cmd("INFO");
     let stats: String = info.arg("errorstats").query_async(conn).await.unwrap();
     let line = stats.lines().find_map(|line| line.strip_prefix("errorstat_")?.strip_prefix(code));
@@ -130,7 +129,7 @@ async fn what_a_server_drops_that_is_no_primary_any_more_is_sent_again() {
 
     // The new primary, which never had the event.
     let other = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
-    let replicate = async |conn: &mut MultiplexedConnection, host: &str, port: &str| {
+    let replicate = async |conn: &mut Connection, host: &str, port: &str| {
         redis::cmd("REPLICAOF").arg(host).arg(port).exec_async(conn).await.unwrap();
     };
     replicate(&mut conn, "127.0.0.1", &other.port().to_string()).await;
@@ -153,7 +152,7 @@ async fn what_a_server_drops_that_is_no_primary_any_more_is_sent_again() {
 async fn a_right_that_is_taken_away_costs_no_event_and_makes_no_second_one() {
     let (server, dir) = (RedisServer::start(), directory());
     let mut conn = server.connection().await;
-    let user = async |conn: &mut MultiplexedConnection, rights: &[&str]| {
+    let user = async |conn: &mut Connection, rights: &[&str]| {
         redis::cmd("ACL").arg("SETUSER").arg("u").arg(rights).exec_async(conn).await.unwrap();
     };
     user(&mut conn, &["on", ">p", "~*", "+@all"]).await;

@@ -6,11 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventbus::EventBus;
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::event::{NewEvent, Payload, StreamEvent};
-use eventbus::names::StreamKey;
-use eventbus::publish::{MAX_PAYLOAD, PUBLISH_TIMEOUT};
+use eventbus::config::{BusConfig, CredentialFiles, PUBLISH_TIMEOUT, RedisConfig};
+use eventbus::{EventBus, MAX_PAYLOAD, NewEvent, Payload, StreamEvent, StreamKey};
 use redis::streams::StreamRangeReply;
 use serde_json::json;
 use tests::event_bus::bus_with_rights;
@@ -158,7 +155,7 @@ async fn a_payload_without_a_json_form_is_an_error_that_does_not_show_it() {
     let map = std::collections::HashMap::from([((1, 2), "hunter2")]);
     let error = bus_on(&server).await.publish("t", &map, None).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot write the payload of an event of type t as JSON");
-    assert!(!eventbus::error::chain(&error).contains("hunter2"));
+    assert!(!eventbus::chain(&error).contains("hunter2"));
 }
 
 #[tokio::test]
@@ -202,7 +199,7 @@ async fn what_is_published_reads_back() {
         tests::subscriber::config(),
         move |delivery| {
             *note.lock().unwrap() = Some(delivery.event.clone());
-            async { eventbus::delivery::Answer::Done }
+            async { eventbus::Answer::Done }
         },
     );
     let mut conn = server.connection().await;

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventbus::dead_letters::replay;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::TypeFilter;
-use eventbus::names::{EntryId, GroupName};
-use eventbus::subscribe::SubscriberConfig;
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::admin::replay;
+use eventbus::consume::SubscriberConfig;
+use eventbus::{Answer, Delivery, EntryId, GroupName, TypeFilter};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, drained, xadd};
@@ -36,11 +34,11 @@ fn mended(
     }
 }
 
-async fn press(conn: &mut MultiplexedConnection, id: EntryId) -> bool {
+async fn press(conn: &mut Connection, id: EntryId) -> bool {
     replay(conn, &letters::stream(), &GroupName::new("g").unwrap(), id).await.unwrap()
 }
 
-async fn no_letter_left(conn: &MultiplexedConnection) {
+async fn no_letter_left(conn: &Connection) {
     wait::until("the dead letters are gone", LONG, async || {
         letters::all(&mut conn.clone()).await.is_empty().then_some(())
     })
@@ -78,7 +76,7 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     });
     let other_group = SubscriberConfig { group: GroupName::new("other").unwrap(), ..quick() };
     let dead_letters =
-        Some(eventbus::subscribe::DeadLetters::of(&other_group.stream, &other_group.group));
+        Some(eventbus::consume::DeadLetters::of(&other_group.stream, &other_group.group));
     let other_group = SubscriberConfig { dead_letters, ..other_group };
     let other = Running::start(server.config(), other_group, async |_| Answer::Done);
     drained(&mut conn).await;

@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use eventbus::EventBus;
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::error::Error;
-use eventbus::metrics::Metrics;
-use eventbus::names::StreamKey;
-use eventbus::publish::PUBLISH_TIMEOUT;
-use eventbus::retention::{self, HardCap, HeldBy, Overflow, Retention, TrimMode, Trimmed};
+use eventbus::admin;
+use eventbus::admin::Connection;
+use eventbus::admin::{HeldBy, Trimmed};
+use eventbus::config::{
+    BusConfig, CredentialFiles, HardCap, Overflow, PUBLISH_TIMEOUT, RedisConfig, Retention,
+    TrimMode,
+};
+use eventbus::{Error, EventBus, Metrics, StreamKey};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use tests::programs::Running;
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
@@ -22,7 +22,7 @@ use tests::wait;
 
 struct Fixture {
     server: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     stream: StreamKey,
 }
 
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     async fn trim(&mut self, keep: u64) -> Trimmed {
-        retention::trim(&mut self.conn, &self.stream, keep).await.unwrap()
+        admin::trim(&mut self.conn, &self.stream, keep).await.unwrap()
     }
 
     async fn lost(&mut self) -> BTreeMap<String, u64> {
@@ -199,9 +199,9 @@ async fn a_stream_that_is_missing_or_short_is_left_as_it_is() {
 async fn a_key_of_another_type_is_an_error_that_names_the_stream() {
     let mut s = Fixture::new().await;
     s.run("SET s x").await;
-    let error = retention::trim(&mut s.conn, &s.stream, 1).await.unwrap_err();
+    let error = admin::trim(&mut s.conn, &s.stream, 1).await.unwrap_err();
     assert!(error.is_wrong_type() && error.to_string() == "cannot trim on stream s", "{error:?}");
-    let error = retention::drop_oldest(&mut s.conn, &s.stream, 1, 0).await.unwrap_err();
+    let error = admin::drop_oldest(&mut s.conn, &s.stream, 1, 0).await.unwrap_err();
     assert!(error.is_wrong_type(), "{error:?}");
 }
 
@@ -246,7 +246,7 @@ async fn a_right_that_trimming_needs_inside_its_script_is_told_as_missing() {
     s.group("g", 1_000).await;
     s.config_with("+eval +evalsha +xlen +xinfo ~s ~{s}:ecg:groups").await;
     let mut conn = s.server.connection_as("u", "p").await;
-    let error = retention::trim(&mut conn, &s.stream, 100).await.unwrap_err();
+    let error = admin::trim(&mut conn, &s.stream, 100).await.unwrap_err();
     assert_eq!(error.code(), Some("NOPERM"), "{error:?}");
 }
 
@@ -317,9 +317,9 @@ async fn the_cap_holds_though_the_stream_cannot_be_trimmed() {
 async fn what_another_publisher_dropped_meanwhile_is_not_dropped_twice() {
     let mut s = Fixture::new().await;
     s.add(1, 500).await;
-    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 100, 501).await.unwrap();
+    let dropped = admin::drop_oldest(&mut s.conn, &s.stream, 100, 501).await.unwrap();
     assert_eq!((dropped.removed, dropped.length), (0, 500));
-    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 100, 500).await.unwrap();
+    let dropped = admin::drop_oldest(&mut s.conn, &s.stream, 100, 500).await.unwrap();
     assert_eq!((dropped.removed, dropped.length), (100, 400));
 }
 
@@ -331,7 +331,7 @@ async fn of_large_entries_few_are_dropped_by_one_script() {
         let mut add = redis::cmd("XADD");
         add.arg("s").arg("*").arg("f").arg(&large).exec_async(&mut s.conn).await.unwrap();
     }
-    let dropped = retention::drop_oldest(&mut s.conn, &s.stream, 30, 0).await.unwrap();
+    let dropped = admin::drop_oldest(&mut s.conn, &s.stream, 30, 0).await.unwrap();
     assert!((1..=16).contains(&dropped.removed), "{dropped:?}");
 }
 

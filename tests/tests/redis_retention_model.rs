@@ -8,13 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
-use eventbus::names::{EntryId, StreamKey};
-use eventbus::retention::{self, HeldBy, Retention, TrimMode};
+use eventbus::admin;
+use eventbus::admin::{Connection, HeldBy};
+use eventbus::config::{BusConfig, Retention, TrimMode};
+use eventbus::{EntryId, EventBus, StreamKey};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamPendingReply, StreamRangeReply, StreamReadReply};
 use tests::redis::RedisServer;
 
@@ -63,7 +62,7 @@ impl Model {
 
 struct Walk {
     _server: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     bus: EventBus,
     stream: StreamKey,
     dice: SmallRng,
@@ -179,7 +178,7 @@ impl Walk {
     async fn trim(&mut self) {
         let keep = self.roll(20);
         let before = self.model.entries.clone();
-        let trimmed = retention::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
+        let trimmed = admin::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
         let after = self.entries().await;
         assert!(after.is_subset(&before));
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();
@@ -201,7 +200,7 @@ impl Walk {
         let count = 1 + self.roll(25);
         let before = self.model.entries.clone();
         let dropped =
-            retention::drop_oldest(&mut self.conn, &self.stream, count as u64, 0).await.unwrap();
+            admin::drop_oldest(&mut self.conn, &self.stream, count as u64, 0).await.unwrap();
         let after = self.entries().await;
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();
         let oldest: Vec<EntryId> = before.iter().copied().take(removed.len()).collect();

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::names::PARKED;
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::{Answer, Delivery};
+use eventbus_core::names::PARKED;
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
@@ -30,7 +30,7 @@ async fn never_ends(_: Arc<Delivery>) -> Answer {
 }
 
 /// Who has the only pending entry, and after how many attempts.
-async fn owner(conn: &mut MultiplexedConnection) -> Option<(String, u32)> {
+async fn owner(conn: &mut Connection) -> Option<(String, u32)> {
     let mut query = redis::cmd("XPENDING");
     let query = query.arg("s").arg("g").arg("-").arg("+").arg(1);
     let reply: Vec<(String, String, u64, u32)> = query.query_async(conn).await.unwrap();
@@ -137,7 +137,7 @@ async fn without_redis_a_stop_ends_with_the_grace_and_says_so() {
     wait::until("its handler has it", LONG, async || running.seen.all().pop()).await;
     server.stop();
     let error = running.stop().await.unwrap_err();
-    assert!(matches!(error, eventbus::error::Error::NotLeft { .. }), "{error}");
+    assert!(matches!(error, eventbus::Error::NotLeft { .. }), "{error}");
 }
 
 #[tokio::test]

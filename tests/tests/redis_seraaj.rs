@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::event::StreamEvent;
-use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::{EntryId, EventBus, GroupName, StreamEvent, StreamKey};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tests::consumer::{Consumer, SOON, STREAM, settled};

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::{EntryId, EventBus, GroupName, StreamKey};
 use serde_json::{Value, json};
 use tests::consumer::{SOON, STREAM};
 use tests::redis::RedisServer;

@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{EventBus, GroupName, StreamKey};
 use tests::consumer::{Consumer, STREAM};
 use tests::handler::Handler;
 use tests::programs::Running;

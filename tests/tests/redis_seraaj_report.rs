@@ -3,7 +3,7 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::event::TypeFilter;
+use eventbus::TypeFilter;
 use serde_json::{Value, json};
 use tests::consumer::{Consumer, SOON, STREAM};
 use tests::programs::Running;

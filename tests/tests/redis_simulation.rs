@@ -13,13 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
+use eventbus::admin::replay;
 use eventbus::config::RedisConfig;
-use eventbus::dead_letters::replay;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::metrics::Metrics;
-use eventbus::names::GroupName;
-use eventbus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::consume::{Subscriber, SubscriberConfig};
+use eventbus::{Answer, Delivery, GroupName, Metrics};
+use eventbus_core::retry::backoff::Backoff;
 use prometheus_client::registry::Registry;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

@@ -7,11 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::TypeFilter;
-use eventbus::group::Start;
-use eventbus::metrics::Metrics;
-use eventbus::names::{ConsumerName, StreamKey};
+use eventbus::{Answer, ConsumerName, Delivery, Metrics, Start, StreamKey, TypeFilter};
 use eventbus::{EventBus, GroupInfo, Subscription};
 use prometheus_client::registry::Registry;
 use tests::event_bus::{bus_on, group};

@@ -9,17 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::error::{Error, chain};
-use eventbus::health::Report;
-use eventbus::metrics::Metrics;
-use eventbus::monitor::Monitor;
-use eventbus::names::{EntryId, StreamKey};
-use eventbus::publish::PUBLISH_TIMEOUT;
+use eventbus::admin::Connection;
+use eventbus::config::{BusConfig, CredentialFiles, PUBLISH_TIMEOUT, RedisConfig};
+use eventbus::observe::Monitor;
+use eventbus::observe::health::Report;
+use eventbus::{EntryId, Error, EventBus, Metrics, StreamKey, chain};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, done_when, pending, xadd};
@@ -66,7 +62,7 @@ impl Watched {
 }
 
 /// A number of INFO.
-async fn info(conn: &mut MultiplexedConnection, section: &str, field: &str) -> u64 {
+async fn info(conn: &mut Connection, section: &str, field: &str) -> u64 {
     let text: String = redis::cmd("INFO").arg(section).query_async(conn).await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap().parse().unwrap()

@@ -6,11 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::delivery::Answer;
-use eventbus::error::{Error, chain};
-use eventbus::names::StreamKey;
+use eventbus::{Answer, Error, EventBus, StreamKey, chain};
 use tests::consumer::{Consumer, SOON, settled};
 use tests::handler::Handler;
 use tests::programs;

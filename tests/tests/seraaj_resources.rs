@@ -6,8 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use eventbus::config::BusConfig;
-use eventbus::retention::Overflow;
+use eventbus::config::{BusConfig, Overflow};
 use eventbus_operator::crd::{self, EventConsumerGroup};
 use kube::core::cel::Validator;
 use serde_json::Value;

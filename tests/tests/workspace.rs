@@ -11,13 +11,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What a crate may use of this workspace. A crate without a line here has no place in the house yet.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("eventbus", &[]),
-    ("eventbus-operator", &["eventbus"]),
-    ("eventbus-consumer", &["eventbus"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("eventbus-core", &[]),
+    ("eventbus", &["eventbus-core"]),
+    ("eventbus-operator", &["eventbus", "eventbus-core"]),
+    ("eventbus-consumer", &["eventbus", "eventbus-core"]),
     ("examples", &["eventbus"]),
     ("seraaj", &["eventbus"]),
-    ("tests", &["eventbus", "eventbus-consumer", "eventbus-operator"]),
+    ("tests", &["eventbus", "eventbus-consumer", "eventbus-core", "eventbus-operator"]),
 ];
 
 /// Only these may know of Kubernetes.

@@ -1,6 +1,6 @@
 //! A handler for a first look: one log line an event.
 
-use eventbus::delivery::{Answer, Delivery};
+use eventbus::{Answer, Delivery};
 
 /// Logs one line without the payload, which may hold personal data, and is done.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use eventbus::delivery::Delivery;
+use eventbus::Delivery;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;

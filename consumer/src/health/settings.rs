@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, StreamKey};
 
 use crate::settings::Setting;
 

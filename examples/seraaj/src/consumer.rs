@@ -3,15 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EventBus;
+use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::{Error, Remedy, chain};
-use eventbus::event::TypeFilter;
-use eventbus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
-use eventbus::group::Start;
-use eventbus::metrics::Metrics;
-use eventbus::names::{ConsumerName, GroupName};
+use eventbus::{Answer, Delivery, Error, EventBus, Remedy, TypeFilter, chain};
+use eventbus::{ConsumerName, GroupName, Metrics, Start};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 

@@ -9,8 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use eventbus::config::{BusConfig, SettingError};
-use eventbus::error::chain;
-use eventbus::names::GroupName;
+use eventbus::{GroupName, chain};
 use seraaj::consumer;
 use seraaj::file_publisher::FilePublisher;
 use seraaj::report::{self, Report};

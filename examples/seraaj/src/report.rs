@@ -5,12 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eventbus::EventBus;
+use crate::event_types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
-use eventbus::error::chain;
-use eventbus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
-use eventbus::metrics::Metrics;
-use eventbus::names::{EntryId, GroupName};
+use eventbus::{EntryId, GroupName, Metrics};
+use eventbus::{EventBus, chain};
 use futures::future::join_all;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;

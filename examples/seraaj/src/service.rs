@@ -5,18 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event_types::SERVICE_STARTED;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::event::types::SERVICE_STARTED;
-use eventbus::health::looks;
-use eventbus::metrics::Metrics;
-use eventbus::publish::MAX_PAYLOAD;
+use eventbus::observe::health::looks;
+use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
 use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -243,8 +241,8 @@ fn show(registry: &Registry) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use eventbus::StreamKey;
     use eventbus::config::{CredentialFiles, RedisConfig};
-    use eventbus::names::StreamKey;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -8,12 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::error::{Error, chain};
-use eventbus::event::types::APPLICATION_SUBMITTED;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
+use eventbus::{Error, EventBus, Metrics, NewEvent, Payload, chain};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -32,7 +28,7 @@ struct Settings {
     #[arg(long, default_value_t = 100)]
     count: u64,
     /// The events' type.
-    #[arg(long = "type", default_value = APPLICATION_SUBMITTED)]
+    #[arg(long = "type", default_value = "application.submitted")]
     event_type: String,
     /// Events a second; as fast as they are taken where it is not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use eventbus::duration::{self, DurationError};
+use eventbus_core::time as duration;
+use eventbus_core::time::DurationError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 

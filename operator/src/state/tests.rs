@@ -30,7 +30,7 @@ fn with_all_pods_ready_the_backlog_tells_consuming_from_idle() {
 
 #[test]
 fn an_unknown_lag_counts_as_work() {
-    let unknown = view(|v| v.lag = eventbus::lag::Lag::UNKNOWN);
+    let unknown = view(|v| v.lag = eventbus::observe::Lag::UNKNOWN);
     assert_eq!(state(&wanted(), &running(unknown, 2)), ("Consuming", true));
 }
 
@@ -82,7 +82,7 @@ fn work_that_does_not_move_is_stalled() {
     let stalled = |lag| {
         view(|v| {
             (v.is_stalled, v.lag) =
-                (true, eventbus::lag::Lag::new(lag, eventbus::lag::LagSource::Exact))
+                (true, eventbus::observe::Lag::new(lag, eventbus::observe::LagSource::Exact))
         })
     };
     assert_eq!(state(&wanted(), &running(stalled(2), 2)), ("Stalled", false));
@@ -99,7 +99,7 @@ fn too_many_waiting_entries_are_a_retry_backlog() {
 
 #[test]
 fn a_group_past_the_end_of_its_stream_is_told_with_the_way_out() {
-    let ahead = view(|v| v.stream.last_generated = eventbus::names::EntryId { ms: 3, seq: 0 });
+    let ahead = view(|v| v.stream.last_generated = eventbus::EntryId { ms: 3, seq: 0 });
     let all = conditions(&wanted(), &running(ahead, 2), &Failures::default());
     assert_eq!(all[0].reason, "GroupAheadOfStream");
     assert!(all[0].message.contains("reset"), "{}", all[0].message);

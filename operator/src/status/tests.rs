@@ -1,4 +1,4 @@
-use eventbus::sweep::{Beat, DeadLetterFacts};
+use eventbus::observe::{Beat, DeadLetterFacts};
 
 use crate::observed::Trouble;
 use crate::testing::{deployed, observed, seen, wanted};

@@ -1,6 +1,6 @@
 //! The settings of the consumer program, as environment variables.
 
-use eventbus::duration::format;
+use eventbus_core::time::format;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
 use crate::crd::Format;

@@ -7,11 +7,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::error::chain;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::publish::PublishOutcome;
+use eventbus::{EventBus, NewEvent, Payload, PublishOutcome, chain};
 use tokio::time::{MissedTickBehavior, interval};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]

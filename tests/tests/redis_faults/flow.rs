@@ -5,15 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventbus::EventBus;
+use eventbus::admin::Connection;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::Error;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
-use eventbus::subscribe::SubscriberConfig;
+use eventbus::consume::SubscriberConfig;
+use eventbus::{Answer, Delivery, Error, EventBus, Metrics, NewEvent, Payload};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, config};
@@ -73,7 +69,7 @@ pub async fn proxy_to(server: &RedisServer) -> TcpProxy {
 }
 
 /// A number of the server's statistics, such as `total_connections_received`.
-pub async fn statistic(conn: &mut MultiplexedConnection, name: &str) -> u64 {
+pub async fn statistic(conn: &mut Connection, name: &str) -> u64 {
     let info: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
     let mut pairs = info.lines().filter_map(|line| line.split_once(':'));
     pairs.find(|(key, _)| *key == name).unwrap().1.parse().unwrap()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::event::{NewEvent, Payload};
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::{NewEvent, Payload};
 use redis::streams::StreamRangeReply;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
@@ -19,7 +19,7 @@ use crate::waits::reader_begins_to_wait;
 struct Behind {
     _server: RedisServer,
     proxy: TcpProxy,
-    conn: MultiplexedConnection,
+    conn: Connection,
     gate: Arc<Semaphore>,
     running: Running,
 }
@@ -84,7 +84,7 @@ async fn f20_a_publisher_on_a_dead_network_is_told_in_time_and_publishes_on_a_ne
 async fn publish_answered_in_vain(
     flow: &Flow,
     proxy: &TcpProxy,
-    conn: &mut MultiplexedConnection,
+    conn: &mut Connection,
 ) -> Option<Vec<String>> {
     let before = length(conn).await;
     proxy.hold_replies();
@@ -103,7 +103,7 @@ async fn publish_answered_in_vain(
     Some(new.map(|entry| entry.get("id").unwrap()).collect())
 }
 
-async fn length(conn: &mut MultiplexedConnection) -> u64 {
+async fn length(conn: &mut Connection) -> u64 {
     redis::cmd("XLEN").arg("s").query_async(conn).await.unwrap()
 }
 

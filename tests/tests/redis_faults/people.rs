@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use eventbus::Error;
+use eventbus::admin::Connection;
 use eventbus::config::{CredentialFiles, RedisConfig};
-use eventbus::error::Error;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, config, drained};
 use tests::wait;
@@ -120,7 +120,7 @@ async fn f29_a_password_that_was_rotated_is_read_from_its_file() {
 }
 
 /// How often somebody was refused for his name or password, since the server's list of that was emptied.
-async fn refused(conn: &mut MultiplexedConnection) -> u64 {
+async fn refused(conn: &mut Connection) -> u64 {
     let log: Vec<HashMap<String, Value>> =
         redis::cmd("ACL").arg("LOG").arg(100).query_async(conn).await.unwrap();
     let auth = log.iter().filter(|entry| entry["reason"] == Value::BulkString("auth".into()));

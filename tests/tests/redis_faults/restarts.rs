@@ -1,6 +1,6 @@
 //! Redis restarts, crashes, reads its data for a while, or comes back without it.
 
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, config, drained};
 use tests::{letters, wait};
@@ -158,7 +158,7 @@ async fn published_over(fault: impl FnOnce(&mut RedisServer)) {
 }
 
 /// Waits until the server has handed to the system, which a crash of the server does not touch, all that it confirmed.
-async fn written(conn: &mut MultiplexedConnection) {
+async fn written(conn: &mut Connection) {
     wait::until("the append-only file is written and flushed", LONG, async || {
         let info = persistence(conn).await;
         let idle = ["aof_buffer_length:0\r\n", "aof_pending_bio_fsync:0\r\n"];
@@ -167,6 +167,6 @@ async fn written(conn: &mut MultiplexedConnection) {
     .await;
 }
 
-async fn persistence(conn: &mut MultiplexedConnection) -> String {
+async fn persistence(conn: &mut Connection) -> String {
     redis::cmd("INFO").arg("persistence").query_async(conn).await.unwrap()
 }

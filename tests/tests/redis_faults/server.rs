@@ -36,7 +36,7 @@ async fn f19_a_demoted_primary_is_left_for_the_new_one_behind_the_same_address()
 }
 
 /// Makes the server of `conn` a replica of `primary`, and waits until it has what that has.
-async fn replicate(conn: &mut redis::aio::MultiplexedConnection, primary: &RedisServer) {
+async fn replicate(conn: &mut eventbus::admin::Connection, primary: &RedisServer) {
     command(conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
     wait::until("it has caught up", LONG, async || {
         let mut info = redis::cmd("INFO");
@@ -77,7 +77,7 @@ async fn f26_trimming_goes_on_without_memory() {
     }
     command(&mut conn, "XGROUP CREATE s g $").await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    let removed = eventbus::retention::trim(&mut conn, &quick().stream, 100).await.unwrap();
+    let removed = eventbus::admin::trim(&mut conn, &quick().stream, 100).await.unwrap();
     let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
     // Entries go by the hundred.
     assert!((100..=300).contains(&length), "{length} entries are left, {removed:?}");
@@ -91,7 +91,7 @@ async fn f28_a_server_with_no_connection_left_says_so_and_is_waited_for() {
     command(&mut conn, "CONFIG SET maxclients 1").await;
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
     let error = wait::until("it is refused", LONG, async || flow.try_publish().await.err()).await;
-    let text = eventbus::error::chain(&error);
+    let text = eventbus::chain(&error);
     assert!(text.contains("max number of clients"), "{text}");
     command(&mut conn, "CONFIG SET maxclients 100").await;
     flow.publish(20).await;

@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::delivery::Answer;
-use eventbus::event::{NewEvent, Payload};
+use eventbus::{Answer, EventBus, NewEvent, Payload};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, drained};

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
-use eventbus::event::{NewEvent, Payload};
+use eventbus::{EventBus, NewEvent, Payload};
 use tests::redis::RedisServer;
 
 use crate::flow::Flow;

@@ -1,6 +1,6 @@
 //! A server with one group, its dead letters and its consumers' hash, on which the scripts run.
 
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use redis::{RedisResult, Value};
 use serde_json::json;
 use tests::redis::RedisServer;
@@ -26,7 +26,7 @@ pub const SLACK: u64 = 10_000;
 /// A group and the keys beside its stream.
 pub struct World {
     pub server: RedisServer,
-    pub conn: MultiplexedConnection,
+    pub conn: Connection,
     pub stream: String,
     pub dead_letters: String,
     pub hash: String,

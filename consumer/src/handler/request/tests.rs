@@ -1,5 +1,4 @@
-use eventbus::event::{RawEntry, StreamEvent};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, RawEntry, StreamEvent, StreamKey};
 
 use super::*;
 
