@@ -265,7 +265,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// What stands in `P:ecg:groups` about a group cannot be read.
+    /// What stands in `P:eventbus:groups` about a group cannot be read.
     #[error("field {group} of {key} does not declare a group")]
     Declaration {
         /// The hash.

@@ -26,7 +26,7 @@ async fn fails(_: Arc<Delivery>) -> Answer {
 /// A field of the consumers' hash, as JSON.
 async fn told(conn: &mut Connection, field: &str) -> Option<serde_json::Value> {
     let mut get = redis::cmd("HGET");
-    let get = get.arg("{s}:ecg:consumers:g").arg(field);
+    let get = get.arg("{s}:eventbus:consumers:g").arg(field);
     let text: Option<String> = get.query_async(conn).await.unwrap();
     text.map(|text| serde_json::from_str(&text).unwrap())
 }
@@ -264,6 +264,6 @@ async fn a_call_that_the_end_of_its_lease_cut_off_at_the_last_attempt_is_not_the
 /// The one consumer's name.
 async fn told_name(conn: &mut Connection) -> String {
     let mut keys = redis::cmd("HKEYS");
-    let keys: Vec<String> = keys.arg("{s}:ecg:consumers:g").query_async(conn).await.unwrap();
+    let keys: Vec<String> = keys.arg("{s}:eventbus:consumers:g").query_async(conn).await.unwrap();
     keys.iter().find_map(|field| field.strip_prefix("c:")).unwrap().to_owned()
 }

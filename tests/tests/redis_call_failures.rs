@@ -43,11 +43,11 @@ async fn keys_of_another_type_are_errors_that_name_them() {
     let events = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap_err();
     assert!(stream_info.is_wrong_type() && events.is_wrong_type(), "{stream_info:?} {events:?}");
 
-    command(&mut conn, "SET {s}:ecg:groups text").await;
+    command(&mut conn, "SET {s}:eventbus:groups text").await;
     for (call, error) in failures(&bus).await {
         assert!(error.is_wrong_type() && !error.is_transient(), "{call}: {error:?}");
         let key = match call {
-            "forget_consumer_group" | "get_events_since" => "in {s}:ecg:groups",
+            "forget_consumer_group" | "get_events_since" => "in {s}:eventbus:groups",
             _ => "on stream s",
         };
         assert!(error.to_string().ends_with(key), "{call}: {error}");
@@ -59,7 +59,7 @@ async fn keys_of_another_type_are_errors_that_name_them() {
 async fn a_group_is_created_although_the_declarations_are_of_another_type() {
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
-    command(&mut server.connection().await, "SET {s}:ecg:groups text").await;
+    command(&mut server.connection().await, "SET {s}:eventbus:groups text").await;
     assert!(bus.create_consumer_group(&group("g"), Start::default()).await.unwrap());
 }
 

@@ -163,7 +163,7 @@ async fn while_its_dead_letter_is_refused_an_event_is_not_handled_again() {
     let mut idle_before = 0;
     wait::until("it was refused three times", LONG, async || {
         let mut query = redis::cmd("XPENDING");
-        let query = query.arg("s").arg("g").arg("-").arg("+").arg(1).arg("ecg:parked");
+        let query = query.arg("s").arg("g").arg("-").arg("+").arg(1).arg("eventbus:delayed");
         let reply: Vec<(String, String, u64, u64)> =
             query.query_async(&mut conn.clone()).await.ok()?;
         let idle = reply.first()?.2;
@@ -222,7 +222,7 @@ async fn a_suspect_that_is_not_due_keeps_nobody_from_reading() {
     let id = xadd(&mut conn, "0").await;
     command(&mut conn, "XGROUP CREATE s g 0").await;
     command(&mut conn, "XREADGROUP GROUP g gone STREAMS s >").await;
-    command(&mut conn, &format!("XCLAIM s g ecg:suspect 0 {id} IDLE 0 JUSTID")).await;
+    command(&mut conn, &format!("XCLAIM s g eventbus:suspect 0 {id} IDLE 0 JUSTID")).await;
     xadd(&mut conn, r#""slow""#).await;
     let mut config = config();
     config.delivery.timeout = 4 * LONG;

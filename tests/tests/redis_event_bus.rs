@@ -19,14 +19,14 @@ fn id(ms: u64) -> EntryId {
     EntryId { ms, seq: 0 }
 }
 
-/// What stands in `{s}:ecg:groups` of group `g`.
+/// What stands in `{s}:eventbus:groups` of group `g`.
 async fn declared(conn: &mut Connection) -> Option<String> {
-    redis::cmd("HGET").arg("{s}:ecg:groups").arg("g").query_async(conn).await.unwrap()
+    redis::cmd("HGET").arg("{s}:eventbus:groups").arg("g").query_async(conn).await.unwrap()
 }
 
 async fn declare(conn: &mut Connection, field: &str) {
     let mut command = redis::cmd("HSET");
-    command.arg("{s}:ecg:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
+    command.arg("{s}:eventbus:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_declaration_that_cannot_be_read_is_left_and_told_without_its_content(
     let error = bus.forget_consumer_group(&group("g")).await.unwrap_err();
     assert_eq!(
         chain(&error),
-        "field g of {s}:ecg:groups does not declare a group: \
+        "field g of {s}:eventbus:groups does not declare a group: \
          no declaration in JSON, from line 1, column 1 on"
     );
     assert_eq!(declared(&mut conn).await.as_deref(), Some("hunter2"));

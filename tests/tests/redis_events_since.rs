@@ -32,7 +32,7 @@ async fn add(
 
 async fn declare(conn: &mut Connection, field: &str) {
     let mut command = redis::cmd("HSET");
-    command.arg("{s}:ecg:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
+    command.arg("{s}:eventbus:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
 }
 
 fn ids(page: &EventPage) -> Vec<u64> {
@@ -183,6 +183,6 @@ async fn a_declaration_that_cannot_be_read_is_an_error_and_not_all_types() {
     for field in [r#"{"types":["!"]}"#, "[", "1"] {
         declare(&mut conn, field).await;
         let error = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap_err();
-        assert_eq!(error.to_string(), "field g of {s}:ecg:groups does not declare a group");
+        assert_eq!(error.to_string(), "field g of {s}:eventbus:groups does not declare a group");
     }
 }

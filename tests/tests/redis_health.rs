@@ -108,7 +108,7 @@ async fn both_paths_tell_the_numbers_of_every_group() {
     run(&mut conn, "XGROUP CREATE s a 0").await;
     run(&mut conn, "XREADGROUP GROUP a c COUNT 3 STREAMS s >").await;
     run(&mut conn, "XACK s a 1-0").await;
-    run(&mut conn, "XCLAIM s a ecg:parked 0 2-0 JUSTID").await;
+    run(&mut conn, "XCLAIM s a eventbus:delayed 0 2-0 JUSTID").await;
     run(&mut conn, "XADD {s}:dlq:a 1-0 dlq.group a").await;
     run(&mut conn, "XGROUP CREATE s unlisted $").await;
     run(&mut conn, "XADD {s}:dlq:unlisted 1-0 dlq.group unlisted").await;

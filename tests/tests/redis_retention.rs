@@ -167,9 +167,9 @@ async fn nothing_is_trimmed_while_a_declared_group_is_missing() {
     let mut s = Fixture::new().await;
     s.add(1, 1_000).await;
     s.group("g", 1_000).await;
-    let declaration = r#"HSET {s}:ecg:groups h {"v":1,"of":"tomorrow"}"#;
+    let declaration = r#"HSET {s}:eventbus:groups h {"v":1,"of":"tomorrow"}"#;
     s.run(declaration).await;
-    s.run("HSET {s}:ecg:groups g not-json").await;
+    s.run("HSET {s}:eventbus:groups g not-json").await;
     assert_eq!(s.trim(100).await.held_by, Some(HeldBy::Missing { group: "h".to_owned() }));
     s.group("h", 1_000).await;
     assert_eq!(s.trim(100).await.removed, 900);
@@ -244,7 +244,7 @@ async fn a_right_that_trimming_needs_inside_its_script_is_told_as_missing() {
     let mut s = Fixture::new().await;
     s.add(1, 1_000).await;
     s.group("g", 1_000).await;
-    s.config_with("+eval +evalsha +xlen +xinfo ~s ~{s}:ecg:groups").await;
+    s.config_with("+eval +evalsha +xlen +xinfo ~s ~{s}:eventbus:groups").await;
     let mut conn = s.server.connection_as("u", "p").await;
     let error = admin::trim(&mut conn, &s.stream, 100).await.unwrap_err();
     assert_eq!(error.code(), Some("NOPERM"), "{error:?}");
@@ -304,7 +304,7 @@ async fn a_stream_that_the_first_publish_fills_takes_no_second_one() {
 async fn the_cap_holds_though_the_stream_cannot_be_trimmed() {
     let mut s = Fixture::new().await;
     s.add(1, 499).await;
-    s.run("SET {s}:ecg:groups x").await;
+    s.run("SET {s}:eventbus:groups x").await;
     let bus = s.bus(&capped(TrimMode::Acked, 500, Overflow::Reject)).await;
     let error = filled(&bus).await;
     assert!(matches!(error, Error::StreamFull { cap: 500, .. }), "{error:?}");
@@ -468,7 +468,7 @@ async fn a_cap_that_the_user_may_not_keep_is_an_error_at_connect_that_names_what
 #[tokio::test]
 async fn exactly_these_rights_are_enough_to_publish_and_to_drop_the_oldest() {
     let mut s = Fixture::new().await;
-    let rights = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:ecg:lost";
+    let rights = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:eventbus:lost";
     let redis = s.config_with(rights).await;
     let bus = s.try_bus(redis, &capped(TrimMode::None, 500, Overflow::DropOldest)).await.unwrap();
     let keys: u32 = redis::cmd("DBSIZE").query_async(&mut s.conn).await.unwrap();
@@ -487,7 +487,7 @@ async fn exactly_these_rights_are_enough_to_publish_and_to_trim() {
     s.add(1, 1_000).await;
     s.group("g", 900).await;
     s.run("XREADGROUP GROUP g c COUNT 10 STREAMS s >").await;
-    let rights = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hkeys +eval +evalsha ~s ~{s}:ecg:groups";
+    let rights = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hkeys +eval +evalsha ~s ~{s}:eventbus:groups";
     let redis = s.config_with(rights).await;
     let bus = s.try_bus(redis, &keeping(TrimMode::Acked, 100)).await.unwrap();
     publish(&bus, 100).await;

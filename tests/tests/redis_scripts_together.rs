@@ -75,7 +75,7 @@ async fn two_starts_of_one_process_are_two_consumers() {
     let running = [(); 2].map(|()| Running::start(server.config(), config(), never_ends));
     let names = wait::until("both have beaten", LONG, async || {
         let mut keys = redis::cmd("HKEYS");
-        let keys = keys.arg("{s}:ecg:consumers:g");
+        let keys = keys.arg("{s}:eventbus:consumers:g");
         let mut names: Vec<String> = keys.query_async(&mut conn).await.ok()?;
         names.retain(|name| name.starts_with("c:pod/"));
         (names.len() == 2).then_some(names)

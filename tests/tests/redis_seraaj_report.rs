@@ -87,7 +87,7 @@ async fn a_platform_that_is_well_is_told_to_be() {
         "generation": 1, "requestId": "", "types": types.patterns(),
     });
     let mut declare = redis::cmd("HSET");
-    declare.arg(format!("{{{STREAM}}}:ecg:groups")).arg("applications");
+    declare.arg(format!("{{{STREAM}}}:eventbus:groups")).arg("applications");
     declare.arg(declaration.to_string());
     declare.exec_async(&mut platform.server.connection().await).await.unwrap();
     assert_eq!(platform.report().await, (good(), 0));

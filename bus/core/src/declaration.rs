@@ -1,4 +1,4 @@
-//! Declarations: a group that has a field in `P:ecg:groups` is wanted, and holds the stream while it is missing.
+//! Declarations: a group that has a field in `P:eventbus:groups` is wanted, and holds the stream while it is missing.
 
 use std::fmt;
 

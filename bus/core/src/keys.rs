@@ -20,22 +20,22 @@ impl StreamKey {
         Self::derived(format!("{}:dlq:{group}", self.prefix_or_braced()))
     }
 
-    /// The hash with one field a declared group: `P:ecg:groups`.
+    /// The hash with one field a declared group: `P:eventbus:groups`.
     #[must_use]
     pub fn groups_key(&self) -> String {
-        format!("{}:ecg:groups", self.prefix_or_braced())
+        format!("{}:eventbus:groups", self.prefix_or_braced())
     }
 
-    /// The hash with one field a group that lost entries at the hard cap: `P:ecg:lost`.
+    /// The hash with one field a group that lost entries at the hard cap: `P:eventbus:lost`.
     #[must_use]
     pub fn lost_key(&self) -> String {
-        format!("{}:ecg:lost", self.prefix_or_braced())
+        format!("{}:eventbus:lost", self.prefix_or_braced())
     }
 
-    /// The hash with one field a consumer of `group`: `P:ecg:consumers:<group>`.
+    /// The hash with one field a consumer of `group`: `P:eventbus:consumers:<group>`.
     #[must_use]
     pub fn consumers_key(&self, group: &GroupName) -> String {
-        format!("{}:ecg:consumers:{group}", self.prefix_or_braced())
+        format!("{}:eventbus:consumers:{group}", self.prefix_or_braced())
     }
 
     /// Whether this key may be used in one script with the keys beside `stream`: it shares their hash slot.

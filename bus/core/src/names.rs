@@ -6,9 +6,9 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 /// The consumer name that holds entries which wait for their time (a retry, a hand-back).
-pub const PARKED: &str = "ecg:parked";
+pub const PARKED: &str = "eventbus:delayed";
 /// The consumer name that holds entries whose consumer vanished with them in hand.
-pub const SUSPECT: &str = "ecg:suspect";
+pub const SUSPECT: &str = "eventbus:suspect";
 
 const MAX_STREAM: usize = 512;
 const MAX_GROUP: usize = 200;
@@ -27,7 +27,7 @@ pub enum NameError {
     Group(String),
     /// A consumer's name is empty, too long, has spaces, or is one of the two reserved names.
     #[error(
-        "consumer {0:?} must have 1 to 320 visible ASCII characters and be none of ecg:parked, ecg:suspect"
+        "consumer {0:?} must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect"
     )]
     Consumer(String),
     /// An entry ID is not `<milliseconds>` or `<milliseconds>-<sequence>`.

@@ -34,7 +34,7 @@ impl EventBus {
     /// A page of the events after entry `since` that `group` wants, without any group noticing: nothing is
     /// acknowledged and nothing moves. [`EntryId::ZERO`] is before the first one. Needs no right to write.
     ///
-    /// The types are those of the group's field in `P:ecg:groups`, all where there is none; neither the group nor the
+    /// The types are those of the group's field in `P:eventbus:groups`, all where there is none; neither the group nor the
     /// stream need exist. A page ends before [`MOST_EVENTS`], [`MOST_BYTES`] or [`MOST_LOOKED_AT`] are exceeded, so
     /// that it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
     ///

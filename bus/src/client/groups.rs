@@ -23,7 +23,7 @@ impl EventBus {
     /// already and stays where it is. [`Start::default`] is the beginning of what the stream keeps. A group that was
     /// there before and was destroyed resumes where it had come to.
     ///
-    /// From then on this program keeps the group: it is declared in `P:ecg:groups`, so that nothing that it may need is
+    /// From then on this program keeps the group: it is declared in `P:eventbus:groups`, so that nothing that it may need is
     /// trimmed while it is missing, and subscriptions of this bus create it again if it is lost, then never at the
     /// stream's end, which would pass over what came meanwhile. A declaration that stands there already is left as it
     /// is; where Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after

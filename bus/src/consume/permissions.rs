@@ -9,7 +9,7 @@ use eventbus_core::delivery::DeliveryOrder;
 use super::commands::Consumer;
 
 /// No group has this name: commands on it are refused after the rights were looked at.
-const NO_GROUP: &str = "ecg:none";
+const NO_GROUP: &str = "eventbus:none";
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 impl Consumer {

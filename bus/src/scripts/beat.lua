@@ -5,7 +5,7 @@
 --       backoff: initial (ms), multiplier, max (ms), state (JSON object),
 --       look in the stream, look among the dead letters (1 or 0), max attempts,
 --       how many of the following ids are the stream's, id…
--- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to ecg:suspect,
+-- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to eventbus:suspect,
 --        1 if a suspect is due in the stream, the same among the dead letters, parked, replays,
 --        number of those of vanished consumers, or of lost replies, that were trimmed meanwhile}
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
@@ -56,25 +56,25 @@ end
 -- taken for one whose dead letter was refused, and buried unhandled: a suspect may be tried once more.
 local function let_go(key, id, attempts)
   local begun = math.max(attempts - 1, 0)
-  local pool = begun < max_attempts and 'ecg:parked' or 'ecg:suspect'
+  local pool = begun < max_attempts and 'eventbus:delayed' or 'eventbus:suspect'
   return #redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
 end
 
 local function suspect(key, id, attempts)
   local delay = math.min(longest, initial * multiplier ^ math.max(attempts - 1, 0))
-  return #redis.call('XCLAIM', key, group, 'ecg:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts,
+  return #redis.call('XCLAIM', key, group, 'eventbus:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts,
     'JUSTID')
 end
 
 local function around(key, owners, look)
   -- One that is not due yet must not keep everybody from reading.
-  local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'ecg:suspect')
+  local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'eventbus:suspect')
   local moved, trimmed, parked = 0, 0, 0
   for _, owner in ipairs(owners) do
     local name, count = owner[1], tonumber(owner[2])
-    if name == 'ecg:parked' then
+    if name == 'eventbus:delayed' then
       parked = count
-    elseif name ~= 'ecg:suspect' and look and may_look then
+    elseif name ~= 'eventbus:suspect' and look and may_look then
       local idle = name == me and lease or lease_of(name)
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
         local pass_on = name == me and let_go or suspect

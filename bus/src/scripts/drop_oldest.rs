@@ -21,12 +21,12 @@ pub struct Dropped {
     pub length: u64,
     /// What each group lost: entries that it had not acknowledged. Groups that lost nothing are left out.
     pub lost: Vec<(String, u64)>,
-    /// Why the losses could not be added to the hash `P:ecg:lost`.
+    /// Why the losses could not be added to the hash `P:eventbus:lost`.
     pub problem: Option<String>,
 }
 
 /// Drops the `count` oldest entries of a stream of at least `from`, acknowledged or not, in one script, which adds what each group lost to the hash
-/// `P:ecg:lost` and takes it off the groups' pending lists. Nothing is dropped of a stream with no more than `count`.
+/// `P:eventbus:lost` and takes it off the groups' pending lists. Nothing is dropped of a stream with no more than `count`.
 ///
 /// Whole nodes are dropped, so that it may be fewer.
 ///

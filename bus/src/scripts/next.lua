@@ -9,7 +9,7 @@
 local stream, hash = KEYS[1], KEYS[2]
 local group, me, lease, foreign_lease, done = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local DAY, HOUR = 86400000, 3600000
-local POOLS = { ['ecg:parked'] = 'parked', ['ecg:suspect'] = 'suspect' }
+local POOLS = { ['eventbus:delayed'] = 'parked', ['eventbus:suspect'] = 'suspect' }
 
 -- No lease is longer than an hour; where the hash cannot be read, anybody's may be as long.
 local function lease_of(consumer)

@@ -1,7 +1,7 @@
 -- Has entries of mine wait for their time, or come back to those whose consumer vanished.
 --
 -- KEYS  stream or dead letters
--- ARGV  group, me, pool (ecg:parked or ecg:suspect), (id, attempts begun, delay in ms)…
+-- ARGV  group, me, pool (eventbus:delayed or eventbus:suspect), (id, attempts begun, delay in ms)…
 -- Reply for each 1; 0 where it is not mine any more; 2 where it was trimmed meanwhile, and is pending no more
 local stream, group, me, pool = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local answers = {}

@@ -74,7 +74,7 @@ local function group_facts(g, last_generated)
   local last, i = g['last-delivered-id'], asked[g.name]
   return {
     g.name, pending[1], last, g['entries-read'], g.lag, g.consumers,
-    pending[2], held['ecg:parked'] or 0, held['ecg:suspect'] or 0,
+    pending[2], held['eventbus:delayed'] or 0, held['eventbus:suspect'] or 0,
     last ~= last_generated and first_after(last),
     i and attempt(consumers, g.name, KEYS[2 * i + 1]) or false,
     i and attempt(dead_letters, g.name, KEYS[2 * i]) or false,

@@ -1,7 +1,7 @@
 -- Takes entries that are due from those that nobody has in hand; each take is an attempt.
 --
 -- KEYS  stream or dead letters
--- ARGV  group, me, from (ecg:parked or ecg:suspect), count
+-- ARGV  group, me, from (eventbus:delayed or eventbus:suspect), count
 -- Reply {{id, attempt, fields}…}; without fields: trimmed meanwhile, and pending no more
 local source, group, me, from = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 

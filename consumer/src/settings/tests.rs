@@ -94,7 +94,7 @@ fn a_value_outside_of_its_bounds_is_refused_by_its_name() {
     for (name, value) in [
         ("REDIS_URL", "http://h"),
         ("EVENT_GROUP", "a b"),
-        ("EVENT_CONSUMER", "ecg:parked"),
+        ("EVENT_CONSUMER", "eventbus:delayed"),
         ("EVENT_TYPES", "a..b"),
         ("EVENT_TYPES", "a,"),
         ("EVENT_TYPES", &["a"; 65].join(",")),

@@ -150,7 +150,7 @@ async fn told_resume(conn: &mut Connection) {
 async fn told(conn: &mut Connection, expected: &str) {
     wait::until(&format!("a beat tells {expected}"), LONG, async || {
         let mut get = redis::cmd("HGET");
-        let get = get.arg("{s}:ecg:consumers:g").arg("resume");
+        let get = get.arg("{s}:eventbus:consumers:g").arg("resume");
         let told: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;
         told?.contains(expected).then_some(())
     })

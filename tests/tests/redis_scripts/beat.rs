@@ -143,5 +143,5 @@ async fn where_the_group_is_missing_or_the_stream_is_none_it_says_so() {
     world.run(&["SET", "s", "x"]).await;
     let error = world.try_beat(Beat::default()).await.unwrap_err();
     assert_eq!(error.code(), Some("WRONGTYPE"));
-    assert_eq!(world.run(&["EXISTS", "{s}:ecg:consumers:g"]).await, json!(0));
+    assert_eq!(world.run(&["EXISTS", "{s}:eventbus:consumers:g"]).await, json!(0));
 }

@@ -61,7 +61,7 @@ async fn an_entry_that_the_beat_itself_takes_over_is_still_to_be_resumed_before(
 #[tokio::test]
 async fn a_hash_of_another_type_costs_no_lease() {
     let mut world = World::start().await;
-    world.run(&["SET", "{s}:ecg:consumers:g", "x"]).await;
+    world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
     world.give("1-0", "me", 20_000, 1).await;
     world.give("2-0", "stranger", 20_000, 1).await;
     let beat = Beat { of_stream: &["1-0"], look: (true, true), ..Beat::default() };

@@ -90,7 +90,7 @@ async fn my_name_goes_from_the_dead_letters_too() {
 
 #[tokio::test]
 async fn where_the_dead_letters_or_the_hash_are_of_another_type_my_name_goes_all_the_same() {
-    for key in ["{s}:dlq:g", "{s}:ecg:consumers:g"] {
+    for key in ["{s}:dlq:g", "{s}:eventbus:consumers:g"] {
         let mut world = World::start().await;
         world.run(&["XGROUP", "CREATECONSUMER", "s", "g", "me"]).await;
         world.run(&["SET", key, "x"]).await;

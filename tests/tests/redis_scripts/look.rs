@@ -77,7 +77,7 @@ async fn from_a_consumer_that_never_told_its_lease_nothing_is_taken_before_long(
 async fn where_nobodys_lease_can_be_read_it_may_be_the_longest_that_there_is() {
     for (idle, is_taken) in [(3_600_000 - YOUNGER, false), (3_600_000, true)] {
         let mut world = World::start().await;
-        world.run(&["SET", "{s}:ecg:consumers:g", "x"]).await;
+        world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
         world.give("1-0", "other", idle, 1).await;
         assert_eq!(is_taken_from(world).await, is_taken, "{idle}");
     }

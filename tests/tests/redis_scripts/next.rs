@@ -151,7 +151,7 @@ async fn an_owner_whose_lease_makes_no_sense_holds_nobody_up_for_ever() {
 #[tokio::test]
 async fn a_hash_of_another_type_holds_nobody_up_for_ever() {
     let mut world = World::start().await;
-    world.run(&["SET", "{s}:ecg:consumers:g", "x"]).await;
+    world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
     world.give("1-0", "other", 3_600_000 - 20_000, 1).await;
     assert!(is_just_under(wait(&world.next("").await), 20_000));
 }

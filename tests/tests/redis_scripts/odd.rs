@@ -105,7 +105,7 @@ async fn names_of_odd_characters_are_names() {
 
 #[tokio::test]
 async fn a_consumers_name_may_look_like_an_option() {
-    for me in ["JUSTID", "IDLE", "0", "c:me", "-", "ecg:parked2"] {
+    for me in ["JUSTID", "IDLE", "0", "c:me", "-", "eventbus:delayed2"] {
         let mut world = World::start().await;
         world.give("1-0", me, 20_000, 1).await;
         let report = world.beat(Beat { me, of_stream: &["1-0"], ..Beat::default() }).await;

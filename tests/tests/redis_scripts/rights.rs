@@ -26,7 +26,7 @@ impl World {
         let rights: Vec<String> = rights.iter().map(|right| format!("+{right}")).collect();
         let rights = rights.iter().map(String::as_str);
         let user = ["ACL", "SETUSER", "consumer", "on", ">p", "resetchannels", "+eval"];
-        let keys = ["~s", "~{s}:dlq:g", "~{s}:ecg:consumers:g"];
+        let keys = ["~s", "~{s}:dlq:g", "~{s}:eventbus:consumers:g"];
         let words: Vec<&str> = user.into_iter().chain(keys).chain(rights).collect();
         self.run(&words).await;
         self.conn = self.server.connection_as("consumer", "p").await;
@@ -84,7 +84,7 @@ async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
     work(&mut world).await.unwrap();
     world.conn = world.server.connection().await;
     assert_eq!(world.pending().await, []);
-    assert_eq!(world.run(&["EXISTS", "{s}:ecg:consumers:g"]).await, json!(0));
+    assert_eq!(world.run(&["EXISTS", "{s}:eventbus:consumers:g"]).await, json!(0));
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ pub const TAKE: &str = include_str!("../../../bus/src/scripts/take.lua");
 pub const DAY: u64 = 86_400_000;
 pub const LEASE: u64 = 30_000;
 pub const FOREIGN_LEASE: u64 = 600_000;
-pub const PARKED: &str = "ecg:parked";
-pub const SUSPECT: &str = "ecg:suspect";
+pub const PARKED: &str = "eventbus:delayed";
+pub const SUSPECT: &str = "eventbus:suspect";
 
 /// What a busy machine may take between two commands, in milliseconds.
 pub const SLACK: u64 = 10_000;
@@ -85,7 +85,7 @@ impl World {
             conn,
             stream: stream.to_owned(),
             dead_letters: format!("{prefix}:dlq:{group}"),
-            hash: format!("{prefix}:ecg:consumers:{group}"),
+            hash: format!("{prefix}:eventbus:consumers:{group}"),
             group: group.to_owned(),
         };
         world.run(&["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"]).await;

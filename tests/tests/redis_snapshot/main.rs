@@ -98,8 +98,8 @@ async fn a_sweep_tells_positions_pending_entries_and_what_was_trimmed() {
     s.run("XGROUP CREATE s g 0").await;
     s.run("XREADGROUP GROUP g c COUNT 6 STREAMS s >").await;
     s.run("XACK s g 1-0 2-0 3-0").await;
-    s.run("XCLAIM s g ecg:parked 0 5-0 JUSTID").await;
-    s.run("XCLAIM s g ecg:suspect 0 6-0 JUSTID").await;
+    s.run("XCLAIM s g eventbus:delayed 0 5-0 JUSTID").await;
+    s.run("XCLAIM s g eventbus:suspect 0 6-0 JUSTID").await;
     s.run("XDEL s 8-0").await;
     s.run("XTRIM s MINID 4-0").await;
     let facts = s.snapshot(&["g"]).await;
@@ -165,7 +165,7 @@ async fn dead_letters_and_their_replays_are_counted_for_the_group_that_asked() {
     let expected = DeadLetterFacts { length: 2, replays: 0, last_ms: Some(2_000) };
     assert_eq!(facts.groups["g"].dead_letters, Some(expected));
     s.run("XGROUP CREATE {s}:dlq:g g $").await;
-    s.run("XCLAIM {s}:dlq:g g ecg:parked 0 1000-0 FORCE JUSTID").await;
+    s.run("XCLAIM {s}:dlq:g g eventbus:delayed 0 1000-0 FORCE JUSTID").await;
     let facts = s.snapshot(&["g"]).await;
     let expected = DeadLetterFacts { replays: 1, ..expected };
     assert_eq!(facts.groups["g"].dead_letters, Some(expected));
@@ -182,7 +182,7 @@ async fn groups_that_share_their_dead_letters_each_see_their_own_replays() {
         s.run(&format!("XGROUP CREATE {{s}}:dlq:all {group} $")).await;
         requests.push(GroupRequest { dead_letters: shared.clone(), ..s.request(group) });
     }
-    s.run("XCLAIM {s}:dlq:all b ecg:parked 0 1-0 FORCE JUSTID").await;
+    s.run("XCLAIM {s}:dlq:all b eventbus:delayed 0 1-0 FORCE JUSTID").await;
     let facts = snapshot(&mut s.conn, &s.stream, &requests).await.unwrap();
     let replays = ["a", "b"].map(|group| facts.groups[group].dead_letters.unwrap().replays);
     assert_eq!(replays, [0, 1]);
@@ -196,7 +196,7 @@ async fn a_consumer_of_this_library_is_known_by_its_beat_and_a_foreign_one_has_n
         s.run(&format!("XGROUP CREATECONSUMER s g {name}")).await;
     }
     let beat = r#"{"v":1,"at":5000,"lease":30000,"received":7,"later":true}"#;
-    s.run(&format!("HSET {{s}}:ecg:consumers:g c:ours {beat} c:odd 17 swept 1")).await;
+    s.run(&format!("HSET {{s}}:eventbus:consumers:g c:ours {beat} c:odd 17 swept 1")).await;
     let facts = s.snapshot(&["g"]).await;
     let beats: BTreeMap<_, _> =
         facts.groups["g"].consumers.iter().map(|c| (c.name.as_str(), c.beat)).collect();
