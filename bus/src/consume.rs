@@ -128,7 +128,7 @@ impl Subscriber {
         self.readiness.clone()
     }
 
-    /// Reads, handles and settles until `stop` is cancelled, then finishes what is in hand and leaves the group.
+    /// Reads, handles and settles until `stop` is cancelled, then finishes what is in flight and leaves the group.
     ///
     /// Every event is handed over at least once, up to `concurrency` at a time. The handler's future is dropped at the
     /// time limit, at the end of the grace, and when its entry belongs to another consumer by now. A panic counts as
@@ -137,7 +137,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::NotLeft`] if Redis was away when the
-    /// grace ended with entries still in hand.
+    /// grace ended with entries still in flight.
     pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
     where
         H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,

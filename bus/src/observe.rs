@@ -6,7 +6,7 @@ mod monitor;
 mod server;
 
 pub use eventbus_core::facts::{
-    Beat, ConsumerFacts, DeadLetterFacts, GroupFacts, ServerInfo, StreamFacts,
+    ConsumerFacts, DeadLetterFacts, GroupFacts, Heartbeat, ServerInfo, StreamFacts,
 };
 pub use eventbus_core::lag::{Lag, LagSource};
 

@@ -165,7 +165,8 @@ impl GroupView {
             consumer.idle = Duration::ZERO;
             let is_live = consumer.is_live(server_ms);
             let lease = Duration::from_secs(u64::from(is_live));
-            consumer.beat = consumer.beat.map(|_| eventbus::observe::Beat { at_ms: 0, lease });
+            consumer.heartbeat =
+                consumer.heartbeat.map(|_| eventbus::observe::Heartbeat { at_ms: 0, lease });
         }
         view
     }

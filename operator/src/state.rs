@@ -10,7 +10,7 @@ use crate::wanted::Wanted;
 use crate::workload;
 
 /// So many entries may wait for another attempt; consumers stop reading beyond.
-const MOST_PARKED: u64 = 10_000;
+const MAX_DELAYED: u64 = 10_000;
 const NOT_ASKED: &str = "Redis was not asked yet";
 
 /// What came of the steps of a plan.
@@ -71,8 +71,8 @@ fn ready(wanted: &Wanted, observed: &Observed, failures: &Failures, consumers: &
     if consumers.reason == reasons::CONSUMERS_UNAVAILABLE {
         return no(reasons::CONSUMERS_UNAVAILABLE, consumers.message.clone());
     }
-    if group.parked >= MOST_PARKED {
-        let message = format!("{MOST_PARKED} entries wait for another attempt: no more are read");
+    if group.delayed >= MAX_DELAYED {
+        let message = format!("{MAX_DELAYED} entries wait for another attempt: no more are read");
         return no(reasons::RETRY_BACKLOG, message);
     }
     let has_work = view.backlog() != Some(0);

@@ -192,7 +192,7 @@ fn fill(status: &mut EventConsumerGroupStatus, view: &GroupView, now: Timestamp)
     status.lag_source = Some(lag_source(view.lag.source));
     status.display.get_or_insert_default().lag = Some(view.lag.to_string());
     status.pending = Some(group.pending);
-    status.retrying = Some(group.parked);
+    status.retrying = Some(group.delayed);
     status.backlog = view.backlog();
     // An ID may lie in the future: its publisher's clock, or its publisher's wish. An age is never below zero.
     let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(view.stream.server_ms), ..id });
@@ -236,7 +236,7 @@ fn consumers(facts: &[ConsumerFacts], server_ms: u64) -> ConsumersStatus {
 }
 
 fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {
-    let pod = facts.beat.and(facts.name.rsplit_once('/')).map(|(pod, _)| pod.to_owned());
+    let pod = facts.heartbeat.and(facts.name.rsplit_once('/')).map(|(pod, _)| pod.to_owned());
     let idle = Duration::from_secs(facts.idle.as_secs());
     ConsumerStatus {
         name: facts.name.clone(),

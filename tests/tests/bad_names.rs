@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 use eventbus::{ConsumerName, EntryId, GroupName, Start, StreamKey, TypeFilter};
+use eventbus_core::names::{DELAYED, SUSPECT};
 
 type Parse = fn(&str) -> Result<(), String>;
 
@@ -31,7 +32,7 @@ fn what_is_refused_is_named_with_what_is_allowed() {
         (
             CONSUMER,
             "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect",
-            &["", " ", "a b", "a\t", "a\n", "é", "eventbus:delayed", "eventbus:suspect", &long(321)],
+            &["", " ", "a b", "a\t", "a\n", "é", DELAYED, SUSPECT, &long(321)],
         ),
         (
             ENTRY,

@@ -131,7 +131,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
     let running = Running::start(server.config(), config, done_when(&gate));
     for (expected, permits) in [(("before", first), 2), (("after", last), 0)] {
         let (word, id) = expected;
-        wait::until("a beat tells the resume point", LONG, async || {
+        wait::until("a heartbeat tells the resume point", LONG, async || {
             let resume = told(&mut conn.clone(), "resume").await?;
             (resume == serde_json::json!({"v": 1, word: id})).then_some(())
         })

@@ -158,7 +158,7 @@ async fn while_its_dead_letter_is_refused_an_event_is_not_handled_again() {
     command(&mut conn, "SET {s}:dlq:g x").await;
     xadd(&mut conn, "1").await;
     let running = Running::start(server.config(), config(), async |_| Answer::dead("422"));
-    // Parked, it grows idle until it is due; refused again, it is parked anew.
+    // Parked, it grows idle until it is due; refused again, it is delayed anew.
     let mut refused = 0;
     let mut idle_before = 0;
     wait::until("it was refused three times", LONG, async || {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use eventbus::admin::Connection;
 use eventbus::{Answer, Delivery};
-use eventbus_core::names::PARKED;
+use eventbus_core::names::DELAYED;
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
@@ -113,8 +113,8 @@ async fn while_the_server_is_full_events_are_handled_and_a_dead_letter_waits_for
     command(&mut conn, "CONFIG SET maxmemory 1").await;
     gate.add_permits(2);
     // With no attempt left, so that nobody calls the handler again.
-    wait::until("the good one is acknowledged, the dead one parked", LONG, async || {
-        let waits = owner(&mut conn).await == Some((PARKED.to_owned(), 5));
+    wait::until("the good one is acknowledged, the dead one delayed", LONG, async || {
+        let waits = owner(&mut conn).await == Some((DELAYED.to_owned(), 5));
         (waits && pending(&mut conn).await == 1).then_some(())
     })
     .await;

@@ -1,9 +1,9 @@
 //! What becomes of each event: a pure state machine between the commands' replies and the next commands.
 //!
 //! [`Machine::on`] takes one [`Input`] and answers with [`Output`]s, which the subscriber carries out. The pending
-//! list of the group keeps everything that must survive: who has an entry in hand, since when, how many handler
+//! list of the group keeps everything that must survive: who has an entry in flight, since when, how many handler
 //! calls were begun (the delivery count), and when a failed one is due again. An entry that waits belongs to the
-//! consumer [`PARKED`](crate::names::PARKED) with an idle time that reaches [`DAY`] exactly when it is due; one whose
+//! consumer [`DELAYED`](crate::names::DELAYED) with an idle time that reaches [`DAY`] exactly when it is due; one whose
 //! consumer vanished belongs to [`SUSPECT`](crate::names::SUSPECT) and is run alone, because it may have killed it.
 //!
 //! Promises, each with a test: an entry is acknowledged only after its handler answered [`Answer::Done`], or once it
@@ -14,10 +14,10 @@
 //! settled before the next is begun, whichever consumer has it.
 
 pub mod config;
-mod hand;
+mod in_flight;
 mod machine;
-mod next;
 mod ordered;
+mod proceed;
 mod protocol;
 mod settle;
 #[cfg(test)]
@@ -31,15 +31,15 @@ use crate::names::{GroupName, StreamKey};
 pub use config::{DeliveryConfig, DeliveryOrder};
 pub use machine::Machine;
 pub use protocol::{
-    BeatReport, Burial, Counts, EntryRef, Input, NextEntry, Output, Parking, Pool, Settled, Source,
-    Taken,
+    Claimed, Counts, DeadLetter, DelayRequest, EntryRef, HeartbeatReport, Input, NextInOrder,
+    Output, Pool, Source, WriteResult,
 };
 
-/// The idle time at which a parked entry is due. Delays go up to this long.
+/// The idle time at which a delayed entry is due. Delays go up to this long.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// With this many entries parked in the group, reading pauses.
-pub const MAX_PARKED: u64 = 10_000;
+/// With this many entries delayed in the group, reading pauses.
+pub const MAX_DELAYED: u64 = 10_000;
 
 /// A moment on the process's monotonic clock, counted from its start.
 pub type Moment = Duration;

@@ -35,9 +35,9 @@ pub struct StreamFacts {
 pub struct GroupFacts {
     /// Entries delivered and not acknowledged.
     pub pending: u64,
-    /// Of `pending`: waiting for their time ([`PARKED`](crate::names::PARKED)).
-    pub parked: u64,
-    /// Of `pending`: their consumer vanished with them in hand ([`SUSPECT`](crate::names::SUSPECT)).
+    /// Of `pending`: waiting for their time ([`DELAYED`](crate::names::DELAYED)).
+    pub delayed: u64,
+    /// Of `pending`: their consumer vanished with them in flight ([`SUSPECT`](crate::names::SUSPECT)).
     pub suspects: u64,
     /// The last entry that was delivered.
     pub last_delivered: EntryId,
@@ -69,12 +69,12 @@ pub struct ConsumerFacts {
     /// Since it last asked the server for anything.
     pub idle: Duration,
     /// What it last told of itself; `None` for a consumer that is not of this library.
-    pub beat: Option<Beat>,
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// When a consumer last renewed its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The server's clock then, milliseconds since 1970.
     pub at_ms: u64,
     /// How long the lease was taken for.
@@ -119,7 +119,7 @@ impl ConsumerFacts {
     #[must_use]
     pub fn is_live(&self, server_ms: u64) -> bool {
         let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));
-        self.beat.is_some_and(|beat| since(beat.at_ms) < beat.lease)
+        self.heartbeat.is_some_and(|heartbeat| since(heartbeat.at_ms) < heartbeat.lease)
     }
 }
 
@@ -148,12 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_without_a_beat_or_past_its_lease_is_not_live() {
-        let consumer =
-            |beat| ConsumerFacts { name: "c".into(), pending: 0, idle: Duration::ZERO, beat };
-        let beat = Beat { at_ms: 1_000, lease: Duration::from_secs(30) };
-        assert!(consumer(Some(beat)).is_live(30_999));
-        assert!(!consumer(Some(beat)).is_live(31_000));
+    fn a_consumer_without_a_heartbeat_or_past_its_lease_is_not_live() {
+        let consumer = |heartbeat| ConsumerFacts {
+            name: "c".into(),
+            pending: 0,
+            idle: Duration::ZERO,
+            heartbeat,
+        };
+        let heartbeat = Heartbeat { at_ms: 1_000, lease: Duration::from_secs(30) };
+        assert!(consumer(Some(heartbeat)).is_live(30_999));
+        assert!(!consumer(Some(heartbeat)).is_live(31_000));
         assert!(!consumer(None).is_live(1_000));
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 /// The consumer name that holds entries which wait for their time (a retry, a hand-back).
-pub const PARKED: &str = "eventbus:delayed";
-/// The consumer name that holds entries whose consumer vanished with them in hand.
+pub const DELAYED: &str = "eventbus:delayed";
+/// The consumer name that holds entries whose consumer vanished with them in flight.
 pub const SUSPECT: &str = "eventbus:suspect";
 
 const MAX_STREAM: usize = 512;
@@ -101,7 +101,7 @@ impl ConsumerName {
     /// [`NameError::Consumer`] with the value and what is allowed.
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
-        let reserved = name == PARKED || name == SUSPECT;
+        let reserved = name == DELAYED || name == SUSPECT;
         let visible = name.chars().all(|c| c.is_ascii_graphic());
         if name.is_empty() || name.len() > MAX_CONSUMER || reserved || !visible {
             return Err(NameError::Consumer(name));
@@ -233,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn the_reserved_consumer_names_cannot_be_taken() {
-        for name in [PARKED, SUSPECT, "", "a b"] {
+    fn the_reserved_consumer_names_cannot_be_claimed() {
+        for name in [DELAYED, SUSPECT, "", "a b"] {
             assert!(ConsumerName::new(name).is_err(), "{name}");
         }
         assert_eq!(ConsumerName::new("pod").unwrap().with_nonce(255).as_str(), "pod/000000ff");

@@ -49,8 +49,8 @@ pub struct GroupInfo {
     /// Entries delivered and not acknowledged.
     pub pending: u64,
     /// Of `pending`: waiting for their time, such as that of another attempt.
-    pub parked: u64,
-    /// Of `pending`: their consumer vanished with them in hand.
+    pub delayed: u64,
+    /// Of `pending`: their consumer vanished with them in flight.
     pub suspects: u64,
     /// The last entry that was delivered.
     pub last_delivered: EntryId,
@@ -152,7 +152,7 @@ fn group_info(name: &GroupName, seen: &GroupFacts, stream: &StreamFacts, lag: La
         lag: lag.value,
         lag_source: lag.source,
         pending: seen.pending,
-        parked: seen.parked,
+        delayed: seen.delayed,
         suspects: seen.suspects,
         last_delivered: seen.last_delivered,
         oldest_age: seen.oldest_unprocessed().map(|id| stream.age(id)),
@@ -196,11 +196,11 @@ mod tests {
             name: "c".into(),
             pending: 1,
             idle: Duration::from_millis(250),
-            beat: None,
+            heartbeat: None,
         };
         let seen = GroupFacts {
             pending: 2,
-            parked: 1,
+            delayed: 1,
             last_delivered: id(7_000),
             oldest_pending: Some(id(7_000)),
             consumers: vec![consumer],
@@ -208,7 +208,7 @@ mod tests {
         };
         let expected = json!({
             "name": "g", "status": "ok", "lag": 3, "lagSource": "AtLeast", "pending": 2,
-            "parked": 1, "suspects": 0, "lastDelivered": "7000-0", "oldestAgeSeconds": 2.5,
+            "delayed": 1, "suspects": 0, "lastDelivered": "7000-0", "oldestAgeSeconds": 2.5,
             "deadLetters": null, "problem": null,
             "consumers": [{"name": "c", "pending": 1, "idleSeconds": 0.25, "live": false}],
         });

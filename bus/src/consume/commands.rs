@@ -9,9 +9,9 @@ use redis::Value;
 use crate::error::Error;
 use crate::redis::script::Script;
 use eventbus_core::delivery::{
-    Counts, EntryRef, Input, Moment, Parking, Pool, Settled, Source, Taken,
+    Claimed, Counts, DelayRequest, EntryRef, Input, Moment, Pool, Source, WriteResult,
 };
-use eventbus_core::names::{ConsumerName, EntryId, PARKED, SUSPECT, StreamKey};
+use eventbus_core::names::{ConsumerName, DELAYED, EntryId, SUSPECT, StreamKey};
 
 use super::{SubscriberConfig, reply};
 
@@ -30,12 +30,13 @@ impl Operation {
     }
 }
 
-static TAKE: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("take waiting events", include_str!("../scripts/take.lua")));
-static NEXT: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("read the next event", include_str!("../scripts/next.lua")));
-static PARK: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("park events", include_str!("../scripts/park.lua")));
+static CLAIM: LazyLock<Operation> =
+    LazyLock::new(|| Operation::new("claim waiting events", include_str!("../scripts/claim.lua")));
+static NEXT_IN_ORDER: LazyLock<Operation> = LazyLock::new(|| {
+    Operation::new("read the next event", include_str!("../scripts/next_in_order.lua"))
+});
+static DELAY: LazyLock<Operation> =
+    LazyLock::new(|| Operation::new("delay events", include_str!("../scripts/delay.lua")));
 static ACKNOWLEDGE: LazyLock<Operation> = LazyLock::new(|| {
     Operation::new("acknowledge late events", include_str!("../scripts/acknowledge.lua"))
 });
@@ -86,19 +87,19 @@ impl Consumer {
         }
     }
 
-    pub async fn take(
+    pub async fn claim(
         &self,
         conn: Connection,
         source: Source,
         pool: Pool,
         count: usize,
-    ) -> Result<Vec<Taken>, Error> {
+    ) -> Result<Vec<Claimed>, Error> {
         let count = count.to_string();
         let args = [self.config.group.as_str(), self.me.as_str(), name_of(pool), &count];
-        let answer = self.call(&TAKE, conn, &[self.key(source)], &args).await;
+        let answer = self.call(&CLAIM, conn, &[self.key(source)], &args).await;
         match unless_never_replayed(source, answer)? {
             None => Ok(Vec::new()),
-            Some(answer) => reply::taken(answer).ok_or_else(|| self.odd(TAKE.name, "entries")),
+            Some(answer) => reply::claimed(answer).ok_or_else(|| self.odd(CLAIM.name, "entries")),
         }
     }
 
@@ -114,36 +115,37 @@ impl Consumer {
         let id = done.map(|id| id.to_string()).unwrap_or_default();
         let args = [self.config.group.as_str(), self.me.as_str(), &lease, &foreign_lease, &id];
         let keys = [self.config.stream.as_str(), &self.consumers];
-        let answer = self.call(&NEXT, conn, &keys, &args).await?;
-        let (mine, next) = reply::next(answer).ok_or_else(|| self.odd(NEXT.name, "entry"))?;
+        let answer = self.call(&NEXT_IN_ORDER, conn, &keys, &args).await?;
+        let (mine, next) =
+            reply::next(answer).ok_or_else(|| self.odd(NEXT_IN_ORDER.name, "entry"))?;
         Ok(Input::Next { sent, done: done.map(|id| (id, mine)), next })
     }
 
-    pub async fn park(
+    pub async fn delay(
         &self,
         conn: Connection,
         source: Source,
-        parkings: &[Parking],
-    ) -> Result<Vec<(EntryRef, Settled)>, Error> {
-        let pool = parkings.first().map_or(Pool::Parked, |parking| parking.pool);
+        requests: &[DelayRequest],
+    ) -> Result<Vec<(EntryRef, WriteResult)>, Error> {
+        let pool = requests.first().map_or(Pool::Delayed, |request| request.pool);
         let mut args =
             vec![self.config.group.to_string(), self.me.to_string(), name_of(pool).to_owned()];
-        for parking in parkings {
-            args.push(parking.id.to_string());
-            args.push(parking.attempts.to_string());
-            args.push(millis(parking.delay).to_string());
+        for request in requests {
+            args.push(request.id.to_string());
+            args.push(request.attempts.to_string());
+            args.push(millis(request.delay).to_string());
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let answer = self.call(&PARK, conn, &[self.key(source)], &args).await;
+        let answer = self.call(&DELAY, conn, &[self.key(source)], &args).await;
         let settled = match unless_never_replayed(source, answer)? {
-            None => Some(vec![Settled::NotMine; parkings.len()]),
+            None => Some(vec![WriteResult::NotMine; requests.len()]),
             Some(answer) => {
                 reply::array(answer).and_then(|a| a.iter().map(reply::settled).collect())
             }
         };
-        let settled = settled.filter(|settled| settled.len() == parkings.len());
-        let settled = settled.ok_or_else(|| self.odd(PARK.name, "answer for each"))?;
-        let entries = parkings.iter().map(|parking| EntryRef { source, id: parking.id });
+        let settled = settled.filter(|settled| settled.len() == requests.len());
+        let settled = settled.ok_or_else(|| self.odd(DELAY.name, "answer for each"))?;
+        let entries = requests.iter().map(|request| EntryRef { source, id: request.id });
         Ok(entries.zip(settled).collect())
     }
 
@@ -201,7 +203,7 @@ fn unless_never_replayed(
 /// The consumer that the entries of a pool belong to.
 fn name_of(pool: Pool) -> &'static str {
     match pool {
-        Pool::Parked => PARKED,
+        Pool::Delayed => DELAYED,
         Pool::Suspect => SUSPECT,
     }
 }

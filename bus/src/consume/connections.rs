@@ -17,18 +17,18 @@ use super::commands::Consumer;
 use super::reader::{Reader, acknowledge};
 
 /// A command that is not answered within this, or a third of the lease, ends its connection.
-const MOST_SILENCE: Duration = Duration::from_secs(2);
+const MAX_SILENCE: Duration = Duration::from_secs(2);
 
 /// What a command will be answered with, as the machine's next input.
 pub(super) type Reply = BoxFuture<'static, Result<Input, Error>>;
 
 /// One connection for reads that block, one for everything else.
-pub(super) struct Links {
+pub(super) struct Connections {
     reader: Reader,
     commands: Connection,
 }
 
-impl Links {
+impl Connections {
     /// Connects, and creates the group where that is this process's part; `lost`: it was there before.
     pub async fn connect(
         redis: &RedisConfig,
@@ -38,7 +38,7 @@ impl Links {
         let config = &consumer.config;
         let lease = config.delivery.lease;
         let reader = Reader::connect(redis, lease).await?;
-        let mut commands = Connection::open(redis, (lease / 3).min(MOST_SILENCE)).await?;
+        let mut commands = Connection::open(redis, (lease / 3).min(MAX_SILENCE)).await?;
         consumer.check_rights(&mut commands).await?;
         if let Some(start) = config.start {
             let latest = lost && start == Start::Latest;
@@ -67,12 +67,12 @@ impl Links {
                 Output::Read { count } => {
                     Input::Read { sent, entries: reader.read(&consumer, count).await? }
                 }
-                Output::Take { source, pool, count } => {
-                    let entries = consumer.take(conn, source, pool, count).await?;
-                    Input::Taken { sent, source, pool, entries }
+                Output::Claim { source, pool, count } => {
+                    let entries = consumer.claim(conn, source, pool, count).await?;
+                    Input::Claimed { sent, source, pool, entries }
                 }
                 Output::Next { done } => consumer.next(conn, sent, done).await?,
-                Output::Await { after } => {
+                Output::WaitForEntry { after } => {
                     reader.wait(&consumer, after).await?;
                     Input::Arrived
                 }
@@ -84,16 +84,16 @@ impl Links {
                     };
                     Input::Acked { entries, confirmed }
                 }
-                Output::Park(source, parkings) => {
-                    Input::Parked(consumer.park(conn, source, &parkings).await?)
+                Output::Delay(source, requests) => {
+                    Input::Delayed(consumer.delay(conn, source, &requests).await?)
                 }
-                Output::Bury(burial) => {
-                    let settled = consumer.bury(conn, &burial, wall_clock()).await?;
-                    Input::Buried(burial.entry, settled)
+                Output::DeadLetter(letter) => {
+                    let settled = consumer.dead_letter(conn, &letter, wall_clock()).await?;
+                    Input::DeadLettered(letter.entry, settled)
                 }
-                Output::Beat { entries, look, counts } => {
-                    let report = consumer.beat(conn, &entries, &look, &counts).await?;
-                    Input::Beaten { sent, report }
+                Output::Heartbeat { entries, look, counts } => {
+                    let report = consumer.heartbeat(conn, &entries, &look, &counts).await?;
+                    Input::Heartbeat { sent, report }
                 }
                 Output::Leave(counts) => {
                     consumer.leave(conn, &counts).await?;

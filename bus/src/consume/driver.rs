@@ -22,12 +22,12 @@ use eventbus_core::names::EntryId;
 use eventbus_core::retry::outage::Outage;
 
 use super::commands::Consumer;
-use super::connections::{Links, Reply};
+use super::connections::{Connections, Reply};
 use super::{Readiness, Subscriber};
 
 /// What settling may take once the handlers were cut off.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
-/// A connection that lasts this long ends an outage: a server that refuses writes still answers the first beat.
+/// A connection that lasts this long ends an outage: a server that refuses writes still answers the first heartbeat.
 const STANDS: Duration = Duration::from_secs(2);
 
 type Handled = Result<(Id, (EntryRef, Option<Answer>, Duration)), JoinError>;
@@ -44,7 +44,7 @@ struct Reading {
 enum Happened {
     Replied(Result<Input, Error>),
     Read(Result<Input, Error>),
-    Linked(Result<Links, Error>),
+    Connected(Result<Connections, Error>),
     Handled(Handled),
     Tick,
     Stop,
@@ -57,17 +57,17 @@ pub(super) struct Driver<H> {
     redis: crate::config::RedisConfig,
     handler: Arc<H>,
     metrics: ConnectionMetrics,
-    linked: u64,
+    connects: u64,
     group_metrics: GroupMetrics,
     readiness: Readiness,
-    links: Option<Links>,
-    linking: Option<BoxFuture<'static, Result<Links, Error>>>,
+    connections: Option<Connections>,
+    connecting: Option<BoxFuture<'static, Result<Connections, Error>>>,
     replies: FuturesUnordered<Reply>,
     reading: Option<Reading>,
     calls: JoinSet<(EntryRef, Option<Answer>, Duration)>,
     running: HashMap<EntryRef, AbortHandle>,
     outage: Outage,
-    linked_at: Moment,
+    connected_at: Moment,
     /// The moment of the machine's last input.
     decided_at: Moment,
     counted: Counts,
@@ -99,17 +99,17 @@ where
             redis,
             handler: Arc::new(handler),
             metrics: metrics.of_connection("consume"),
-            linked: 0,
+            connects: 0,
             group_metrics,
             readiness,
-            links: None,
-            linking: None,
+            connections: None,
+            connecting: None,
             replies: FuturesUnordered::new(),
             reading: None,
             calls: JoinSet::new(),
             running: HashMap::new(),
             outage: Outage::bounded(lease / 3),
-            linked_at: Moment::ZERO,
+            connected_at: Moment::ZERO,
             decided_at: Moment::ZERO,
             counted: Counts::default(),
             began: now(),
@@ -122,20 +122,22 @@ where
         let config = &self.consumer.config;
         tracing::info!(stream = %config.stream, group = %config.group, consumer = %self.consumer.me,
             redis = %self.redis.endpoint(), "subscribing");
-        self.link(Duration::ZERO);
+        self.connection(Duration::ZERO);
         loop {
             let input = match self.wait(&stop).await {
                 Happened::Replied(Ok(input)) => self.replied(input),
                 Happened::Read(result) => self.read(result),
-                Happened::Replied(Err(error)) | Happened::Linked(Err(error)) => self.failed(&error),
-                Happened::Linked(Ok(links)) => self.linked(links),
+                Happened::Replied(Err(error)) | Happened::Connected(Err(error)) => {
+                    self.failed(&error)
+                }
+                Happened::Connected(Ok(connections)) => self.connects(connections),
                 Happened::Handled(handled) => self.handled(handled),
                 Happened::Tick => Input::Tick,
                 Happened::Stop => self.stop(),
                 Happened::Deadline => self.deadline()?,
             };
             self.decided_at = self.moment();
-            let outputs = self.machine.on(input, self.decided_at, die());
+            let outputs = self.machine.on(input, self.decided_at, random());
             let stopped = outputs.contains(&Output::Stopped);
             self.carry_out_all(outputs);
             self.count();
@@ -158,7 +160,7 @@ where
             Some(handled) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
                 Happened::Handled(handled)
             }
-            links = linked(&mut self.linking), if self.linking.is_some() => Happened::Linked(links),
+            connections = connects(&mut self.connecting), if self.connecting.is_some() => Happened::Connected(connections),
             () = at(wake), if wake.is_some() => Happened::Tick,
         }
     }
@@ -168,34 +170,34 @@ where
     }
 
     /// Begins to connect after `wait`, and to create the group where that is this process's part.
-    fn link(&mut self, wait: Duration) {
+    fn connection(&mut self, wait: Duration) {
         let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
         // A group that was there before was lost with what came meanwhile: the stream's end would pass that over.
         let lost = self.readiness.has_connected();
-        self.linking = Some(Box::pin(async move {
+        self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
-            Links::connect(&redis, &consumer, lost).await
+            Connections::connect(&redis, &consumer, lost).await
         }));
     }
 
-    fn linked(&mut self, links: Links) -> Input {
-        self.linking = None;
-        self.links = Some(links);
-        self.linked_at = self.moment();
-        self.linked += 1;
-        self.metrics.up(self.linked);
+    fn connects(&mut self, connections: Connections) -> Input {
+        self.connecting = None;
+        self.connections = Some(connections);
+        self.connected_at = self.moment();
+        self.connects += 1;
+        self.metrics.up(self.connects);
         Input::Connected
     }
 
     fn replied(&mut self, input: Input) -> Input {
         let config = &self.consumer.config;
-        if self.outage.is_on() && self.moment() >= self.linked_at + STANDS {
+        if self.outage.is_on() && self.moment() >= self.connected_at + STANDS {
             let failures = self.outage.end();
             if failures > 0 {
                 tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
             }
         }
-        if let Input::Beaten { report, .. } = &input {
+        if let Input::Heartbeat { report, .. } = &input {
             if !self.readiness.has_connected() {
                 tracing::info!(stream = %config.stream, group = %config.group, "found the group");
             }
@@ -222,13 +224,13 @@ where
     /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
         let is_no_group = error.is_no_group();
-        self.links = None;
+        self.connections = None;
         if !is_no_group {
             self.metrics.down();
         }
         self.replies = FuturesUnordered::new();
         let wait = self.note(error);
-        self.link(wait);
+        self.connection(wait);
         if let Some(reading) = &mut self.reading {
             reading.current = false;
         }
@@ -247,7 +249,7 @@ where
             }
             return wait;
         }
-        let (wait, times) = self.outage.fail(error.cause(), moment, die());
+        let (wait, times) = self.outage.fail(error.cause(), moment, random());
         if let Some(times) = times {
             tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error),
                 "Redis cannot be used, trying again");
@@ -266,10 +268,10 @@ where
 
     fn ended(&mut self, handled: Handled) -> Option<(EntryRef, Outcome)> {
         let (entry, outcome) = match handled {
-            Ok((call, (entry, answer, took))) => {
+            Ok((call, (entry, answer, claimed_from))) => {
                 // A call that was cut off as it ended: its entry may be in another call's hands by now.
                 self.running.get(&entry).filter(|running| running.id() == call)?;
-                self.group_metrics.handled(took);
+                self.group_metrics.handled(claimed_from);
                 (entry, answer.map_or(Outcome::TimedOut, Outcome::Answered))
             }
             Err(error) => {
@@ -307,7 +309,7 @@ where
     }
 
     fn deadline(&mut self) -> Result<Input, Error> {
-        if self.cut_off || self.links.is_none() {
+        if self.cut_off || self.connections.is_none() {
             let config = &self.consumer.config;
             return Err(Error::NotLeft {
                 stream: config.stream.clone(),
@@ -341,19 +343,19 @@ where
     }
 
     fn send(&mut self, output: Output, reads: bool) {
-        let Some(links) = &self.links else {
+        let Some(connections) = &self.connections else {
             return;
         };
         let (consumer, sent) = (self.consumer.clone(), now() - self.began);
         match output {
             Output::Read { .. } => {
-                let reply = links.send(consumer, output, sent);
+                let reply = connections.send(consumer, output, sent);
                 self.reading = Some(Reading { reply, sent, current: true });
             }
             Output::Ack { entries, checked: false } if reads => {
-                self.replies.push(links.send_ack_with_read(consumer, entries));
+                self.replies.push(connections.send_ack_with_read(consumer, entries));
             }
-            output => self.replies.push(links.send(consumer, output, sent)),
+            output => self.replies.push(connections.send(consumer, output, sent)),
         }
     }
 
@@ -401,10 +403,10 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-async fn linked(
-    linking: &mut Option<BoxFuture<'static, Result<Links, Error>>>,
-) -> Result<Links, Error> {
-    match linking {
+async fn connects(
+    connecting: &mut Option<BoxFuture<'static, Result<Connections, Error>>>,
+) -> Result<Connections, Error> {
+    match connecting {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
@@ -415,8 +417,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's dice")]
-fn die() -> f64 {
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's random numbers")]
+fn random() -> f64 {
     rand::random()
 }
 

@@ -1,4 +1,4 @@
-//! The beat: leases renewed, and what waits in the group.
+//! The heartbeat: leases renewed, and what waits in the group.
 
 use std::sync::LazyLock;
 
@@ -6,22 +6,22 @@ use crate::redis::Connection;
 use serde_json::json;
 
 use crate::error::Error;
-use eventbus_core::delivery::{BeatReport, Counts, EntryRef, Source};
+use eventbus_core::delivery::{Counts, EntryRef, HeartbeatReport, Source};
 
 use super::commands::{Consumer, FOREIGN_LEASE, Operation, millis};
 use super::reply;
 
-static BEAT: LazyLock<Operation> =
-    LazyLock::new(|| Operation::new("renew leases", include_str!("../scripts/beat.lua")));
+static HEARTBEAT: LazyLock<Operation> =
+    LazyLock::new(|| Operation::new("renew leases", include_str!("../scripts/heartbeat.lua")));
 
 impl Consumer {
-    pub async fn beat(
+    pub async fn heartbeat(
         &self,
         conn: Connection,
         entries: &[EntryRef],
         look: &[Source],
         counts: &Counts,
-    ) -> Result<BeatReport, Error> {
+    ) -> Result<HeartbeatReport, Error> {
         let delivery = &self.config.delivery;
         let looks = |source| u8::from(look.contains(&source)).to_string();
         let ids = |source| entries.iter().filter(move |entry| entry.source == source);
@@ -43,8 +43,8 @@ impl Consumer {
         args.extend(all.map(|entry| entry.id.to_string()));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let keys = [self.config.stream.as_str(), self.dead_letters.as_str(), &self.consumers];
-        let answer = self.call(&BEAT, conn, &keys, &args).await?;
-        reply::beat(answer).ok_or_else(|| self.odd(BEAT.name, "report"))
+        let answer = self.call(&HEARTBEAT, conn, &keys, &args).await?;
+        reply::heartbeat(answer).ok_or_else(|| self.odd(HEARTBEAT.name, "report"))
     }
 
     /// What stands in the consumers' hash; the server adds its time as `at`.

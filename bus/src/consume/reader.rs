@@ -16,7 +16,7 @@ use eventbus_core::names::EntryId;
 use super::commands::{Consumer, millis};
 use super::reply;
 
-const MOST_BLOCK: Duration = Duration::from_secs(2);
+const MAX_BLOCK: Duration = Duration::from_secs(2);
 /// What a blocking read may take beyond its BLOCK before the connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(3);
 
@@ -30,7 +30,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Connects; `lease` bounds how long a read may block.
     pub async fn connect(redis: &RedisConfig, lease: Duration) -> Result<Self, Error> {
-        let block = (lease / 3).min(MOST_BLOCK);
+        let block = (lease / 3).min(MAX_BLOCK);
         let conn = Connection::open(redis, block + MARGIN).await?;
         Ok(Self { conn, block })
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::redis::reply::{self, bytes, fields_of, id_of};
-use eventbus_core::delivery::{BeatReport, EntryRef, NextEntry, Pool, Settled, Source, Taken};
+use eventbus_core::delivery::{
+    Claimed, EntryRef, HeartbeatReport, NextInOrder, Pool, Source, WriteResult,
+};
 use eventbus_core::event::RawEntry;
 
 pub(super) use crate::redis::reply::{array, number};
@@ -20,13 +22,13 @@ pub(super) fn entries(reply: Value) -> Option<Vec<RawEntry>> {
     reply::entries(entries)
 }
 
-/// The reply of `take.lua`.
-pub(super) fn taken(reply: Value) -> Option<Vec<Taken>> {
-    array(reply)?.into_iter().map(|value| taken_from(array(value)?)).collect()
+/// The reply of `claim.lua`.
+pub(super) fn claimed(reply: Value) -> Option<Vec<Claimed>> {
+    array(reply)?.into_iter().map(|value| claimed_entry(array(value)?)).collect()
 }
 
 /// ID, attempt, fields.
-fn taken_from(parts: Vec<Value>) -> Option<Taken> {
+fn claimed_entry(parts: Vec<Value>) -> Option<Claimed> {
     let mut parts = parts.into_iter();
     let (id, attempt) = (id_of(parts.next()?)?, number(&parts.next()?)?);
     // Somebody may have set any number.
@@ -36,37 +38,37 @@ fn taken_from(parts: Vec<Value>) -> Option<Taken> {
         None | Some(Value::Nil) => None,
         Some(fields) => Some(RawEntry { id, fields: fields_of(fields)? }),
     };
-    Some(Taken { id, attempt, entry })
+    Some(Claimed { id, attempt, entry })
 }
 
-/// The reply of `next.lua`: whether what was done was mine, and what comes next.
-pub(super) fn next(reply: Value) -> Option<(bool, Option<NextEntry>)> {
+/// The reply of `next_in_order.lua`: whether what was done was mine, and what comes next.
+pub(super) fn next(reply: Value) -> Option<(bool, Option<NextInOrder>)> {
     let mut parts = array(reply)?;
     if number(parts.first()?)? == 0 {
         return Some((false, None));
     }
     let what = bytes(parts.get(1)?.clone())?;
     let next = match what.as_slice() {
-        b"wait" => NextEntry::Wait(Duration::from_millis(number(parts.get(2)?)?)),
-        b"empty" => NextEntry::Empty(id_of(parts.get(2)?.clone())?),
+        b"wait" => NextInOrder::Wait(Duration::from_millis(number(parts.get(2)?)?)),
+        b"empty" => NextInOrder::Empty(id_of(parts.get(2)?.clone())?),
         b"entry" => {
             let pool = match bytes(parts.get(2)?.clone())?.as_slice() {
                 b"" => None,
-                b"parked" => Some(Pool::Parked),
+                b"delayed" => Some(Pool::Delayed),
                 b"suspect" => Some(Pool::Suspect),
                 _ => return None,
             };
-            NextEntry::Entry { pool, taken: taken_from(parts.split_off(3))? }
+            NextInOrder::Entry { pool, claimed: claimed_entry(parts.split_off(3))? }
         }
         _ => return None,
     };
     Some((true, Some(next)))
 }
 
-/// The reply of `beat.lua`.
-pub(super) fn beat(reply: Value) -> Option<BeatReport> {
+/// The reply of `heartbeat.lua`.
+pub(super) fn heartbeat(reply: Value) -> Option<HeartbeatReport> {
     let parts = <[Value; 8]>::try_from(array(reply)?).ok()?;
-    let [lost, lost_replays, moved, due, due_replays, parked, replays, trimmed] = parts;
+    let [lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed] = parts;
     let mut all = Vec::new();
     for (source, ids) in [(Source::Stream, lost), (Source::DeadLetters, lost_replays)] {
         for id in array(ids)? {
@@ -79,17 +81,17 @@ pub(super) fn beat(reply: Value) -> Option<BeatReport> {
             suspects.push(source);
         }
     }
-    let (moved, parked, replays) = (number(&moved)?, number(&parked)?, number(&replays)?);
+    let (moved, delayed, replays) = (number(&moved)?, number(&delayed)?, number(&replays)?);
     let trimmed = number(&trimmed)?;
-    Some(BeatReport { lost: all, moved, trimmed, suspects, parked, replays })
+    Some(HeartbeatReport { lost: all, moved, trimmed, suspects, delayed, replays })
 }
 
-/// One number of `park.lua` or `bury.lua`.
-pub(super) fn settled(reply: &Value) -> Option<Settled> {
+/// One number of `delay.lua` or `dead-letter.lua`.
+pub(super) fn settled(reply: &Value) -> Option<WriteResult> {
     match number(reply)? {
-        1 => Some(Settled::Done),
-        2 => Some(Settled::Trimmed),
-        _ => Some(Settled::NotMine),
+        1 => Some(WriteResult::Done),
+        2 => Some(WriteResult::Trimmed),
+        _ => Some(WriteResult::NotMine),
     }
 }
 
@@ -118,10 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_entry_without_fields_was_trimmed() {
+    fn a_claimed_entry_without_fields_was_trimmed() {
         let reply = Value::Array(vec![Value::Array(vec![bulk("1-0"), Value::Int(3), Value::Nil])]);
         let id = EntryId { ms: 1, seq: 0 };
-        assert_eq!(taken(reply), Some(vec![Taken { id, attempt: 3, entry: None }]));
+        assert_eq!(claimed(reply), Some(vec![Claimed { id, attempt: 3, entry: None }]));
     }
 
     #[test]
@@ -131,11 +133,11 @@ mod tests {
         };
         let id = EntryId { ms: 1, seq: 0 };
         let wait = reply(vec![bulk("wait"), Value::Int(20)]);
-        assert_eq!(wait, NextEntry::Wait(Duration::from_millis(20)));
-        assert_eq!(reply(vec![bulk("empty"), bulk("1-0")]), NextEntry::Empty(id));
-        let entry = vec![bulk("entry"), bulk("parked"), bulk("1-0"), Value::Int(2), Value::Nil];
-        let taken = Taken { id, attempt: 2, entry: None };
-        assert_eq!(reply(entry), NextEntry::Entry { pool: Some(Pool::Parked), taken });
+        assert_eq!(wait, NextInOrder::Wait(Duration::from_millis(20)));
+        assert_eq!(reply(vec![bulk("empty"), bulk("1-0")]), NextInOrder::Empty(id));
+        let entry = vec![bulk("entry"), bulk("delayed"), bulk("1-0"), Value::Int(2), Value::Nil];
+        let claimed = Claimed { id, attempt: 2, entry: None };
+        assert_eq!(reply(entry), NextInOrder::Entry { pool: Some(Pool::Delayed), claimed });
         assert_eq!(next(Value::Array(vec![Value::Int(0)])), Some((false, None)));
     }
 
@@ -144,14 +146,14 @@ mod tests {
         for (number, attempt) in [(0, 1), (i64::MAX, u32::MAX)] {
             let reply =
                 Value::Array(vec![Value::Array(vec![bulk("1-0"), Value::Int(number), Value::Nil])]);
-            assert_eq!(taken(reply).unwrap()[0].attempt, attempt);
+            assert_eq!(claimed(reply).unwrap()[0].attempt, attempt);
         }
     }
 
     #[test]
     fn a_reply_of_another_shape_is_none() {
         assert_eq!(entries(Value::Int(1)), None);
-        assert_eq!(beat(Value::Array(vec![])), None);
+        assert_eq!(heartbeat(Value::Array(vec![])), None);
         assert_eq!(next(Value::Array(vec![Value::Int(1), bulk("later")])), None);
     }
 }

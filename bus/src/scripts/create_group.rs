@@ -12,7 +12,7 @@ use crate::redis::reply::entry_id;
 use crate::redis::script::Script;
 
 /// Beyond so many entries after its start a new group's lag is left to be counted in pages.
-const MOST_COUNTED: &str = "10000";
+const MAX_COUNTED: &str = "10000";
 /// Bytes of entries that may be read on the server to count them while everybody else waits.
 const MOST_BYTES: &str = "16777216";
 const OPERATION: &str = "set the start";
@@ -33,7 +33,7 @@ pub async fn create(
 }
 
 /// As [`create`], but where the group's consumers once told how far it had come, it resumes there: a group that was
-/// destroyed repeats what was in hand and loses nothing. `start` is for a group without a past, and for a server that
+/// destroyed repeats what was in flight and loses nothing. `start` is for a group without a past, and for a server that
 /// lost its data.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ async fn run(
     group: &GroupName,
     [start, within]: [&str; 2],
 ) -> Result<GroupCreation, Error> {
-    let args = [group.as_str(), start, MOST_COUNTED, MOST_BYTES, within];
+    let args = [group.as_str(), start, MAX_COUNTED, MOST_BYTES, within];
     let reply = CREATE.call(conn, &[stream.as_str()], &args).await;
     created(&reply.map_err(|source| failed(stream, group, source))?).ok_or_else(|| Error::Reply {
         operation: OPERATION,

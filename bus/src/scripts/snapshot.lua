@@ -7,9 +7,9 @@
 --   length, entries added, last generated ID, first ID or false, largest deleted ID, {group, …}
 -- group (every one of the stream):
 --   {name, pending, last delivered ID, entries read or false, reported lag or false, registered consumers,
---    smallest pending ID or false, parked, suspects, first undelivered ID or false, consumers, dead letters}
+--    smallest pending ID or false, delayed, suspects, first undelivered ID or false, consumers, dead letters}
 -- consumers, dead letters: false for a group not asked for, an error text where they cannot be read, else
---   {{name, pending, idle ms, beat as JSON or false}, …} and {length, last ID or false, replays}
+--   {{name, pending, idle ms, heartbeat as JSON or false}, …} and {length, last ID or false, replays}
 
 local stream = KEYS[1]
 

@@ -93,8 +93,8 @@ fn work_that_does_not_move_is_stalled() {
 
 #[test]
 fn too_many_waiting_entries_are_a_retry_backlog() {
-    let parked = view(|v| v.group.as_mut().unwrap().parked = 10_000);
-    assert_eq!(state(&wanted(), &running(parked, 2)), ("RetryBacklog", false));
+    let delayed = view(|v| v.group.as_mut().unwrap().delayed = 10_000);
+    assert_eq!(state(&wanted(), &running(delayed, 2)), ("RetryBacklog", false));
 }
 
 #[test]

@@ -138,7 +138,7 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
     running.stop().await.unwrap();
 }
 
-/// Waits until a beat has told that the group has come to the stream's end.
+/// Waits until a heartbeat has told that the group has come to the stream's end.
 async fn told_resume(conn: &mut Connection) {
     let mut last = redis::cmd("XREVRANGE");
     let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
@@ -146,9 +146,9 @@ async fn told_resume(conn: &mut Connection) {
     told(conn, &format!(r#""after":"{}""#, last.ids[0].id)).await;
 }
 
-/// Waits until a beat has told this of where the group is.
+/// Waits until a heartbeat has told this of where the group is.
 async fn told(conn: &mut Connection, expected: &str) {
-    wait::until(&format!("a beat tells {expected}"), LONG, async || {
+    wait::until(&format!("a heartbeat tells {expected}"), LONG, async || {
         let mut get = redis::cmd("HGET");
         let get = get.arg("{s}:eventbus:consumers:g").arg("resume");
         let told: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;

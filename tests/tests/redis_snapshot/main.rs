@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eventbus::admin::Connection;
 use eventbus::observe::{
-    Beat, DeadLetterFacts, GroupRequest, Lag, LagReader, LagSource, ServerInfo, StreamFacts,
+    DeadLetterFacts, GroupRequest, Heartbeat, Lag, LagReader, LagSource, ServerInfo, StreamFacts,
     server_info, snapshot,
 };
 use eventbus::{EntryId, GroupName, StreamKey};
@@ -108,7 +108,7 @@ async fn a_sweep_tells_positions_pending_entries_and_what_was_trimmed() {
     assert_eq!((facts.first_entry, facts.last_generated), (Some(id(4)), id(10)));
     assert_eq!(facts.max_deleted, id(8));
     let group = &facts.groups["g"];
-    assert_eq!((group.pending, group.parked, group.suspects), (3, 1, 1));
+    assert_eq!((group.pending, group.delayed, group.suspects), (3, 1, 1));
     assert_eq!(group.last_delivered, id(6));
     assert_eq!(group.oldest_pending, Some(id(4)));
     assert_eq!(group.oldest_undelivered, Some(id(7)));
@@ -195,12 +195,12 @@ async fn a_consumer_of_this_library_is_known_by_its_beat_and_a_foreign_one_has_n
     for name in ["ours", "foreign", "odd"] {
         s.run(&format!("XGROUP CREATECONSUMER s g {name}")).await;
     }
-    let beat = r#"{"v":1,"at":5000,"lease":30000,"received":7,"later":true}"#;
-    s.run(&format!("HSET {{s}}:eventbus:consumers:g c:ours {beat} c:odd 17 swept 1")).await;
+    let heartbeat = r#"{"v":1,"at":5000,"lease":30000,"received":7,"later":true}"#;
+    s.run(&format!("HSET {{s}}:eventbus:consumers:g c:ours {heartbeat} c:odd 17 swept 1")).await;
     let facts = s.snapshot(&["g"]).await;
     let beats: BTreeMap<_, _> =
-        facts.groups["g"].consumers.iter().map(|c| (c.name.as_str(), c.beat)).collect();
-    let ours = Beat { at_ms: 5_000, lease: Duration::from_secs(30) };
+        facts.groups["g"].consumers.iter().map(|c| (c.name.as_str(), c.heartbeat)).collect();
+    let ours = Heartbeat { at_ms: 5_000, lease: Duration::from_secs(30) };
     assert_eq!(beats, BTreeMap::from([("ours", Some(ours)), ("foreign", None), ("odd", None)]));
 }
 

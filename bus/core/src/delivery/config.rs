@@ -9,7 +9,7 @@ use crate::settings::SettingError;
 use super::DAY;
 
 const HOUR: Duration = Duration::from_secs(3600);
-const MOST_WORKERS: usize = 10_000;
+const MAX_WORKERS: usize = 10_000;
 
 /// How events are handed to the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct DeliveryConfig {
     pub timeout: Duration,
     /// Handler calls at once, 1 to 10,000; 1 where the order is kept. Default 8.
     pub concurrency: usize,
-    /// Entries a read, 1 to 1000. Default 16. Never more than `concurrency + batch_size` are in hand.
+    /// Entries a read, 1 to 1000. Default 16. Never more than `concurrency + batch_size` are in flight.
     pub batch_size: usize,
     /// How long an entry stays with a consumer that went silent, 1 s to 1 h. Default 30 s.
     pub lease: Duration,
@@ -66,7 +66,7 @@ impl DeliveryConfig {
     /// Every field that is wrong, by its name here.
     pub fn check(&self) -> Result<(), Vec<SettingError>> {
         let backoff = &self.backoff;
-        let most_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MOST_WORKERS };
+        let most_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MAX_WORKERS };
         let mut wrong = Vec::new();
         let mut check = |name: &str, value: &dyn fmt::Debug, ok: bool, allowed: &str| {
             if !ok {

@@ -5,26 +5,26 @@ use std::sync::Arc;
 use crate::event::{RawEntry, StreamEvent, TypeFilter};
 use crate::names::{EntryId, GroupName, StreamKey};
 
-use super::hand::{Hand, Held, Stage};
-use super::settle::{Settlement, settle};
+use super::in_flight::{EntryState, InFlight, Stage};
+use super::settle::{Disposition, settle};
 use super::{
-    BeatReport, Burial, Counts, Delivery, DeliveryConfig, DeliveryOrder, EntryRef, Input, Moment,
-    Outcome, Output, Parking, Pool, Settled, Source, Taken,
+    Claimed, Counts, DeadLetter, DelayRequest, Delivery, DeliveryConfig, DeliveryOrder, EntryRef,
+    HeartbeatReport, Input, Moment, Outcome, Output, Pool, Source, WriteResult,
 };
 
-/// How often parked entries are looked for; their times are kept about this exactly.
-pub(super) const TAKE_EVERY: Moment = Moment::from_secs(1);
-/// Spreads one die over many throws: the fraction that repeats least.
+/// How often delayed entries are looked for; their times are kept about this exactly.
+pub(super) const CLAIM_EVERY: Moment = Moment::from_secs(1);
+/// Spreads one random over many throws: the fraction that repeats least.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
 /// How far the present connection is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum ConnectionState {
     Down,
     /// What finished during the outage is being acknowledged.
     Flushing,
-    /// The first beat tells what is still ours.
-    Beating,
+    /// The first heartbeat tells what is still ours.
+    Heartbeating,
     Up,
 }
 
@@ -36,37 +36,37 @@ pub(super) struct Origin {
     pub sent: Moment,
 }
 
-/// One consumer's view of its group: what is in hand, and which commands are outstanding.
+/// One consumer's view of its group: what is in flight, and which commands are outstanding.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) stream: StreamKey,
     pub(super) group: GroupName,
     pub(super) types: TypeFilter,
     pub(super) config: DeliveryConfig,
-    pub(super) hand: Hand,
-    pub(super) link: Link,
-    pub(super) linked_at: Moment,
+    pub(super) in_flight: InFlight,
+    pub(super) connection: ConnectionState,
+    pub(super) connected_at: Moment,
     pub(super) reading: bool,
-    pub(super) taking: Option<(Source, Pool, usize)>,
+    pub(super) claiming: Option<(Source, Pool, usize)>,
     pub(super) acking: usize,
-    /// What the outstanding beat asked about.
-    pub(super) beating: Option<Vec<EntryRef>>,
-    pub(super) next_beat: Moment,
-    pub(super) next_take: Moment,
+    /// What the outstanding heartbeat asked about.
+    pub(super) heartbeat_sent: Option<Vec<EntryRef>>,
+    pub(super) next_heartbeat: Moment,
+    pub(super) next_claim: Moment,
     pub(super) next_replay: Moment,
-    /// Where parked entries were taken last, so that neither place starves the other.
-    pub(super) took: Source,
+    /// Where delayed entries were taken last, so that neither place starves the other.
+    pub(super) claimed_from: Source,
     pub(super) ack_since: Option<Moment>,
     /// Of unwanted types, and until when they are ours.
     pub(super) skipped: Vec<(EntryRef, Moment)>,
-    pub(super) parked: u64,
+    pub(super) delayed: u64,
     pub(super) replays: u64,
-    /// Where entries of vanished consumers are due. While there is such a place nothing is read: what is in hand is
+    /// Where entries of vanished consumers are due. While there is such a place nothing is read: what is in flight is
     /// finished, then each is run alone in the process.
     pub(super) suspects: Vec<Source>,
     /// Where the order is kept: the outstanding commands, and the last entry delivered if there is none after it.
-    pub(super) nexting: bool,
-    pub(super) awaiting: bool,
+    pub(super) fetching_next: bool,
+    pub(super) waiting_for_entry: bool,
     pub(super) end: Option<EntryId>,
     pub(super) stopping: bool,
     pub(super) leaving: bool,
@@ -76,7 +76,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A consumer with nothing in hand and no connection. `config` is [checked](DeliveryConfig::check).
+    /// A consumer with nothing in flight and no connection. `config` is [checked](DeliveryConfig::check).
     #[must_use]
     pub fn new(
         stream: StreamKey,
@@ -89,24 +89,24 @@ impl Machine {
             group,
             types,
             config,
-            hand: Hand::default(),
-            link: Link::Down,
-            linked_at: Moment::ZERO,
+            in_flight: InFlight::default(),
+            connection: ConnectionState::Down,
+            connected_at: Moment::ZERO,
             reading: false,
-            taking: None,
+            claiming: None,
             acking: 0,
-            beating: None,
-            next_beat: Moment::ZERO,
-            next_take: Moment::ZERO,
+            heartbeat_sent: None,
+            next_heartbeat: Moment::ZERO,
+            next_claim: Moment::ZERO,
             next_replay: Moment::ZERO,
-            took: Source::Stream,
+            claimed_from: Source::Stream,
             ack_since: None,
             skipped: Vec::new(),
-            parked: 0,
+            delayed: 0,
             replays: 0,
             suspects: Vec::new(),
-            nexting: false,
-            awaiting: false,
+            fetching_next: false,
+            waiting_for_entry: false,
             end: None,
             stopping: false,
             leaving: false,
@@ -115,16 +115,16 @@ impl Machine {
         }
     }
 
-    /// Takes in what happened and answers what to do now. `die` is uniform in `0.0..1.0`, new for each call.
-    pub fn on(&mut self, input: Input, now: Moment, die: f64) -> Vec<Output> {
+    /// Takes in what happened and answers what to do now. `random` is uniform in `0.0..1.0`, new for each call.
+    pub fn on(&mut self, input: Input, now: Moment, random: f64) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
             Input::Connected => self.connected(now),
             Input::Disconnected { reading } => self.disconnected(reading),
             Input::NoGroup { reading } => self.no_group(reading),
             Input::Read { sent, entries } => self.read(sent, entries, now),
-            Input::Taken { sent, source, pool, entries } => {
-                self.taken(Origin { source, pool: Some(pool), sent }, entries, now, &mut out);
+            Input::Claimed { sent, source, pool, entries } => {
+                self.claimed(Origin { source, pool: Some(pool), sent }, entries, now, &mut out);
             }
             Input::Next { sent, done, next } => {
                 if let Some((id, mine)) = done {
@@ -132,33 +132,35 @@ impl Machine {
                 }
                 self.next_is(sent, next, now, &mut out);
             }
-            Input::Arrived => (self.awaiting, self.end) = (false, None),
+            Input::Arrived => (self.waiting_for_entry, self.end) = (false, None),
             Input::Handled(calls) => {
-                for ((entry, outcome), throw) in calls.into_iter().zip(0_u32..) {
-                    let die = (die + GOLDEN * f64::from(throw)).fract();
-                    self.handled(entry, outcome, now, die);
+                for ((entry, outcome), index) in calls.into_iter().zip(0_u32..) {
+                    let random = (random + GOLDEN * f64::from(index)).fract();
+                    self.handled(entry, outcome, now, random);
                 }
             }
-            Input::Beaten { sent, report } => self.beaten(sent, &report, die, &mut out),
-            Input::Acked { entries, confirmed } => self.acked(&entries, confirmed),
-            Input::Parked(settled) => {
-                settled.into_iter().for_each(|(entry, how)| self.parked(entry, how, &mut out));
+            Input::Heartbeat { sent, report } => {
+                self.heartbeat_answered(sent, &report, random, &mut out)
             }
-            Input::Buried(entry, settled) => self.buried(entry, settled),
+            Input::Acked { entries, confirmed } => self.acked(&entries, confirmed),
+            Input::Delayed(settled) => {
+                settled.into_iter().for_each(|(entry, how)| self.delayed(entry, how, &mut out));
+            }
+            Input::DeadLettered(entry, settled) => self.dead_lettered(entry, settled),
             Input::Left => return vec![Output::Stopped],
             Input::Tick => {}
             Input::Stop => self.stopping = true,
-            Input::GraceOver => self.cut_off(now, die, &mut out),
+            Input::GraceOver => self.cut_off(now, random, &mut out),
         }
         self.expire(now, &mut out);
         self.proceed(now, &mut out);
         out
     }
 
-    /// What was done so far, and what is in hand.
+    /// What was done so far, and what is in flight.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts { in_flight: self.hand.len() as u64, ..self.counts }
+        Counts { in_flight: self.in_flight.len() as u64, ..self.counts }
     }
 
     pub(super) fn is_ordered(&self) -> bool {
@@ -166,22 +168,23 @@ impl Machine {
     }
 
     fn connected(&mut self, now: Moment) {
-        self.link = Link::Flushing;
-        self.linked_at = now;
-        (self.next_take, self.next_replay) = (now, now);
+        self.connection = ConnectionState::Flushing;
+        self.connected_at = now;
+        (self.next_claim, self.next_replay) = (now, now);
     }
 
     fn disconnected(&mut self, reading: bool) {
-        self.link = Link::Down;
+        self.connection = ConnectionState::Down;
         self.reading = reading;
-        (self.taking, self.acking, self.beating) = (None, 0, None);
-        (self.nexting, self.awaiting, self.end, self.leaving) = (false, false, None, false);
+        (self.claiming, self.acking, self.heartbeat_sent) = (None, 0, None);
+        (self.fetching_next, self.waiting_for_entry, self.end, self.leaving) =
+            (false, false, None, false);
         self.suspects.clear();
-        for (_, held) in self.hand.iter_mut() {
-            match &mut held.stage {
+        for (_, state) in self.in_flight.iter_mut() {
+            match &mut state.stage {
                 Stage::Finished { sent }
-                | Stage::Parking { sent, .. }
-                | Stage::Burying { sent, .. } => *sent = false,
+                | Stage::Delaying { sent, .. }
+                | Stage::DeadLettering { sent, .. } => *sent = false,
                 Stage::Waiting(_) | Stage::Running { .. } => {}
             }
         }
@@ -192,7 +195,7 @@ impl Machine {
         self.disconnected(reading);
         self.skipped.clear();
         self.unsettled = false;
-        self.hand.retain(|_, held| match &mut held.stage {
+        self.in_flight.retain(|_, state| match &mut state.stage {
             Stage::Running { forgotten } => {
                 *forgotten = true;
                 true
@@ -209,31 +212,37 @@ impl Machine {
         }
     }
 
-    fn taken(&mut self, origin: Origin, entries: Vec<Taken>, now: Moment, out: &mut Vec<Output>) {
-        let asked = self.taking.take().map_or(0, |(_, _, count)| count);
-        let again = if entries.len() < asked { now + TAKE_EVERY } else { now };
+    fn claimed(
+        &mut self,
+        origin: Origin,
+        entries: Vec<Claimed>,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
+        let asked = self.claiming.take().map_or(0, |(_, _, count)| count);
+        let again = if entries.len() < asked { now + CLAIM_EVERY } else { now };
         match (origin.pool, origin.source) {
             (Some(Pool::Suspect), source) if entries.is_empty() => {
                 self.suspects.retain(|place| *place != source);
             }
             (Some(Pool::Suspect), _) => {}
-            (_, Source::Stream) => self.next_take = again,
+            (_, Source::Stream) => self.next_claim = again,
             (_, Source::DeadLetters) => self.next_replay = again,
         }
-        self.took = origin.source;
-        for taken in entries {
-            self.take_up(origin, taken, now, out);
+        self.claimed_from = origin.source;
+        for claimed in entries {
+            self.receive_claimed(origin, claimed, now, out);
         }
     }
 
-    pub(super) fn take_up(
+    pub(super) fn receive_claimed(
         &mut self,
         origin: Origin,
-        taken: Taken,
+        claimed: Claimed,
         now: Moment,
         out: &mut Vec<Output>,
     ) {
-        let Taken { id, attempt, entry } = taken;
+        let Claimed { id, attempt, entry } = claimed;
         if let Some(entry) = entry {
             self.receive(origin, attempt, entry, now);
         } else {
@@ -246,11 +255,11 @@ impl Machine {
     fn receive(&mut self, origin: Origin, attempt: u32, raw: RawEntry, now: Moment) {
         let entry = EntryRef { source: origin.source, id: raw.id };
         let leased_until = origin.sent + self.config.lease;
-        if let Some(held) = self.hand.get_mut(entry) {
+        if let Some(state) = self.in_flight.get_mut(entry) {
             // Delivered again while its handler still runs, after the group was lost: the one call serves both.
-            held.leased_until = leased_until;
-            held.attempt = held.attempt.max(attempt);
-            if let Stage::Running { forgotten } = &mut held.stage {
+            state.leased_until = leased_until;
+            state.attempt = state.attempt.max(attempt);
+            if let Stage::Running { forgotten } = &mut state.stage {
                 *forgotten = false;
             }
             return;
@@ -264,8 +273,9 @@ impl Machine {
             return;
         }
         let stage = self.first_stage(entry, origin.pool, attempt, raw);
-        let held = Held { pool: origin.pool, since: origin.sent, leased_until, attempt, stage };
-        self.hand.insert(entry, held);
+        let state =
+            EntryState { pool: origin.pool, since: origin.sent, leased_until, attempt, stage };
+        self.in_flight.insert(entry, state);
     }
 
     /// What is to be done with an entry of which `attempt - 1` handler calls were begun.
@@ -277,24 +287,24 @@ impl Machine {
         raw: RawEntry,
     ) -> Stage {
         let begun = attempt - 1;
-        let bury = |reason, error| {
-            let burial = Burial { entry, attempts: begun, reason, error };
-            Stage::Burying { burial, sent: false }
+        let dead_letter = |reason, error| {
+            let letter = DeadLetter { entry, attempts: begun, reason, error };
+            Stage::DeadLettering { letter, sent: false }
         };
         let replay = entry.source == Source::DeadLetters;
         let raw = if replay { raw.without_dead_letter_fields() } else { raw };
         let event = match StreamEvent::decode(&self.stream, raw) {
             Ok(event) => event,
-            Err(error) => return bury("unreadable", error.to_string()),
+            Err(error) => return dead_letter("unreadable", error.to_string()),
         };
         let most = self.config.max_attempts;
         match pool {
-            Some(Pool::Suspect) if begun > most => bury(
+            Some(Pool::Suspect) if begun > most => dead_letter(
                 "crashed",
                 format!("its consumer vanished with it, at attempt {begun} the last time"),
             ),
-            Some(Pool::Parked) if begun >= most => {
-                bury("exhausted", "its dead letter could not be written before".to_owned())
+            Some(Pool::Delayed) if begun >= most => {
+                dead_letter("exhausted", "its dead letter could not be written before".to_owned())
             }
             _ => {
                 let (stream, group) = (self.stream.clone(), self.group.clone());
@@ -303,41 +313,47 @@ impl Machine {
         }
     }
 
-    fn handled(&mut self, entry: EntryRef, outcome: Outcome, now: Moment, die: f64) {
-        let Some(held) = self.hand.get_mut(entry) else {
+    fn handled(&mut self, entry: EntryRef, outcome: Outcome, now: Moment, random: f64) {
+        let Some(state) = self.in_flight.get_mut(entry) else {
             return;
         };
-        if matches!(held.stage, Stage::Running { forgotten: true }) {
-            self.hand.remove(entry);
+        if matches!(state.stage, Stage::Running { forgotten: true }) {
+            self.in_flight.remove(entry);
             return;
         }
-        held.stage = match settle(entry, held.attempt, outcome, &self.config, die) {
-            Settlement::Acknowledge => {
+        state.stage = match settle(entry, state.attempt, outcome, &self.config, random) {
+            Disposition::Acknowledge => {
                 self.ack_since.get_or_insert(now);
                 Stage::Finished { sent: false }
             }
-            Settlement::Park(parking) => {
+            Disposition::Delay(request) => {
                 self.counts.retried += 1;
-                Stage::Parking { parking, sent: false }
+                Stage::Delaying { request, sent: false }
             }
-            Settlement::Bury(burial) => Stage::Burying { burial, sent: false },
+            Disposition::DeadLetter(letter) => Stage::DeadLettering { letter, sent: false },
         };
     }
 
-    fn beaten(&mut self, sent: Moment, report: &BeatReport, die: f64, out: &mut Vec<Output>) {
-        let asked = self.beating.take().unwrap_or_default();
-        self.link = Link::Up;
+    fn heartbeat_answered(
+        &mut self,
+        sent: Moment,
+        report: &HeartbeatReport,
+        random: f64,
+        out: &mut Vec<Output>,
+    ) {
+        let asked = self.heartbeat_sent.take().unwrap_or_default();
+        self.connection = ConnectionState::Up;
         self.unsettled = false;
-        (self.parked, self.replays) = (report.parked, report.replays);
+        (self.delayed, self.replays) = (report.delayed, report.replays);
         self.counts.lost += report.trimmed;
-        // A third of the lease, a little less by chance, so that consumers do not beat in step.
-        self.next_beat = sent + (self.config.lease / 3).mul_f64(0.8 + 0.2 * die);
+        // A third of the lease, a little less by chance, so that consumers do not heartbeat in step.
+        self.next_heartbeat = sent + (self.config.lease / 3).mul_f64(0.8 + 0.2 * random);
         for entry in &report.lost {
             self.lose(*entry, sent, out);
         }
         for entry in asked {
-            if let Some(held) = self.hand.get_mut(entry).filter(|held| held.since <= sent) {
-                held.leased_until = sent + self.config.lease;
+            if let Some(state) = self.in_flight.get_mut(entry).filter(|state| state.since <= sent) {
+                state.leased_until = sent + self.config.lease;
             }
         }
         if !self.stopping {
@@ -345,10 +361,10 @@ impl Machine {
         }
     }
 
-    /// Where suspects are due. The one in hand or on its way is none by the server's account, and is to stay alone.
+    /// Where suspects are due. The one in flight or on its way is none by the server's account, and is to stay alone.
     fn suspected(&mut self, due: &[Source]) {
-        let on_its_way = matches!(self.taking, Some((_, Pool::Suspect, _)));
-        if !on_its_way && !self.hand.has_suspect() {
+        let on_its_way = matches!(self.claiming, Some((_, Pool::Suspect, _)));
+        if !on_its_way && !self.in_flight.has_suspect() {
             self.suspects.clear();
         }
         for place in due {
@@ -360,74 +376,74 @@ impl Machine {
         }
     }
 
-    /// Forgets an entry that the beat sent at `sent` found with somebody else, unless it came back since.
+    /// Forgets an entry that the heartbeat sent at `sent` found with somebody else, unless it came back since.
     pub(super) fn lose(&mut self, entry: EntryRef, sent: Moment, out: &mut Vec<Output>) {
-        let Some(held) = self.hand.get_mut(entry).filter(|held| held.since <= sent) else {
+        let Some(state) = self.in_flight.get_mut(entry).filter(|state| state.since <= sent) else {
             return;
         };
-        if matches!(held.stage, Stage::Running { .. }) {
+        if matches!(state.stage, Stage::Running { .. }) {
             out.push(Output::Cancel(entry));
         }
-        self.hand.remove(entry);
+        self.in_flight.remove(entry);
     }
 
     fn acked(&mut self, entries: &[EntryRef], confirmed: u64) {
         self.acking = self.acking.saturating_sub(1);
         self.counts.unconfirmed += (entries.len() as u64).saturating_sub(confirmed);
         for entry in entries {
-            if self.hand.get_mut(*entry).is_some() {
+            if self.in_flight.get_mut(*entry).is_some() {
                 self.counts.acknowledged += 1;
-                self.hand.remove(*entry);
+                self.in_flight.remove(*entry);
             }
         }
     }
 
-    fn parked(&mut self, entry: EntryRef, settled: Settled, out: &mut Vec<Output>) {
-        if settled == Settled::Trimmed {
+    fn delayed(&mut self, entry: EntryRef, settled: WriteResult, out: &mut Vec<Output>) {
+        if settled == WriteResult::Trimmed {
             self.counts.lost += 1;
             out.push(Output::Trimmed(entry));
         }
         // Refused: it stays pending here with its lease, and is taken over when that ends.
-        if settled == Settled::Done && entry.source == Source::Stream {
-            self.parked += 1;
+        if settled == WriteResult::Done && entry.source == Source::Stream {
+            self.delayed += 1;
         }
-        self.hand.remove(entry);
+        self.in_flight.remove(entry);
     }
 
-    fn buried(&mut self, entry: EntryRef, settled: Settled) {
-        let Some(held) = self.hand.get_mut(entry) else {
+    fn dead_lettered(&mut self, entry: EntryRef, settled: WriteResult) {
+        let Some(state) = self.in_flight.get_mut(entry) else {
             return;
         };
-        match (&held.stage, settled) {
-            (Stage::Burying { burial, .. }, Settled::Refused) => {
-                // With no attempt left whoever takes it buries it and calls no handler.
-                let attempts = burial.attempts.max(self.config.max_attempts);
+        match (&state.stage, settled) {
+            (Stage::DeadLettering { letter, .. }, WriteResult::Refused) => {
+                // With no attempt left whoever takes it dead-letters it and calls no handler.
+                let attempts = letter.attempts.max(self.config.max_attempts);
                 let (id, delay) = (entry.id, self.config.backoff.max);
-                let parking = Parking { id, attempts, delay, pool: Pool::Parked };
-                held.stage = Stage::Parking { parking, sent: false };
+                let request = DelayRequest { id, attempts, delay, pool: Pool::Delayed };
+                state.stage = Stage::Delaying { request, sent: false };
             }
             (_, settled) => {
-                self.counts.dead += u64::from(settled == Settled::Done);
-                self.hand.remove(entry);
+                self.counts.dead += u64::from(settled == WriteResult::Done);
+                self.in_flight.remove(entry);
             }
         }
     }
 
     /// The grace is over: a call that is cut off counts as an attempt.
-    fn cut_off(&mut self, now: Moment, die: f64, out: &mut Vec<Output>) {
+    fn cut_off(&mut self, now: Moment, random: f64, out: &mut Vec<Output>) {
         self.stopping = true;
-        for entry in self.hand.in_handlers() {
+        for entry in self.in_flight.in_handlers() {
             out.push(Output::Cancel(entry));
-            self.handled(entry, Outcome::CutOff, now, die);
+            self.handled(entry, Outcome::CutOff, now, random);
         }
     }
 
     /// Lets go of what the lease no longer covers.
     fn expire(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let before = self.hand.len();
-        self.hand.retain(|entry, held| {
-            let over = held.leased_until <= now;
-            match held.stage {
+        let before = self.in_flight.len();
+        self.in_flight.retain(|entry, state| {
+            let over = state.leased_until <= now;
+            match state.stage {
                 Stage::Waiting(_) => !over,
                 Stage::Running { forgotten: false } if over => {
                     out.push(Output::Cancel(entry));
@@ -436,6 +452,6 @@ impl Machine {
                 _ => true,
             }
         });
-        self.unsettled |= self.hand.len() < before;
+        self.unsettled |= self.in_flight.len() < before;
     }
 }

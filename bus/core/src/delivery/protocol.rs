@@ -30,14 +30,14 @@ pub struct EntryRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Those that wait for their time.
-    Parked,
+    Delayed,
     /// Those whose consumer vanished.
     Suspect,
 }
 
 /// An entry that was taken from a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct Claimed {
     /// Which one.
     pub id: EntryId,
     /// The attempt that its next handler call is.
@@ -48,13 +48,13 @@ pub struct Taken {
 
 /// The group's oldest entry that is not done, where the order is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub enum NextEntry {
+pub enum NextInOrder {
     /// This one, mine from now on.
     Entry {
         /// From a pool; `None`: never delivered before, or mine already.
         pool: Option<Pool>,
         /// With its attempt.
-        taken: Taken,
+        claimed: Claimed,
     },
     /// It is not due, or somebody else has it: ask again after this.
     Wait(Duration),
@@ -62,10 +62,10 @@ pub enum NextEntry {
     Empty(EntryId),
 }
 
-/// What a beat told.
+/// What a heartbeat told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BeatReport {
-    /// Of the entries in hand: those that belong to somebody else by now.
+pub struct HeartbeatReport {
+    /// Of the entries in flight: those that belong to somebody else by now.
     pub lost: Vec<EntryRef>,
     /// Entries taken from consumers that vanished, just now.
     pub moved: u64,
@@ -74,14 +74,14 @@ pub struct BeatReport {
     /// Where entries of vanished consumers are due.
     pub suspects: Vec<Source>,
     /// Entries of the stream that wait for their time in the group.
-    pub parked: u64,
+    pub delayed: u64,
     /// Dead letters that wait to be replayed to the group.
     pub replays: u64,
 }
 
-/// What happened to an entry that was to be parked or buried.
+/// What happened to an entry that was to be delayed or dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum WriteResult {
     /// As asked.
     Done,
     /// It belongs to another consumer, or to nobody: forget it.
@@ -115,7 +115,7 @@ pub enum Input {
         entries: Vec<RawEntry>,
     },
     /// The outstanding take was answered.
-    Taken {
+    Claimed {
         /// When it was sent.
         sent: Moment,
         /// From where.
@@ -123,7 +123,7 @@ pub enum Input {
         /// From which of the two.
         pool: Pool,
         /// What it brought, maybe nothing.
-        entries: Vec<Taken>,
+        entries: Vec<Claimed>,
     },
     /// [`Output::Next`] was answered.
     Next {
@@ -132,18 +132,18 @@ pub enum Input {
         /// What it acknowledged: the entry, and whether it was still mine.
         done: Option<(EntryId, bool)>,
         /// What comes next; `None`: the one acknowledged was not mine, ask again.
-        next: Option<NextEntry>,
+        next: Option<NextInOrder>,
     },
-    /// [`Output::Await`] was answered: there may be something.
+    /// [`Output::WaitForEntry`] was answered: there may be something.
     Arrived,
     /// Handler calls ended: of which entries, and how.
     Handled(Vec<(EntryRef, Outcome)>),
-    /// The outstanding beat was answered.
-    Beaten {
+    /// The outstanding heartbeat was answered.
+    Heartbeat {
         /// When it was sent.
         sent: Moment,
         /// What it told.
-        report: BeatReport,
+        report: HeartbeatReport,
     },
     /// An acknowledgement was answered.
     Acked {
@@ -152,10 +152,10 @@ pub enum Input {
         /// How many of them were pending until then.
         confirmed: u64,
     },
-    /// Parking was answered, entry by entry.
-    Parked(Vec<(EntryRef, Settled)>),
+    /// Delaying was answered, entry by entry.
+    Delayed(Vec<(EntryRef, WriteResult)>),
     /// Dead-lettering was answered.
-    Buried(EntryRef, Settled),
+    DeadLettered(EntryRef, WriteResult),
     /// The name was removed from the group, or kept because something is pending.
     Left,
     /// The moment of [`Machine::wake_at`](super::Machine::wake_at) came.
@@ -174,8 +174,8 @@ pub enum Output {
         /// At most this many.
         count: usize,
     },
-    /// Take waiting entries that are due; answered by [`Input::Taken`].
-    Take {
+    /// Take waiting entries that are due; answered by [`Input::Claimed`].
+    Claim {
         /// From where.
         source: Source,
         /// From which of the two.
@@ -189,7 +189,7 @@ pub enum Output {
         done: Option<EntryId>,
     },
     /// Wait for an entry after this one without reading it; answered by [`Input::Arrived`].
-    Await {
+    WaitForEntry {
         /// The last that was delivered.
         after: EntryId,
     },
@@ -204,13 +204,13 @@ pub enum Output {
         /// Only those that still belong to this consumer: their lease is over.
         checked: bool,
     },
-    /// Have entries of one source wait, all in one pool; answered by [`Input::Parked`].
-    Park(Source, Vec<Parking>),
-    /// Store as a dead letter and acknowledge; answered by [`Input::Buried`].
-    Bury(Burial),
-    /// Renew the leases and look around; answered by [`Input::Beaten`].
-    Beat {
-        /// What is in hand.
+    /// Have entries of one source wait, all in one pool; answered by [`Input::Delayed`].
+    Delay(Source, Vec<DelayRequest>),
+    /// Store as a dead letter and acknowledge; answered by [`Input::DeadLettered`].
+    DeadLetter(DeadLetter),
+    /// Renew the leases and look around; answered by [`Input::Heartbeat`].
+    Heartbeat {
+        /// What is in flight.
         entries: Vec<EntryRef>,
         /// Where to look for entries of consumers that vanished.
         look: Vec<Source>,
@@ -225,9 +225,9 @@ pub enum Output {
     Stopped,
 }
 
-/// An entry to park.
+/// An entry to delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parking {
+pub struct DelayRequest {
     /// Which.
     pub id: EntryId,
     /// Handler calls begun so far.
@@ -240,7 +240,7 @@ pub struct Parking {
 
 /// An entry to store as a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Burial {
+pub struct DeadLetter {
     /// Which. A replay that failed becomes a new dead letter in the old one's place.
     pub entry: EntryRef,
     /// Handler calls begun so far.

@@ -18,8 +18,8 @@ use crate::event::{RawEntry, TypeFilter};
 use crate::names::{EntryId, GroupName, StreamKey};
 
 use super::{
-    Answer, BeatReport, Burial, DeliveryConfig, EntryRef, Input, Machine, Outcome, Output, Parking,
-    Pool, Settled, Source, Taken,
+    Answer, Claimed, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, HeartbeatReport, Input,
+    Machine, Outcome, Output, Pool, Source, WriteResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -47,12 +47,12 @@ fn acked(ms: u64) -> Input {
     Input::Acked { entries: vec![of_stream(ms)], confirmed: 1 }
 }
 
-fn park(parking: Parking) -> Output {
-    Output::Park(Source::Stream, vec![parking])
+fn delay(request: DelayRequest) -> Output {
+    Output::Delay(Source::Stream, vec![request])
 }
 
-fn take(pool: Pool, count: usize) -> Output {
-    Output::Take { source: Source::Stream, pool, count }
+fn claim(pool: Pool, count: usize) -> Output {
+    Output::Claim { source: Source::Stream, pool, count }
 }
 
 fn entry(ms: u64) -> RawEntry {
@@ -60,8 +60,8 @@ fn entry(ms: u64) -> RawEntry {
     RawEntry { id: id(ms), fields: vec![field("type", "t"), field("payload", "{}")] }
 }
 
-fn taken(ms: u64, attempt: u32) -> Taken {
-    Taken { id: id(ms), attempt, entry: Some(entry(ms)) }
+fn claimed(ms: u64, attempt: u32) -> Claimed {
+    Claimed { id: id(ms), attempt, entry: Some(entry(ms)) }
 }
 
 fn done(ms: u64) -> Input {
@@ -73,13 +73,13 @@ fn retry(ms: u64) -> Input {
     Input::Handled(vec![(of_stream(ms), Outcome::Answered(answer))])
 }
 
-fn suspects() -> BeatReport {
-    BeatReport { suspects: vec![Source::Stream], ..BeatReport::default() }
+fn suspects() -> HeartbeatReport {
+    HeartbeatReport { suspects: vec![Source::Stream], ..HeartbeatReport::default() }
 }
 
-fn parked(ms: u64, attempts: u32, seconds: u64) -> Parking {
+fn delayed(ms: u64, attempts: u32, seconds: u64) -> DelayRequest {
     let delay = Duration::from_secs(seconds);
-    Parking { id: id(ms), attempts, delay, pool: Pool::Parked }
+    DelayRequest { id: id(ms), attempts, delay, pool: Pool::Delayed }
 }
 
 /// The entries whose handler is started, as (milliseconds of the ID, attempt).
@@ -91,9 +91,9 @@ fn started(outputs: &[Output]) -> Vec<(u64, u32)> {
     outputs.iter().filter_map(start).collect()
 }
 
-fn beat_of(outputs: &[Output]) -> Option<(Vec<EntryRef>, Vec<Source>)> {
+fn heartbeat_of(outputs: &[Output]) -> Option<(Vec<EntryRef>, Vec<Source>)> {
     outputs.iter().find_map(|output| match output {
-        Output::Beat { entries, look, .. } => Some((entries.clone(), look.clone())),
+        Output::Heartbeat { entries, look, .. } => Some((entries.clone(), look.clone())),
         _ => None,
     })
 }
@@ -110,12 +110,12 @@ impl Story {
         Self { machine: Machine::new(stream, group, types, config), now: Duration::ZERO }
     }
 
-    /// Connected, beaten, reading, with no parked entry found.
+    /// Connected, beaten, reading, with no delayed entry found.
     fn reading(concurrency: usize, batch_size: usize) -> Self {
         let mut story = Self::new(concurrency, batch_size);
         story.on(Input::Connected);
-        story.beaten(BeatReport::default());
-        story.taken(Pool::Parked, vec![]);
+        story.heartbeat_answered(HeartbeatReport::default());
+        story.claimed(Pool::Delayed, vec![]);
         story
     }
 
@@ -132,23 +132,23 @@ impl Story {
         self.on(Input::Read { sent: self.now, entries })
     }
 
-    fn taken(&mut self, pool: Pool, entries: Vec<Taken>) -> Vec<Output> {
-        self.on(Input::Taken { sent: self.now, source: Source::Stream, pool, entries })
+    fn claimed(&mut self, pool: Pool, entries: Vec<Claimed>) -> Vec<Output> {
+        self.on(Input::Claimed { sent: self.now, source: Source::Stream, pool, entries })
     }
 
-    fn beaten(&mut self, report: BeatReport) -> Vec<Output> {
-        self.on(Input::Beaten { sent: self.now, report })
+    fn heartbeat_answered(&mut self, report: HeartbeatReport) -> Vec<Output> {
+        self.on(Input::Heartbeat { sent: self.now, report })
     }
 }
 
 #[test]
-fn after_connecting_a_beat_comes_before_any_reading() {
+fn after_connecting_a_heartbeat_comes_before_any_reading() {
     let mut story = Story::new(2, 4);
     let outputs = story.on(Input::Connected);
-    assert!(matches!(outputs.as_slice(), [Output::Beat { .. }]), "{outputs:?}");
-    let outputs = story.beaten(BeatReport::default());
-    let take = take(Pool::Parked, 2);
-    assert_eq!(outputs, [take, Output::Read { count: 4 }]);
+    assert!(matches!(outputs.as_slice(), [Output::Heartbeat { .. }]), "{outputs:?}");
+    let outputs = story.heartbeat_answered(HeartbeatReport::default());
+    let claim = claim(Pool::Delayed, 2);
+    assert_eq!(outputs, [claim, Output::Read { count: 4 }]);
 }
 
 #[test]
@@ -196,16 +196,16 @@ fn story_delivery(ms: u64) -> std::sync::Arc<super::Delivery> {
 fn a_failed_attempt_waits_in_the_pending_list_for_as_long_as_the_handler_said() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 1, 9)));
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 1, 9)));
 }
 
 #[test]
-fn an_attempt_that_was_taken_up_again_is_counted() {
+fn an_attempt_that_was_claimed_up_again_is_counted() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    let outputs = story.taken(Pool::Parked, vec![taken(1, 3)]);
+    let outputs = story.claimed(Pool::Delayed, vec![claimed(1, 3)]);
     assert_eq!(started(&outputs), [(1, 3)]);
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 3, 9)));
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 3, 9)));
 }
 
 #[test]
@@ -216,19 +216,19 @@ fn retries_leave_half_of_the_workers_to_new_entries_that_wait() {
     story.after(1);
     for ms in 1..=3 {
         let outputs = story.on(done(ms));
-        let takes = outputs.contains(&take(Pool::Parked, 1));
-        assert_eq!(takes, ms == 1, "{outputs:?}");
+        let claims = outputs.contains(&claim(Pool::Delayed, 1));
+        assert_eq!(claims, ms == 1, "{outputs:?}");
     }
 }
 
 #[test]
-fn an_entry_that_is_no_event_is_buried_without_calling_the_handler() {
+fn an_entry_that_is_no_event_is_dead_lettered_without_calling_the_handler() {
     let mut story = Story::reading(1, 1);
     let fields = vec![(b"payload".to_vec(), b"{}".to_vec())];
     let outputs = story.read(vec![RawEntry { id: id(1), fields }]);
     let error = r#"the entry has no field "type""#.to_owned();
-    let burial = Burial { entry: of_stream(1), attempts: 0, reason: "unreadable", error };
-    assert_eq!(outputs[0], Output::Bury(burial));
+    let letter = DeadLetter { entry: of_stream(1), attempts: 0, reason: "unreadable", error };
+    assert_eq!(outputs[0], Output::DeadLetter(letter));
     assert_eq!(started(&outputs), []);
 }
 
@@ -238,8 +238,8 @@ fn a_dead_letter_that_is_refused_waits_with_no_attempt_left() {
     story.read(vec![entry(1)]);
     let answer = Outcome::Answered(Answer::Dead { reason: "422".into() });
     story.on(Input::Handled(vec![(of_stream(1), answer)]));
-    let outputs = story.on(Input::Buried(of_stream(1), Settled::Refused));
-    assert_eq!(outputs[0], park(parked(1, 5, 300)));
+    let outputs = story.on(Input::DeadLettered(of_stream(1), WriteResult::Refused));
+    assert_eq!(outputs[0], delay(delayed(1, 5, 300)));
 }
 
 #[test]
@@ -253,12 +253,12 @@ fn an_event_of_an_unwanted_type_is_acknowledged_unseen() {
 }
 
 #[test]
-fn a_beat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_ends() {
+fn a_heartbeat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_ends() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    let (ids, look) = beat_of(&story.after(10)).unwrap();
+    let (ids, look) = heartbeat_of(&story.after(10)).unwrap();
     assert_eq!((ids, look), (vec![of_stream(1)], vec![]));
-    story.beaten(BeatReport::default());
+    story.heartbeat_answered(HeartbeatReport::default());
     assert!(!story.after(29).contains(&Output::Cancel(of_stream(1))));
     assert!(story.after(1).contains(&Output::Cancel(of_stream(1))));
 }
@@ -268,8 +268,8 @@ fn what_belongs_to_somebody_else_by_now_is_cut_off_and_forgotten() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(10);
-    let report = BeatReport { lost: vec![of_stream(1)], ..BeatReport::default() };
-    assert_eq!(story.beaten(report)[0], Output::Cancel(of_stream(1)));
+    let report = HeartbeatReport { lost: vec![of_stream(1)], ..HeartbeatReport::default() };
+    assert_eq!(story.heartbeat_answered(report)[0], Output::Cancel(of_stream(1)));
     assert_eq!(story.on(done(1)), []);
 }
 
@@ -278,31 +278,31 @@ fn others_entries_are_looked_for_only_after_a_whole_lease_on_one_connection() {
     let mut story = Story::reading(1, 1);
     let mut looked = Vec::new();
     for _ in 0..4 {
-        looked.extend(beat_of(&story.after(10)).map(|(_, look)| look.len()));
-        story.beaten(BeatReport::default());
+        looked.extend(heartbeat_of(&story.after(10)).map(|(_, look)| look.len()));
+        story.heartbeat_answered(HeartbeatReport::default());
     }
     assert_eq!(looked, [0, 0, 2, 2]);
     story.on(Input::Disconnected { reading: false });
-    let (_, look) = beat_of(&story.on(Input::Connected)).unwrap();
+    let (_, look) = heartbeat_of(&story.on(Input::Connected)).unwrap();
     assert_eq!(look, []);
 }
 
 #[test]
-fn a_suspect_stays_alone_over_beats_that_tell_of_no_other() {
+fn a_suspect_stays_alone_over_heartbeats_that_tell_of_no_other() {
     let mut story = Story::reading(2, 2);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    story.beaten(suspects());
-    assert_eq!(story.read(vec![]), [take(Pool::Suspect, 1)]);
+    story.claimed(Pool::Delayed, vec![]);
+    story.heartbeat_answered(suspects());
+    assert_eq!(story.read(vec![]), [claim(Pool::Suspect, 1)]);
     // While it is on its way, and while its handler runs.
     story.after(10);
-    assert_eq!(story.beaten(BeatReport::default()), []);
-    assert_eq!(started(&story.taken(Pool::Suspect, vec![taken(2, 2)])), [(2, 2)]);
+    assert_eq!(story.heartbeat_answered(HeartbeatReport::default()), []);
+    assert_eq!(started(&story.claimed(Pool::Suspect, vec![claimed(2, 2)])), [(2, 2)]);
     story.after(10);
-    assert_eq!(story.beaten(BeatReport::default()), []);
+    assert_eq!(story.heartbeat_answered(HeartbeatReport::default()), []);
     story.on(done(2));
-    assert_eq!(story.on(acked(2)), [take(Pool::Suspect, 1)]);
-    let outputs = story.taken(Pool::Suspect, vec![]);
+    assert_eq!(story.on(acked(2)), [claim(Pool::Suspect, 1)]);
+    let outputs = story.claimed(Pool::Suspect, vec![]);
     assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
 }
 
@@ -323,19 +323,19 @@ fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
     let mut story = Story::reading(2, 2);
     story.read(vec![entry(1)]);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    let outputs = story.beaten(suspects());
-    assert_eq!(outputs, [], "something is in hand, and a read is outstanding");
-    assert_eq!(story.read(vec![]), [], "something is in hand");
+    story.claimed(Pool::Delayed, vec![]);
+    let outputs = story.heartbeat_answered(suspects());
+    assert_eq!(outputs, [], "something is in flight, and a read is outstanding");
+    assert_eq!(story.read(vec![]), [], "something is in flight");
     story.on(done(1));
     let outputs = story.on(acked(1));
-    assert_eq!(outputs, [take(Pool::Suspect, 1)]);
-    let outputs = story.taken(Pool::Suspect, vec![taken(2, 2)]);
+    assert_eq!(outputs, [claim(Pool::Suspect, 1)]);
+    let outputs = story.claimed(Pool::Suspect, vec![claimed(2, 2)]);
     assert_eq!(started(&outputs), [(2, 2)]);
     assert_eq!(outputs.len(), 1, "nothing but the suspect: {outputs:?}");
     story.on(done(2));
     story.on(acked(2));
-    let outputs = story.taken(Pool::Suspect, vec![]);
+    let outputs = story.claimed(Pool::Suspect, vec![]);
     assert!(outputs.contains(&Output::Read { count: 2 }), "{outputs:?}");
 }
 
@@ -343,7 +343,7 @@ fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
 fn stopping_hands_back_what_no_worker_began_with_its_attempt_uncounted() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    assert_eq!(story.on(Input::Stop), [park(parked(2, 0, 0))]);
+    assert_eq!(story.on(Input::Stop), [delay(delayed(2, 0, 0))]);
 }
 
 #[test]
@@ -363,8 +363,8 @@ fn stopping_finishes_acknowledges_and_leaves_last() {
 fn stopping_awaits_the_outstanding_read_and_hands_back_what_it_brings() {
     let mut story = Story::reading(1, 1);
     assert_eq!(story.on(Input::Stop), []);
-    assert_eq!(story.read(vec![entry(1)]), [park(parked(1, 0, 0))]);
-    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Done)]));
+    assert_eq!(story.read(vec![entry(1)]), [delay(delayed(1, 0, 0))]);
+    let outputs = story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Done)]));
     assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
 }
 
@@ -374,14 +374,15 @@ fn a_call_that_the_end_of_the_grace_cuts_off_counts_as_an_attempt() {
     story.read(vec![entry(1)]);
     story.on(Input::Stop);
     let outputs = story.on(Input::GraceOver);
-    assert_eq!(outputs, [Output::Cancel(of_stream(1)), park(parked(1, 1, 1))]);
+    assert_eq!(outputs, [Output::Cancel(of_stream(1)), delay(delayed(1, 1, 1))]);
 }
 
 #[test]
-fn too_many_parked_entries_in_the_group_pause_reading() {
+fn too_many_delayed_entries_in_the_group_pause_reading() {
     let mut story = Story::new(1, 1);
     story.on(Input::Connected);
-    let outputs = story.beaten(BeatReport { parked: 10_000, ..BeatReport::default() });
+    let outputs =
+        story.heartbeat_answered(HeartbeatReport { delayed: 10_000, ..HeartbeatReport::default() });
     assert!(!outputs.iter().any(|output| matches!(output, Output::Read { .. })), "{outputs:?}");
 }
 
@@ -389,7 +390,7 @@ fn too_many_parked_entries_in_the_group_pause_reading() {
 fn an_entry_that_was_trimmed_while_it_waited_is_counted_as_lost() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    story.taken(Pool::Parked, vec![Taken { id: id(1), attempt: 2, entry: None }]);
+    story.claimed(Pool::Delayed, vec![Claimed { id: id(1), attempt: 2, entry: None }]);
     assert_eq!(story.machine.counts().lost, 1);
 }
 
@@ -406,7 +407,7 @@ fn an_unwanted_event_beside_a_slow_handler_is_acknowledged_within_milliseconds()
 }
 
 #[test]
-fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_bury() {
+fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_dead_letter() {
     let mut story = Story::reading(1, 1);
     let field = |name: &str, value: &str| (name.into(), value.into());
     let fields = vec![field("type", "other"), field("payload", "{broken")];
@@ -419,13 +420,13 @@ fn a_suspect_that_is_handed_back_stays_a_suspect() {
     let mut story = Story::reading(1, 1);
     story.read(vec![]);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    story.beaten(suspects());
+    story.claimed(Pool::Delayed, vec![]);
+    story.heartbeat_answered(suspects());
     story.read(vec![]);
     story.on(Input::Stop);
-    let outputs = story.taken(Pool::Suspect, vec![taken(1, 2)]);
-    assert_eq!(outputs, [park(Parking { pool: Pool::Suspect, ..parked(1, 1, 0) })]);
-    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Done)]));
+    let outputs = story.claimed(Pool::Suspect, vec![claimed(1, 2)]);
+    assert_eq!(outputs, [delay(DelayRequest { pool: Pool::Suspect, ..delayed(1, 1, 0) })]);
+    let outputs = story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Done)]));
     assert!(matches!(outputs.as_slice(), [Output::Leave(_)]), "{outputs:?}");
 }
 
@@ -434,11 +435,11 @@ fn an_entry_that_was_trimmed_while_in_hand_is_told_and_counted_as_lost() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(retry(1));
-    let outputs = story.on(Input::Parked(vec![(of_stream(1), Settled::Trimmed)]));
+    let outputs = story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Trimmed)]));
     assert_eq!(outputs[0], Output::Trimmed(of_stream(1)));
     assert_eq!((story.machine.counts().lost, story.machine.counts().in_flight), (1, 0));
     story.after(10);
-    story.beaten(BeatReport { trimmed: 2, ..BeatReport::default() });
+    story.heartbeat_answered(HeartbeatReport { trimmed: 2, ..HeartbeatReport::default() });
     assert_eq!(story.machine.counts().lost, 3);
 }
 
@@ -447,8 +448,8 @@ fn an_entry_that_comes_again_while_its_handler_runs_keeps_the_higher_attempt() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(1);
-    story.taken(Pool::Parked, vec![taken(1, 3)]);
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 3, 9)));
+    story.claimed(Pool::Delayed, vec![claimed(1, 3)]);
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 3, 9)));
 }
 
 #[test]

@@ -210,7 +210,7 @@ mod tests {
             name: "c".into(),
             pending: 1,
             idle: std::time::Duration::ZERO,
-            beat: None,
+            heartbeat: None,
         };
         let group = GroupFacts {
             pending: 1,

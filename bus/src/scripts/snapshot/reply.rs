@@ -6,8 +6,8 @@ use redis::Value;
 use serde::Deserialize;
 
 use crate::redis::reply::entry_id;
-use eventbus_core::facts::{Beat, ConsumerFacts, DeadLetterFacts, GroupFacts, StreamFacts};
-use eventbus_core::names::{PARKED, SUSPECT};
+use eventbus_core::facts::{ConsumerFacts, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts};
+use eventbus_core::names::{DELAYED, SUSPECT};
 
 type Decoded<T> = Result<T, &'static str>;
 
@@ -44,7 +44,7 @@ fn group_facts(reply: &Value) -> Decoded<(String, GroupFacts)> {
         lag,
         registered,
         oldest_pending,
-        parked,
+        delayed,
         suspects,
         undelivered,
         consumers,
@@ -56,7 +56,7 @@ fn group_facts(reply: &Value) -> Decoded<(String, GroupFacts)> {
     let problems: Vec<String> = [consumers, dead_letters].into_iter().filter_map(text).collect();
     let facts = GroupFacts {
         pending: number(pending).ok_or("pending")?,
-        parked: number(parked).ok_or("parked entries")?,
+        delayed: number(delayed).ok_or("delayed entries")?,
         suspects: number(suspects).ok_or("suspects")?,
         last_delivered: entry_id(last).ok_or("last-delivered-id")?,
         entries_read: number(entries_read),
@@ -74,18 +74,18 @@ fn group_facts(reply: &Value) -> Decoded<(String, GroupFacts)> {
 fn consumer_list(replies: &[Value]) -> Decoded<Vec<ConsumerFacts>> {
     let mut list = Vec::with_capacity(replies.len());
     for reply in replies {
-        let [name, pending, idle, beat] = array(reply).ok_or("consumer")? else {
+        let [name, pending, idle, heartbeat] = array(reply).ok_or("consumer")? else {
             return Err("consumer");
         };
         let name = text(name).ok_or("name of a consumer")?;
-        if name == PARKED || name == SUSPECT {
+        if name == DELAYED || name == SUSPECT {
             continue;
         }
         list.push(ConsumerFacts {
             name,
             pending: number(pending).ok_or("pending of a consumer")?,
             idle: Duration::from_millis(number(idle).ok_or("idle time of a consumer")?),
-            beat: beat_of(beat),
+            heartbeat: heartbeat_of(heartbeat),
         });
     }
     Ok(list)
@@ -100,8 +100,8 @@ fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {
     })
 }
 
-/// A field that is no beat is one of a program that we do not know, so the consumer counts as foreign.
-fn beat_of(value: &Value) -> Option<Beat> {
+/// A field that is no heartbeat is one of a program that we do not know, so the consumer counts as foreign.
+fn heartbeat_of(value: &Value) -> Option<Heartbeat> {
     #[derive(Deserialize)]
     struct Stored {
         at: u64,
@@ -109,7 +109,7 @@ fn beat_of(value: &Value) -> Option<Beat> {
     }
     let Value::BulkString(json) = value else { return None };
     let stored: Stored = serde_json::from_slice(json).ok()?;
-    Some(Beat { at_ms: stored.at, lease: Duration::from_millis(stored.lease) })
+    Some(Heartbeat { at_ms: stored.at, lease: Duration::from_millis(stored.lease) })
 }
 
 fn array(value: &Value) -> Option<&[Value]> {

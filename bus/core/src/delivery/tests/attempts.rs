@@ -1,23 +1,23 @@
 //! How often a handler is called for one event, and what comes after the last time.
 
 use super::{
-    Burial, Input, Outcome, Output, Pool, Story, done, entry, of_stream, park, parked, retry,
-    started, suspects, taken,
+    DeadLetter, Input, Outcome, Output, Pool, Story, claimed, delay, delayed, done, entry,
+    of_stream, retry, started, suspects,
 };
-use crate::delivery::{Settled, Source};
+use crate::delivery::{Source, WriteResult};
 
-fn buried(ms: u64, attempts: u32, reason: &'static str, error: &str) -> Output {
+fn dead_lettered(ms: u64, attempts: u32, reason: &'static str, error: &str) -> Output {
     let error = error.to_owned();
-    Output::Bury(Burial { entry: of_stream(ms), attempts, reason, error })
+    Output::DeadLetter(DeadLetter { entry: of_stream(ms), attempts, reason, error })
 }
 
-/// About to take suspects, with nothing in hand.
+/// About to take suspects, with nothing in flight.
 fn alone() -> Story {
     let mut story = Story::reading(1, 1);
     story.read(vec![]);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    story.beaten(suspects());
+    story.claimed(Pool::Delayed, vec![]);
+    story.heartbeat_answered(suspects());
     story.read(vec![]);
     story
 }
@@ -26,51 +26,51 @@ fn alone() -> Story {
 fn an_event_that_fails_at_its_last_attempt_becomes_a_dead_letter_at_once() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    assert_eq!(started(&story.taken(Pool::Parked, vec![taken(1, 5)])), [(1, 5)]);
-    assert_eq!(story.on(retry(1))[0], buried(1, 5, "exhausted", "no"));
-    story.on(Input::Buried(of_stream(1), Settled::Done));
+    assert_eq!(started(&story.claimed(Pool::Delayed, vec![claimed(1, 5)])), [(1, 5)]);
+    assert_eq!(story.on(retry(1))[0], dead_lettered(1, 5, "exhausted", "no"));
+    story.on(Input::DeadLettered(of_stream(1), WriteResult::Done));
     assert_eq!(story.machine.counts().dead, 1);
 }
 
 #[test]
-fn a_parked_event_with_no_attempt_left_is_buried_and_not_handled_again() {
+fn a_delayed_event_with_no_attempt_left_is_dead_lettered_and_not_handled_again() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    let outputs = story.taken(Pool::Parked, vec![taken(1, 6)]);
+    let outputs = story.claimed(Pool::Delayed, vec![claimed(1, 6)]);
     let error = "its dead letter could not be written before";
-    assert_eq!(outputs[0], buried(1, 5, "exhausted", error));
+    assert_eq!(outputs[0], dead_lettered(1, 5, "exhausted", error));
     assert_eq!(started(&outputs), []);
 }
 
 #[test]
-fn an_event_that_kills_its_consumers_is_begun_once_more_than_the_limit_and_then_buried() {
+fn an_event_that_kills_its_consumers_is_begun_once_more_than_the_limit_and_then_dead_lettered() {
     let mut story = alone();
-    assert_eq!(started(&story.taken(Pool::Suspect, vec![taken(1, 6)])), [(1, 6)]);
+    assert_eq!(started(&story.claimed(Pool::Suspect, vec![claimed(1, 6)])), [(1, 6)]);
     let mut story = alone();
-    let outputs = story.taken(Pool::Suspect, vec![taken(1, 7)]);
+    let outputs = story.claimed(Pool::Suspect, vec![claimed(1, 7)]);
     let error = "its consumer vanished with it, at attempt 6 the last time";
-    assert_eq!(outputs[0], buried(1, 6, "crashed", error));
+    assert_eq!(outputs[0], dead_lettered(1, 6, "crashed", error));
     assert_eq!(started(&outputs), []);
 }
 
 #[test]
-fn a_suspect_past_the_limit_that_merely_fails_is_buried() {
+fn a_suspect_past_the_limit_that_merely_fails_is_dead_lettered() {
     let mut story = alone();
-    story.taken(Pool::Suspect, vec![taken(1, 6)]);
-    assert_eq!(story.on(retry(1))[0], buried(1, 6, "exhausted", "no"));
+    story.claimed(Pool::Suspect, vec![claimed(1, 6)]);
+    assert_eq!(story.on(retry(1))[0], dead_lettered(1, 6, "exhausted", "no"));
 }
 
 #[test]
-fn a_call_cut_off_at_its_last_attempt_is_buried() {
+fn a_call_cut_off_at_its_last_attempt_is_dead_lettered() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    story.taken(Pool::Parked, vec![taken(1, 5)]);
+    story.claimed(Pool::Delayed, vec![claimed(1, 5)]);
     story.read(vec![]);
     story.on(Input::Stop);
     let outputs = story.on(Input::GraceOver);
     assert_eq!(outputs[0], Output::Cancel(of_stream(1)));
     let error = "the handler was cut off by a shutdown";
-    assert_eq!(outputs[1], buried(1, 5, "exhausted", error));
+    assert_eq!(outputs[1], dead_lettered(1, 5, "exhausted", error));
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn events_that_fail_together_do_not_come_back_together() {
     story.read(vec![entry(1), entry(2)]);
     let failed = |ms| (of_stream(ms), Outcome::TimedOut);
     let outputs = story.on(Input::Handled(vec![failed(1), failed(2)]));
-    let Output::Park(Source::Stream, parkings) = &outputs[0] else {
+    let Output::Delay(Source::Stream, requests) = &outputs[0] else {
         panic!("{outputs:?}");
     };
-    assert_ne!(parkings[0].delay, parkings[1].delay);
+    assert_ne!(requests[0].delay, requests[1].delay);
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn an_acknowledgement_of_what_was_not_pending_is_counted_as_unconfirmed() {
 }
 
 #[test]
-fn an_attempt_before_the_last_is_parked_as_before() {
+fn an_attempt_before_the_last_is_delayed_as_before() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    story.taken(Pool::Parked, vec![taken(1, 4)]);
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 4, 9)));
+    story.claimed(Pool::Delayed, vec![claimed(1, 4)]);
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 4, 9)));
 }

@@ -1,10 +1,10 @@
-//! What is in hand, and for how long.
+//! What is in flight, and for how long.
 
 use std::time::Duration;
 
 use super::{
-    BeatReport, DIE, Input, Output, Pool, Settled, Story, ack, beat_of, done, entry, of_stream,
-    park, parked, retry, started, taken,
+    DIE, HeartbeatReport, Input, Output, Pool, Story, WriteResult, ack, claimed, delay, delayed,
+    done, entry, heartbeat_of, of_stream, retry, started,
 };
 use crate::delivery::Source;
 
@@ -44,7 +44,7 @@ fn retry_before_new() -> Story {
     let outputs = story.on(done(1));
     assert_eq!(started(&outputs), [], "the worker is the retry's: {outputs:?}");
     story.now = Duration::from_secs(8);
-    let outputs = story.taken(Pool::Parked, vec![taken(3, 2)]);
+    let outputs = story.claimed(Pool::Delayed, vec![claimed(3, 2)]);
     assert_eq!(started(&outputs), [(3, 2)]);
     story
 }
@@ -61,7 +61,7 @@ fn an_event_that_waited_past_its_lease_is_not_begun() {
     assert_eq!(story.machine.wake_at(story.now), seconds(31), "its lease ends first");
     story.after(1);
     story.on(done(3));
-    assert_eq!(started(&story.taken(Pool::Parked, vec![])), []);
+    assert_eq!(started(&story.claimed(Pool::Delayed, vec![])), []);
     assert_eq!(story.machine.counts().in_flight, 2, "1 and 3 are being acknowledged");
 }
 
@@ -79,7 +79,7 @@ fn of_many_leases_the_first_to_end_wakes() {
 fn what_waits_for_a_worker_is_renewed_as_well() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    let (ids, _) = beat_of(&story.after(10)).unwrap();
+    let (ids, _) = heartbeat_of(&story.after(10)).unwrap();
     assert_eq!(ids, [of_stream(1), of_stream(2)]);
 }
 
@@ -89,68 +89,69 @@ fn what_is_settled_but_not_answered_yet_is_not_renewed() {
     story.read(vec![entry(1), entry(2), entry(3)]);
     story.on(retry(1));
     story.on(done(2));
-    let (ids, _) = beat_of(&story.after(10)).unwrap();
+    let (ids, _) = heartbeat_of(&story.after(10)).unwrap();
     assert_eq!(ids, [of_stream(3)]);
 }
 
 #[test]
-fn a_beat_renews_from_when_it_was_sent() {
+fn a_heartbeat_renews_from_when_it_was_sent() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(10);
     let sent = story.now;
     story.now += Duration::from_secs(5);
-    story.on(Input::Beaten { sent, report: BeatReport::default() });
+    story.on(Input::Heartbeat { sent, report: HeartbeatReport::default() });
     story.after(10);
     assert!(!story.after(14).contains(&cancel(1)));
     assert!(story.after(1).contains(&cancel(1)));
 }
 
-/// Entry 1 was in hand when a beat was sent at second 10, went, and came back with a take sent at second 11.
+/// Entry 1 was in flight when a heartbeat was sent at second 10, went, and came back with a take sent at second 11.
 fn back_since() -> Story {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(10);
     story.on(retry(1));
-    story.on(Input::Parked(vec![(of_stream(1), Settled::Done)]));
+    story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Done)]));
     story.now += Duration::from_secs(1);
-    assert_eq!(started(&story.taken(Pool::Parked, vec![taken(1, 2)])), [(1, 2)]);
+    assert_eq!(started(&story.claimed(Pool::Delayed, vec![claimed(1, 2)])), [(1, 2)]);
     story
 }
 
 #[test]
-fn a_beat_says_nothing_of_an_entry_that_came_back_since() {
+fn a_heartbeat_says_nothing_of_an_entry_that_came_back_since() {
     let mut story = back_since();
-    let report = BeatReport { lost: vec![of_stream(1)], ..BeatReport::default() };
+    let report = HeartbeatReport { lost: vec![of_stream(1)], ..HeartbeatReport::default() };
     let sent = Duration::from_secs(10);
-    let outputs = story.on(Input::Beaten { sent, report });
+    let outputs = story.on(Input::Heartbeat { sent, report });
     assert!(!outputs.contains(&cancel(1)), "{outputs:?}");
     assert_eq!(story.machine.counts().in_flight, 1);
 }
 
 #[test]
-fn a_beat_does_not_shorten_the_lease_of_an_entry_that_came_back_since() {
+fn a_heartbeat_does_not_shorten_the_lease_of_an_entry_that_came_back_since() {
     let mut story = back_since();
     let sent = Duration::from_secs(10);
-    story.on(Input::Beaten { sent, report: BeatReport::default() });
+    story.on(Input::Heartbeat { sent, report: HeartbeatReport::default() });
     story.after(19);
     assert!(!story.after(10).contains(&cancel(1)));
     assert!(story.after(1).contains(&cancel(1)));
 }
 
 #[test]
-fn beats_come_within_a_third_of_the_lease_and_not_in_step() {
-    for (die, milliseconds) in [(0.0, 8_000), (1.0, 10_000)] {
+fn heartbeats_come_within_a_third_of_the_lease_and_not_in_step() {
+    for (random, milliseconds) in [(0.0, 8_000), (1.0, 10_000)] {
         let mut story = Story::new(1, 1);
         story.on(Input::Connected);
-        let beaten = Input::Beaten { sent: story.now, report: BeatReport::default() };
-        story.machine.on(beaten, story.now, die);
+        let heartbeat_answered =
+            Input::Heartbeat { sent: story.now, report: HeartbeatReport::default() };
+        story.machine.on(heartbeat_answered, story.now, random);
         let wake = story.machine.wake_at(story.now);
         assert_eq!(wake, Some(Duration::from_millis(milliseconds)));
         let outputs = story.machine.on(Input::Tick, wake.unwrap(), DIE);
-        assert!(beat_of(&outputs).is_some(), "{outputs:?}");
+        assert!(heartbeat_of(&outputs).is_some(), "{outputs:?}");
         let again = story.machine.on(Input::Tick, wake.unwrap(), DIE);
-        assert_eq!(beat_of(&again), None, "one at a time");
+        assert_eq!(heartbeat_of(&again), None, "one at a time");
     }
 }
 
@@ -158,15 +159,15 @@ fn beats_come_within_a_third_of_the_lease_and_not_in_step() {
 fn an_entry_that_comes_again_keeps_its_call_under_the_new_lease_and_the_higher_attempt() {
     let mut story = Story::reading(1, 1);
     story.after(1);
-    story.taken(Pool::Parked, vec![taken(1, 3)]);
+    story.claimed(Pool::Delayed, vec![claimed(1, 3)]);
     story.on(Input::NoGroup { reading: false });
     story.after(4);
     story.on(Input::Connected);
-    story.beaten(BeatReport::default());
-    story.taken(Pool::Parked, vec![]);
+    story.heartbeat_answered(HeartbeatReport::default());
+    story.claimed(Pool::Delayed, vec![]);
     assert_eq!(started(&story.read(vec![entry(1)])), []);
     assert!(!story.after(29).contains(&cancel(1)), "the first lease was over at 31");
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 3, 9)));
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 3, 9)));
 }
 
 #[test]
@@ -176,23 +177,31 @@ fn whose_entry_nobody_knows_any_more_may_run_as_long_as_it_likes() {
     story.on(Input::NoGroup { reading: false });
     assert_eq!(story.machine.wake_at(story.now), None);
     assert_eq!(story.after(31), []);
-    assert_eq!(beat_of(&story.on(Input::Connected)), Some((vec![], vec![])), "nothing to renew");
-    assert_eq!(story.beaten(BeatReport::default()), [Output::Read { count: 1 }], "no worker");
+    assert_eq!(
+        heartbeat_of(&story.on(Input::Connected)),
+        Some((vec![], vec![])),
+        "nothing to renew"
+    );
+    assert_eq!(
+        story.heartbeat_answered(HeartbeatReport::default()),
+        [Output::Read { count: 1 }],
+        "no worker"
+    );
     assert_eq!(started(&story.read(vec![entry(2)])), [], "no worker");
     assert_eq!(started(&story.on(done(1))), []);
-    assert_eq!(started(&story.taken(Pool::Parked, vec![])), [(2, 1)]);
+    assert_eq!(started(&story.claimed(Pool::Delayed, vec![])), [(2, 1)]);
 }
 
 #[test]
 fn retries_that_wait_to_be_replayed_are_leased_alike() {
     let mut story = Story::reading(1, 1);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    story.beaten(BeatReport { replays: 1, ..BeatReport::default() });
-    let (source, pool) = (Source::DeadLetters, Pool::Parked);
-    let entries = vec![taken(1, 1)];
-    story.on(Input::Taken { sent: story.now, source, pool, entries });
-    let (ids, _) = beat_of(&story.after(9)).unwrap();
+    story.claimed(Pool::Delayed, vec![]);
+    story.heartbeat_answered(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
+    let (source, pool) = (Source::DeadLetters, Pool::Delayed);
+    let entries = vec![claimed(1, 1)];
+    story.on(Input::Claimed { sent: story.now, source, pool, entries });
+    let (ids, _) = heartbeat_of(&story.after(9)).unwrap();
     assert_eq!(ids.iter().map(|entry| entry.source).collect::<Vec<_>>(), [source]);
     assert!(!story.on(done(1)).contains(&ack(&[1])), "another entry of the same ID");
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    BeatReport, Input, Output, Pool, Story, ack, acked, done, entry, of_stream, park, parked,
-    retry, started,
+    HeartbeatReport, Input, Output, Pool, Story, ack, acked, delay, delayed, done, entry,
+    of_stream, retry, started,
 };
 
 #[test]
@@ -17,7 +17,7 @@ fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
     let outputs = story.on(Input::Connected);
     assert_eq!(outputs, [ack(&[1])]);
     let outputs = story.on(acked(1));
-    assert!(matches!(outputs.as_slice(), [Output::Beat { .. }]), "{outputs:?}");
+    assert!(matches!(outputs.as_slice(), [Output::Heartbeat { .. }]), "{outputs:?}");
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn a_settlement_that_an_outage_cut_off_is_repeated() {
     story.on(retry(1));
     story.on(Input::Disconnected { reading: false });
     story.on(Input::Connected);
-    let outputs = story.beaten(BeatReport::default());
-    assert_eq!(outputs[0], park(parked(1, 1, 9)));
+    let outputs = story.heartbeat_answered(HeartbeatReport::default());
+    assert_eq!(outputs[0], delay(delayed(1, 1, 9)));
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn an_entry_delivered_again_while_its_handler_runs_is_not_handled_twice() {
     story.read(vec![entry(1)]);
     story.on(Input::NoGroup { reading: false });
     story.on(Input::Connected);
-    story.beaten(BeatReport::default());
-    story.taken(Pool::Parked, vec![]);
+    story.heartbeat_answered(HeartbeatReport::default());
+    story.claimed(Pool::Delayed, vec![]);
     assert_eq!(started(&story.read(vec![entry(1)])), []);
     assert_eq!(story.on(done(1))[0], ack(&[1]));
 }
@@ -73,7 +73,7 @@ fn stopping_without_a_connection_is_not_done_while_the_server_counts_entries_as_
 }
 
 #[test]
-fn a_read_that_outlives_its_connection_is_taken_in() {
+fn a_read_that_outlives_its_connection_is_claimed_in() {
     let mut story = Story::reading(1, 1);
     story.on(Input::Disconnected { reading: true });
     assert_eq!(started(&story.read(vec![entry(1)])), [(1, 1)]);
@@ -84,8 +84,8 @@ fn no_second_read_is_sent_beside_one_that_outlived_its_connection() {
     let mut story = Story::reading(1, 1);
     story.on(Input::Disconnected { reading: true });
     story.on(Input::Connected);
-    story.beaten(BeatReport::default());
-    let outputs = story.taken(Pool::Parked, vec![]);
+    story.heartbeat_answered(HeartbeatReport::default());
+    let outputs = story.claimed(Pool::Delayed, vec![]);
     assert_eq!(outputs, []);
     assert_eq!(story.read(vec![]), [Output::Read { count: 1 }]);
 }

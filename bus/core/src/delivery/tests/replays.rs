@@ -1,8 +1,8 @@
 //! Dead letters that somebody asked to have handled again.
 
 use super::{
-    Answer, BeatReport, Burial, EntryRef, Input, Outcome, Output, Pool, Story, Taken, ack, acked,
-    done, entry, id, parked, started,
+    Answer, Claimed, DeadLetter, EntryRef, HeartbeatReport, Input, Outcome, Output, Pool, Story,
+    ack, acked, delayed, done, entry, id, started,
 };
 use crate::delivery::Source;
 
@@ -11,35 +11,36 @@ fn replay(ms: u64) -> EntryRef {
 }
 
 /// A dead letter of the stream's entry 7-0.
-fn dead_letter(ms: u64, attempt: u32) -> Taken {
+fn dead_letter(ms: u64, attempt: u32) -> Claimed {
     let mut entry = entry(ms);
     entry.fields.push((b"dlq.id".to_vec(), b"7-0".to_vec()));
     entry.fields.push((b"dlq.reason".to_vec(), b"rejected".to_vec()));
-    Taken { id: id(ms), attempt, entry: Some(entry) }
+    Claimed { id: id(ms), attempt, entry: Some(entry) }
 }
 
-fn replayed(story: &mut Story, entries: Vec<Taken>) -> Vec<Output> {
-    let (source, pool) = (Source::DeadLetters, Pool::Parked);
-    story.on(Input::Taken { sent: story.now, source, pool, entries })
+fn replayed(story: &mut Story, entries: Vec<Claimed>) -> Vec<Output> {
+    let (source, pool) = (Source::DeadLetters, Pool::Delayed);
+    story.on(Input::Claimed { sent: story.now, source, pool, entries })
 }
 
-/// With a beat that told of a replay.
+/// With a heartbeat that told of a replay.
 fn told() -> (Story, Vec<Output>) {
     let mut story = Story::reading(2, 2);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    let outputs = story.beaten(BeatReport { replays: 1, ..BeatReport::default() });
+    story.claimed(Pool::Delayed, vec![]);
+    let outputs =
+        story.heartbeat_answered(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     (story, outputs)
 }
 
-const TAKE: Output = Output::Take { source: Source::DeadLetters, pool: Pool::Parked, count: 2 };
+const CLAIM: Output = Output::Claim { source: Source::DeadLetters, pool: Pool::Delayed, count: 2 };
 
 #[test]
-fn replays_are_taken_once_a_beat_tells_of_them() {
+fn replays_are_claimed_once_a_heartbeat_tells_of_them() {
     let (_, outputs) = told();
-    assert!(outputs.contains(&TAKE), "{outputs:?}");
+    assert!(outputs.contains(&CLAIM), "{outputs:?}");
     let mut story = Story::reading(2, 2);
-    assert!(!story.after(100).contains(&TAKE), "without being told");
+    assert!(!story.after(100).contains(&CLAIM), "without being told");
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn a_replay_that_is_done_is_acknowledged_only_where_it_is_still_mine() {
 }
 
 #[test]
-fn a_replay_that_fails_waits_where_it_lies_and_is_buried_after_its_last_attempt() {
+fn a_replay_that_fails_waits_where_it_lies_and_is_dead_lettered_after_its_last_attempt() {
     let (mut story, _) = told();
     replayed(&mut story, vec![dead_letter(9, 1), dead_letter(10, 5)]);
     let fail = |ms| {
@@ -81,9 +82,9 @@ fn a_replay_that_fails_waits_where_it_lies_and_is_buried_after_its_last_attempt(
     };
     let outputs = story.on(Input::Handled(vec![fail(9), fail(10)]));
     let (reason, error) = ("exhausted", "no".to_owned());
-    let burial = Burial { entry: replay(10), attempts: 5, reason, error };
-    assert_eq!(outputs[0], Output::Bury(burial));
-    assert_eq!(outputs[1], Output::Park(Source::DeadLetters, vec![parked(9, 1, 9)]));
+    let letter = DeadLetter { entry: replay(10), attempts: 5, reason, error };
+    assert_eq!(outputs[0], Output::DeadLetter(letter));
+    assert_eq!(outputs[1], Output::Delay(Source::DeadLetters, vec![delayed(9, 1, 9)]));
 }
 
 #[test]
@@ -101,22 +102,26 @@ fn an_event_and_a_replay_of_the_same_entry_id_are_two() {
 #[test]
 fn retries_and_replays_take_turns() {
     let (mut story, _) = told();
-    let mut taken = vec![Source::DeadLetters];
+    let mut claimed = vec![Source::DeadLetters];
     let mut outputs = replayed(&mut story, vec![]);
     for _ in 0..3 {
         story.now += std::time::Duration::from_secs(1);
         outputs.extend(story.on(Input::Tick));
         let source = outputs.iter().find_map(|output| match output {
-            Output::Take { source, .. } => Some(*source),
+            Output::Claim { source, .. } => Some(*source),
             _ => None,
         });
         let source = source.unwrap();
-        taken.push(source);
-        outputs =
-            story.on(Input::Taken { sent: story.now, source, pool: Pool::Parked, entries: vec![] });
+        claimed.push(source);
+        outputs = story.on(Input::Claimed {
+            sent: story.now,
+            source,
+            pool: Pool::Delayed,
+            entries: vec![],
+        });
     }
     let (replays, retries) = (Source::DeadLetters, Source::Stream);
-    assert_eq!(taken, [replays, retries, replays, retries]);
+    assert_eq!(claimed, [replays, retries, replays, retries]);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Answer, Input, Outcome, Output, Pool, RawEntry, Settled, Story, ack, acked, done, entry,
-    of_stream, park, parked, retry, started, suspects, taken,
+    Answer, Input, Outcome, Output, Pool, RawEntry, Story, WriteResult, ack, acked, claimed, delay,
+    delayed, done, entry, of_stream, retry, started, suspects,
 };
 
 fn unwanted(ms: u64) -> RawEntry {
@@ -65,10 +65,10 @@ fn the_last_in_hand_waits_for_those_that_are_being_acknowledged() {
 }
 
 #[test]
-fn an_entry_is_parked_once() {
+fn an_entry_is_delayed_once() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    assert_eq!(story.on(retry(1))[0], park(parked(1, 1, 9)));
+    assert_eq!(story.on(retry(1))[0], delay(delayed(1, 1, 9)));
     assert_eq!(story.on(Input::Tick), []);
 }
 
@@ -76,17 +76,17 @@ fn an_entry_is_parked_once() {
 fn a_dead_letter_is_stored_once() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    assert!(matches!(story.on(dead(1))[0], Output::Bury(_)));
+    assert!(matches!(story.on(dead(1))[0], Output::DeadLetter(_)));
     assert_eq!(story.on(Input::Tick), []);
 }
 
 #[test]
 fn only_a_dead_letter_that_was_stored_is_counted_and_either_way_it_is_out_of_hand() {
-    for (settled, count) in [(Settled::Done, 1), (Settled::NotMine, 0)] {
+    for (settled, count) in [(WriteResult::Done, 1), (WriteResult::NotMine, 0)] {
         let mut story = Story::reading(1, 1);
         story.read(vec![entry(1)]);
         story.on(dead(1));
-        story.on(Input::Buried(of_stream(1), settled));
+        story.on(Input::DeadLettered(of_stream(1), settled));
         let counts = story.machine.counts();
         assert_eq!((counts.dead, counts.in_flight), (count, 0), "{settled:?}");
     }
@@ -97,13 +97,13 @@ fn a_refused_dead_letter_keeps_more_attempts_than_the_limit() {
     let mut story = Story::reading(1, 1);
     story.read(vec![]);
     story.after(10);
-    story.taken(Pool::Parked, vec![]);
-    story.beaten(suspects());
+    story.claimed(Pool::Delayed, vec![]);
+    story.heartbeat_answered(suspects());
     story.read(vec![]);
-    assert_eq!(started(&story.taken(Pool::Suspect, vec![taken(1, 6)])), [(1, 6)]);
+    assert_eq!(started(&story.claimed(Pool::Suspect, vec![claimed(1, 6)])), [(1, 6)]);
     story.on(dead(1));
-    let outputs = story.on(Input::Buried(of_stream(1), Settled::Refused));
-    assert_eq!(outputs[0], park(parked(1, 6, 300)));
+    let outputs = story.on(Input::DeadLettered(of_stream(1), WriteResult::Refused));
+    assert_eq!(outputs[0], delay(delayed(1, 6, 300)));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    BeatReport, Input, Output, Story, ack, acked, beat_of, done, entry, of_stream, started,
+    HeartbeatReport, Input, Output, Story, ack, acked, done, entry, heartbeat_of, of_stream,
+    started,
 };
 
 fn leaves(outputs: &[Output]) -> bool {
@@ -23,15 +24,15 @@ fn nothing_begins_any_more_although_redis_is_away() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
     story.on(Input::Disconnected { reading: false });
-    assert_eq!(story.on(Input::Stop), [], "something is in hand");
+    assert_eq!(story.on(Input::Stop), [], "something is in flight");
     assert_eq!(started(&story.on(done(1))), []);
 }
 
 #[test]
-fn parked_entries_are_not_looked_for_any_more() {
+fn delayed_entries_are_not_looked_for_any_more() {
     let mut story = Story::reading(1, 1);
     story.on(Input::Stop);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(9)), "the beat");
+    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(9)), "the heartbeat");
     assert_eq!(story.after(1), []);
 }
 
@@ -41,10 +42,10 @@ fn entries_of_vanished_consumers_are_somebody_elses_to_look_for() {
     story.read(vec![entry(1)]);
     for _ in 0..3 {
         story.after(10);
-        story.beaten(BeatReport::default());
+        story.heartbeat_answered(HeartbeatReport::default());
     }
     story.on(Input::Stop);
-    let (ids, look) = beat_of(&story.after(10)).unwrap();
+    let (ids, look) = heartbeat_of(&story.after(10)).unwrap();
     assert_eq!((ids, look), (vec![of_stream(1)], vec![]));
 }
 
@@ -60,13 +61,13 @@ fn the_name_stays_until_an_event_that_was_passed_over_is_acknowledged() {
 }
 
 #[test]
-fn the_name_stays_until_the_outstanding_beat_is_answered() {
+fn the_name_stays_until_the_outstanding_heartbeat_is_answered() {
     let mut story = Story::reading(1, 1);
     story.after(10);
-    story.taken(super::Pool::Parked, vec![]);
+    story.claimed(super::Pool::Delayed, vec![]);
     story.on(Input::Stop);
     assert_eq!(story.read(vec![]), []);
-    assert!(leaves(&story.beaten(BeatReport::default())));
+    assert!(leaves(&story.heartbeat_answered(HeartbeatReport::default())));
 }
 
 #[test]

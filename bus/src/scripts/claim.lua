@@ -1,4 +1,4 @@
--- Takes entries that are due from those that nobody has in hand; each take is an attempt.
+-- Takes entries that are due from those that nobody has in flight; each take is an attempt.
 --
 -- KEYS  stream or dead letters
 -- ARGV  group, me, from (eventbus:delayed or eventbus:suspect), count
@@ -27,10 +27,10 @@ local function unpacked(fields)
   return fields
 end
 
-local taken = {}
+local claimed = {}
 for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', ARGV[4], from)) do
   local id, attempt = entry[1], entry[4] + 1
   local claimed = redis.call('XCLAIM', source, group, me, 0, id, 'RETRYCOUNT', attempt)
-  taken[#taken + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
+  claimed[#claimed + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
 end
-return taken
+return claimed

@@ -6,7 +6,7 @@
 --       look in the stream, look among the dead letters (1 or 0), max attempts,
 --       how many of the following ids are the stream's, id…
 -- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to eventbus:suspect,
---        1 if a suspect is due in the stream, the same among the dead letters, parked, replays,
+--        1 if a suspect is due in the stream, the same among the dead letters, delayed, replays,
 --        number of those of vanished consumers, or of lost replies, that were trimmed meanwhile}
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
 local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -14,7 +14,7 @@ local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonum
 local max_attempts, of_stream = tonumber(ARGV[11]), tonumber(ARGV[12])
 local DAY, HOUR, FIRST_ID = 86400000, 3600000, 13
 -- `unpack` fails near 8,000 values.
-local MOST_AT_ONCE = 1000
+local MAX_AT_ONCE = 1000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,9 +35,9 @@ end
 -- Entries pending with nobody were trimmed, or acknowledged by whoever took them over: their handlers may finish.
 local function renew(key, first, last)
   local lost = {}
-  for page = first, last, MOST_AT_ONCE do
+  for page = first, last, MAX_AT_ONCE do
     local renewal = { 'XCLAIM', key, group, me, 0 }
-    for i = page, math.min(page + MOST_AT_ONCE - 1, last) do
+    for i = page, math.min(page + MAX_AT_ONCE - 1, last) do
       local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
       if pending then
         local list = pending[2] == me and renewal or lost
@@ -52,8 +52,8 @@ local function renew(key, first, last)
   return lost
 end
 
--- A reply that never arrived, or a call cut off when the lease ended: no attempt. Parked with none left it would be
--- taken for one whose dead letter was refused, and buried unhandled: a suspect may be tried once more.
+-- A reply that never arrived, or a call cut off when the lease ended: no attempt. Delayed with none left it would be
+-- taken for one whose dead letter was refused, and dead-lettered unhandled: a suspect may be tried once more.
 local function let_go(key, id, attempts)
   local begun = math.max(attempts - 1, 0)
   local pool = begun < max_attempts and 'eventbus:delayed' or 'eventbus:suspect'
@@ -69,11 +69,11 @@ end
 local function around(key, owners, look)
   -- One that is not due yet must not keep everybody from reading.
   local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'eventbus:suspect')
-  local moved, trimmed, parked = 0, 0, 0
+  local moved, trimmed, delayed = 0, 0, 0
   for _, owner in ipairs(owners) do
     local name, count = owner[1], tonumber(owner[2])
     if name == 'eventbus:delayed' then
-      parked = count
+      delayed = count
     elseif name ~= 'eventbus:suspect' and look and may_look then
       local idle = name == me and lease or lease_of(name)
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
@@ -84,7 +84,7 @@ local function around(key, owners, look)
       end
     end
   end
-  return due, parked, moved, trimmed
+  return due, delayed, moved, trimmed
 end
 
 -- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
@@ -109,7 +109,7 @@ end
 
 local lost = renew(stream, FIRST_ID, FIRST_ID + of_stream - 1)
 local pending = redis.call('XPENDING', stream, group)
-local due, parked, moved, trimmed = around(stream, pending[4] or {}, ARGV[9] == '1')
+local due, delayed, moved, trimmed = around(stream, pending[4] or {}, ARGV[9] == '1')
 
 local lost_replays, due_replays, replays, moved_replays, trimmed_replays = {}, 0, 0, 0, 0
 -- Without this group the dead letters were never replayed; a key of another type holds none.
@@ -127,4 +127,4 @@ redis.pcall('HSET', hash, 'c:' .. me, cjson.encode(state))
 local known, resume = pcall(resume_point, pending[2])
 if known and resume then redis.pcall('HSET', hash, 'resume', cjson.encode(resume)) end
 moved, trimmed = moved + moved_replays, trimmed + trimmed_replays
-return { lost, lost_replays, moved, due, due_replays, parked, replays, trimmed }
+return { lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed }

@@ -3,13 +3,13 @@
 -- KEYS  stream, consumers' hash
 -- ARGV  group, me, lease (ms), lease of consumers that told none (ms), id that I have done or ''
 -- Reply {done, what, …}; done: 1, or 0 where the id was not mine, and then nothing follows; what:
---   'entry', pool ('parked', 'suspect' or ''), id, attempt, fields (false: trimmed meanwhile, and pending no more)
+--   'entry', pool ('delayed', 'suspect' or ''), id, attempt, fields (false: trimmed meanwhile, and pending no more)
 --   'wait', ms until it may be due
 --   'empty', the last ID delivered
 local stream, hash = KEYS[1], KEYS[2]
 local group, me, lease, foreign_lease, done = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local DAY, HOUR = 86400000, 3600000
-local POOLS = { ['eventbus:delayed'] = 'parked', ['eventbus:suspect'] = 'suspect' }
+local POOLS = { ['eventbus:delayed'] = 'delayed', ['eventbus:suspect'] = 'suspect' }
 
 -- No lease is longer than an hour; where the hash cannot be read, anybody's may be as long.
 local function lease_of(consumer)

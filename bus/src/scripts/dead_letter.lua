@@ -8,7 +8,7 @@ local source, dead_letters = KEYS[1], KEYS[2]
 local group, me, id, longest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local replay = source == dead_letters
 -- `unpack` fails near 8,000 values.
-local MOST_FIELDS = 3900
+local MAX_FIELDS = 3900
 -- What an old dead letter knows better.
 local KEPT = { ['dlq.id'] = true, ['dlq.first'] = true, ['dlq.raw'] = true }
 
@@ -33,7 +33,7 @@ for i = 5, #ARGV, 2 do
     fields[#fields + 1] = ARGV[i + 1]
   end
 end
-if #original / 2 > MOST_FIELDS then
+if #original / 2 > MAX_FIELDS then
   fields[#fields + 1] = 'dlq.raw'
   fields[#fields + 1] = cmsgpack.pack(original)
 else

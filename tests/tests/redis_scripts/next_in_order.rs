@@ -1,10 +1,10 @@
-//! next.lua: the oldest entry that is not done, and nothing beside it.
+//! next_in_order.lua: the oldest entry that is not done, and nothing beside it.
 
 use redis::RedisResult;
 use serde_json::{Value, json};
 
 use super::world::{
-    DAY, FOREIGN_LEASE, LEASE, NEXT, PARKED, SLACK, SUSPECT, World, held, is_about,
+    DAY, DELAYED, FOREIGN_LEASE, LEASE, NEXT_IN_ORDER, SLACK, SUSPECT, World, is_about, state,
 };
 
 const FIELDS: [&str; 4] = ["type", "t", "payload", "{}"];
@@ -15,7 +15,7 @@ impl World {
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
         let group = self.group.clone();
         let args = [group.as_str(), me, &lease, &foreign_lease, done];
-        self.try_call(NEXT, &keys.each_ref().map(String::as_str), &args).await
+        self.try_call(NEXT_IN_ORDER, &keys.each_ref().map(String::as_str), &args).await
     }
 
     async fn next(&mut self, done: &str) -> Value {
@@ -39,7 +39,7 @@ async fn with_nothing_pending_one_new_entry_is_read_at_its_first_attempt() {
     world.add("1-0").await;
     world.add("2-0").await;
     assert_eq!(world.next("").await, json!([1, "entry", "", "1-0", 1, FIELDS]));
-    assert_eq!(world.pending().await, [held("1-0", "me", 1)]);
+    assert_eq!(world.pending().await, [state("1-0", "me", 1)]);
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn what_is_done_is_acknowledged_with_the_question_for_the_next() {
     world.add("2-0").await;
     world.next("").await;
     assert_eq!(world.next("1-0").await, json!([1, "entry", "", "2-0", 1, FIELDS]));
-    assert_eq!(world.pending().await, [held("2-0", "me", 1)]);
+    assert_eq!(world.pending().await, [state("2-0", "me", 1)]);
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn what_is_done_but_not_mine_is_told_and_nothing_follows() {
     world.add("2-0").await;
     assert_eq!(world.next("1-0").await, json!([0]));
     assert_eq!(world.next("9-0").await, json!([0]), "it is pending with nobody");
-    assert_eq!(world.pending().await, [held("1-0", "other", 1)]);
+    assert_eq!(world.pending().await, [state("1-0", "other", 1)]);
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn mine_whose_reply_never_arrived_comes_again_under_the_same_attempt() {
         world.give(id, "me", 1_000, attempts).await;
         let reply = world.next("").await;
         assert_eq!(reply, json!([1, "entry", "", id, attempt, FIELDS]));
-        assert_eq!(world.pending().await, [held(id, "me", attempt)]);
+        assert_eq!(world.pending().await, [state(id, "me", attempt)]);
         assert!(is_about(world.idle(id).await, 0));
         world.run(&["XACK", "s", "g", id]).await;
     }
@@ -87,22 +87,22 @@ async fn mine_whose_reply_never_arrived_comes_again_under_the_same_attempt() {
 
 #[tokio::test]
 async fn what_waits_holds_the_others_up_until_it_is_due() {
-    for owner in [PARKED, SUSPECT] {
+    for owner in [DELAYED, SUSPECT] {
         let mut world = World::start().await;
         world.give("1-0", owner, DAY - 60_000, 1).await;
-        world.give("2-0", PARKED, DAY, 1).await;
+        world.give("2-0", DELAYED, DAY, 1).await;
         assert!(is_just_under(wait(&world.next("").await), 60_000));
-        assert_eq!(world.pending().await, [held("1-0", owner, 1), held("2-0", PARKED, 1)]);
+        assert_eq!(world.pending().await, [state("1-0", owner, 1), state("2-0", DELAYED, 1)]);
     }
 }
 
 #[tokio::test]
 async fn what_is_due_comes_with_its_next_attempt_and_where_it_waited() {
-    for (owner, pool) in [(PARKED, "parked"), (SUSPECT, "suspect")] {
+    for (owner, pool) in [(DELAYED, "delayed"), (SUSPECT, "suspect")] {
         let mut world = World::start().await;
         world.give("1-0", owner, DAY, 1).await;
         assert_eq!(world.next("").await, json!([1, "entry", pool, "1-0", 2, FIELDS]));
-        assert_eq!(world.pending().await, [held("1-0", "me", 2)]);
+        assert_eq!(world.pending().await, [state("1-0", "me", 2)]);
         assert!(is_about(world.idle("1-0").await, 0));
     }
 }
@@ -114,10 +114,10 @@ async fn what_somebody_else_has_in_hand_is_a_suspect_when_the_larger_lease_is_ov
         world.set_field("c:other", &format!(r#"{{"lease":{told}}}"#)).await;
         world.give("1-0", "other", lease - 20_000, 1).await;
         assert!(is_just_under(wait(&world.next("").await), 20_000));
-        assert_eq!(world.pending().await, [held("1-0", "other", 1)]);
+        assert_eq!(world.pending().await, [state("1-0", "other", 1)]);
         world.run(&["XCLAIM", "s", "g", "other", "0", "1-0", "IDLE", "60000", "JUSTID"]).await;
         assert_eq!(world.next("").await, json!([1, "entry", "suspect", "1-0", 2, FIELDS]));
-        assert_eq!(world.pending().await, [held("1-0", "me", 2)]);
+        assert_eq!(world.pending().await, [state("1-0", "me", 2)]);
     }
 }
 
@@ -159,9 +159,9 @@ async fn a_hash_of_another_type_holds_nobody_up_for_ever() {
 #[tokio::test]
 async fn an_entry_that_was_trimmed_meanwhile_has_no_fields_and_is_pending_no_more() {
     let mut world = World::start().await;
-    world.give("1-0", PARKED, DAY, 1).await;
+    world.give("1-0", DELAYED, DAY, 1).await;
     world.run(&["XDEL", "s", "1-0"]).await;
-    assert_eq!(world.next("").await, json!([1, "entry", "parked", "1-0", 2, null]));
+    assert_eq!(world.next("").await, json!([1, "entry", "delayed", "1-0", 2, null]));
     assert_eq!(world.pending().await, []);
 }
 

@@ -1,13 +1,13 @@
-//! bury.lua: a replay that failed is a new dead letter in place of the old one.
+//! dead-letter.lua: a replay that failed is a new dead letter in place of the old one.
 
 use serde_json::{Value, json};
 
-use super::world::{BURY, DAY, PARKED, TAKE, World, held};
+use super::world::{CLAIM, DAY, DEAD_LETTER, DELAYED, World, state};
 
 /// Buries the dead letter `id` once more.
-async fn bury_again(world: &mut World, id: &str, why: &[&str]) -> Value {
+async fn dead_letter_again(world: &mut World, id: &str, why: &[&str]) -> Value {
     let args = [&["g", "me", id, "1000"], why].concat();
-    world.try_call(BURY, &["{s}:dlq:g", "{s}:dlq:g"], &args).await.unwrap()
+    world.try_call(DEAD_LETTER, &["{s}:dlq:g", "{s}:dlq:g"], &args).await.unwrap()
 }
 
 /// Adds a dead letter, pending at `owner`.
@@ -36,7 +36,7 @@ const WHY: [&str; 8] =
 async fn it_keeps_its_first_name_and_time_and_tells_the_new_reason() {
     let mut world = World::start().await;
     letter(&mut world, "me", &OLD).await;
-    assert_eq!(bury_again(&mut world, "1-0", &WHY).await, json!(1));
+    assert_eq!(dead_letter_again(&mut world, "1-0", &WHY).await, json!(1));
     let expected = json!([
         "dlq.id",
         "7-0",
@@ -58,43 +58,43 @@ async fn it_keeps_its_first_name_and_time_and_tells_the_new_reason() {
 async fn one_that_somebody_else_replays_by_now_stays_as_it_is() {
     let mut world = World::start().await;
     letter(&mut world, "other", &OLD).await;
-    assert_eq!(bury_again(&mut world, "1-0", &WHY).await, json!(0));
+    assert_eq!(dead_letter_again(&mut world, "1-0", &WHY).await, json!(0));
     assert_eq!(world.letters().await, [json!(OLD)]);
-    assert_eq!(world.replays().await, [held("1-0", "other", 1)]);
+    assert_eq!(world.replays().await, [state("1-0", "other", 1)]);
 }
 
 #[tokio::test]
 async fn packed_fields_stay_packed() {
     let mut world = World::start().await;
     letter(&mut world, "me", &["dlq.id", "7-0", "dlq.raw", "packed"]).await;
-    bury_again(&mut world, "1-0", &["dlq.reason", "rejected"]).await;
+    dead_letter_again(&mut world, "1-0", &["dlq.reason", "rejected"]).await;
     let expected = json!(["dlq.id", "7-0", "dlq.raw", "packed", "dlq.reason", "rejected"]);
     assert_eq!(world.letters().await, [expected]);
 }
 
 /// Takes the only dead letter there is, and answers its ID and its fields.
-async fn take(world: &mut World) -> (String, Vec<String>) {
+async fn claim(world: &mut World) -> (String, Vec<String>) {
     let id = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await[0][0].clone();
     let (id, day) = (id.as_str().unwrap(), DAY.to_string());
-    let claim = ["XCLAIM", "{s}:dlq:g", "g", PARKED, "0", id, "IDLE", &day, "FORCE"];
+    let claim = ["XCLAIM", "{s}:dlq:g", "g", DELAYED, "0", id, "IDLE", &day, "FORCE"];
     world.run(&claim).await;
-    let taken = world.call_replays(TAKE, "me", &[PARKED, "1"]).await;
-    (id.to_owned(), serde_json::from_value(taken[0][2].clone()).unwrap())
+    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "1"]).await;
+    (id.to_owned(), serde_json::from_value(claimed[0][2].clone()).unwrap())
 }
 
 #[tokio::test]
-async fn one_of_very_many_fields_is_replayed_and_buried_as_often_as_anybody_likes() {
+async fn one_of_very_many_fields_is_replayed_and_dead_lettered_as_often_as_anybody_likes() {
     let mut world = World::start().await;
     let fields: Vec<String> = (0..3_900).flat_map(|n| [n.to_string(), "v".into()]).collect();
     let words: Vec<&str> = fields.iter().map(String::as_str).collect();
-    letter(&mut world, PARKED, &[&OLD[..8], &words].concat()).await;
+    letter(&mut world, DELAYED, &[&OLD[..8], &words].concat()).await;
     for _ in 0..3 {
-        let (id, taken) = take(&mut world).await;
+        let (id, claimed) = claim(&mut world).await;
         let (ours, original): (Vec<&[String]>, Vec<&[String]>) =
-            taken.chunks(2).partition(|field| field[0].starts_with("dlq."));
+            claimed.chunks(2).partition(|field| field[0].starts_with("dlq."));
         assert!(original.concat() == fields, "{} fields", original.len());
         let name = ours.iter().rfind(|field| field[0] == "dlq.id");
         assert_eq!(name.unwrap()[1], "7-0");
-        assert_eq!(bury_again(&mut world, &id, &WHY).await, json!(1));
+        assert_eq!(dead_letter_again(&mut world, &id, &WHY).await, json!(1));
     }
 }
