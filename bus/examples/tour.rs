@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A look that moves nothing: the events are there as long as the stream keeps them.
     let page = bus.get_events_since(&group, EntryId::ZERO).await?;
     for event in &page.events {
-        println!("the stream keeps {} {}", event.event_type, event.payload.as_str());
+        println!("the stream keeps {} {}", event.event_type(), event.payload().as_str());
     }
     println!("more of them: {}", page.more);
     Ok(())
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Called for every event, some of them at once; an answer other than `Done` keeps the event from being lost.
 #[expect(clippy::print_stdout, reason = "what it shows is for whoever runs it")]
 async fn handle(delivery: Arc<Delivery>) -> Answer {
-    let (event_type, attempt) = (delivery.event.event_type.as_str(), delivery.attempt);
+    let (event_type, attempt) = (delivery.event.event_type(), delivery.attempt);
     println!("handling {event_type}, attempt {attempt}");
     match event_type {
         "application.created" => Answer::Done,

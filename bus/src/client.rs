@@ -8,6 +8,7 @@ mod spool;
 mod subscription;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,10 +27,10 @@ use crate::redis::SharedConnection;
 use eventbus_core::group::Start;
 use eventbus_core::names::{GroupName, StreamKey};
 
-pub use events_since::{EventPage, MOST_BYTES, MOST_EVENTS, MOST_LOOKED_AT};
+pub use events_since::{EventPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_PAGE_EVENTS};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
 pub use spool::PublishOutcome;
-pub use subscription::Subscription;
+pub use subscription::{Subscription, SubscriptionBuilder};
 
 /// What is neither publishing nor subscribing fails after this long, connecting included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,46 +51,53 @@ pub struct EventBus {
     lags: Arc<tokio::sync::Mutex<LagReader>>,
 }
 
-impl EventBus {
-    /// Connects, and pings. What it counts is told to nobody.
-    ///
-    /// # Errors
-    /// As [`connect_with_metrics`](Self::connect_with_metrics).
-    pub async fn connect(config: BusConfig) -> Result<Self, Error> {
-        let metrics = Metrics::register(&mut Registry::default());
-        Self::connect_with_metrics(config, &metrics).await
+/// An [`EventBus`] that is not connected yet, with its options. Made by [`EventBus::builder`].
+#[derive(Debug)]
+#[must_use = "a bus connects by connect or connect_lazy"]
+pub struct EventBusBuilder {
+    config: BusConfig,
+    metrics: Option<Metrics>,
+}
+
+impl EventBusBuilder {
+    /// Counts in `metrics`. Default: in metrics of its own that nobody reads.
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = Some(metrics.clone());
+        self
     }
 
-    /// Connects, and pings; counts in `metrics`. Where events are kept in an outbox, Redis may be away.
+    /// Connects, and pings. With an outbox Redis may be unreachable.
     ///
     /// # Errors
-    /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] where there is an outbox;
-    /// [`Error::File`], [`Error::Connect`], or [`Error::Server`] where the ping is refused; [`Error::Rights`] where the
-    /// user may not keep the hard cap; [`Error::CannotFsync`] where the server cannot keep the durability. Whether the user
-    /// may publish is not asked, for a bus may be there to subscribe alone: the first publish tells what it lacks.
-    pub async fn connect_with_metrics(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
-        let bus = Self::open(config, metrics).await?;
+    /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] about the outbox; [`Error::File`],
+    /// [`Error::Connect`], or [`Error::Server`] if the ping is refused; [`Error::MissingPermissions`] if the user may not
+    /// enforce the hard cap; [`Error::CannotFsync`] if the server cannot keep the durability. Permissions to publish are
+    /// not checked, because a bus may only subscribe: the first publish names those that are missing.
+    pub async fn connect(self) -> Result<EventBus, Error> {
+        let bus = self.connect_lazy().await?;
         let reached = match bus.ping().await {
             Ok(()) => bus.publisher.check().await,
             Err(error) => Err(error),
         };
         match reached {
-            // A service begins in an outage, too, where its events are kept.
+            // A service with an outbox starts during an outage too.
             Err(error) if bus.outbox.is_some() && error.is_transient() => {
                 let (stream, error) = (bus.stream(), chain(&error));
-                tracing::warn!(%stream, %error, "Redis is away at the start: events are kept in the outbox");
+                tracing::warn!(%stream, %error, "cannot reach Redis; events are kept in the outbox");
             }
             reached => reached?,
         }
         Ok(bus)
     }
 
-    /// A bus that begins to connect, and goes on until Redis is there: for programs that start without it. What
-    /// [`connect`](Self::connect) would refuse of Redis is told by each publish.
+    /// Begins to connect and returns at once; connecting goes on until Redis is there. For programs that start before
+    /// Redis does. What [`connect`](Self::connect) would refuse is returned by each publish.
     ///
     /// # Errors
-    /// What is wrong with the outbox, where there is one.
-    pub async fn open(config: BusConfig, metrics: &Metrics) -> Result<Self, Error> {
+    /// What is wrong with the outbox, if there is one.
+    pub async fn connect_lazy(self) -> Result<EventBus, Error> {
+        let Self { config, metrics } = self;
+        let metrics = &metrics.unwrap_or_else(|| Metrics::register(&mut Registry::default()));
         // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
         let of = |limit: Duration, name| (limit * 4 / 5, metrics.of_connection(name));
         let (limit, counts) = of(PUBLISH_TIMEOUT, "publish");
@@ -107,7 +115,7 @@ impl EventBus {
             }
             None => None,
         };
-        Ok(Self {
+        Ok(EventBus {
             publisher,
             outbox,
             config: Arc::new(config),
@@ -117,6 +125,30 @@ impl EventBus {
             created: Arc::default(),
             lags: Arc::default(),
         })
+    }
+}
+
+impl fmt::Debug for EventBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBus")
+            .field("redis", &self.config.redis)
+            .field("stream", self.stream())
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventBus {
+    /// Connects with the default options, and pings.
+    ///
+    /// # Errors
+    /// Those of [`EventBusBuilder::connect`].
+    pub async fn connect(config: BusConfig) -> Result<Self, Error> {
+        Self::builder(config).connect().await
+    }
+
+    /// Returns a bus to set up and connect.
+    pub fn builder(config: BusConfig) -> EventBusBuilder {
+        EventBusBuilder { config, metrics: None }
     }
 
     /// The stream.

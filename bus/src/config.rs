@@ -15,7 +15,7 @@ pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
 pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
 
 pub use durability::{Durability, PUBLISH_TIMEOUT};
-pub use outbox::{DEFAULT_MAX_BYTES, LEAST_MAX_BYTES, MOST_MAX_BYTES, OutboxConfig};
+pub use outbox::OutboxConfig;
 
 /// How to reach a Redis: its URL, and files for credentials and certificates.
 ///
@@ -104,6 +104,7 @@ impl fmt::Debug for RedisConfig {
 
 /// A bus: one stream on one Redis.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BusConfig {
     /// The server.
     pub redis: RedisConfig,
@@ -118,11 +119,29 @@ pub struct BusConfig {
 }
 
 impl BusConfig {
-    /// A bus with nothing set but what it needs; the rest has its defaults.
+    /// Returns a bus with the defaults of all other settings.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
         Self { redis, stream, retention, durability, outbox: None }
+    }
+
+    /// Sets how much of the stream is kept.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Sets what has to have happened before a publish is answered.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// Keeps events on disk until Redis has them; see [`EventBus::publish_or_spool`](crate::EventBus::publish_or_spool).
+    #[must_use]
+    pub fn with_outbox(self, outbox: OutboxConfig) -> Self {
+        Self { outbox: Some(outbox), ..self }
     }
 
     /// Reads the `REDIS_*` settings from the environment.

@@ -31,6 +31,7 @@ pub use eventbus_core::retry::backoff::Backoff;
 
 /// What to read, as whom, and how to deliver it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SubscriberConfig {
     /// The stream.
     pub stream: StreamKey,
@@ -53,7 +54,23 @@ pub struct SubscriberConfig {
 }
 
 impl SubscriberConfig {
-    fn check(&self) -> Result<(), Error> {
+    /// Returns a consumer of `group` with the defaults of all other settings: all types, no creation of a missing group,
+    /// dead letters in the usual stream.
+    #[must_use]
+    pub fn new(stream: StreamKey, group: GroupName, consumer: ConsumerName) -> Self {
+        Self {
+            dead_letters: Some(DeadLetters::of(&stream, &group)),
+            stream,
+            group,
+            consumer,
+            types: TypeFilter::default(),
+            start: None,
+            delivery: DeliveryConfig::default(),
+            handler: "custom".to_owned(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SettingErrors> {
         let mut errors = self.delivery.check().err().unwrap_or_default();
         if let Some(kept) = &self.dead_letters {
             if !kept.stream.is_beside(&self.stream) {
@@ -69,12 +86,13 @@ impl SubscriberConfig {
                 errors.push(SettingError::new("dead_letters.max_length", "0", allowed));
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(SettingErrors(errors).into()) }
+        if errors.is_empty() { Ok(()) } else { Err(SettingErrors(errors)) }
     }
 }
 
 /// Where events go that cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadLetters {
     /// The stream, in the hash slot of the events'; [`StreamKey::dead_letters`] names the usual one.
     pub stream: StreamKey,
@@ -87,6 +105,18 @@ impl DeadLetters {
     #[must_use]
     pub fn of(stream: &StreamKey, group: &GroupName) -> Self {
         Self { stream: stream.dead_letters(group), max_length: 10_000 }
+    }
+
+    /// Stores them in another stream, in the hash slot of the events'.
+    #[must_use]
+    pub fn with_stream(self, stream: StreamKey) -> Self {
+        Self { stream, ..self }
+    }
+
+    /// Keeps about so many, the newest; at least 1.
+    #[must_use]
+    pub fn with_max_length(self, max_length: u64) -> Self {
+        Self { max_length, ..self }
     }
 }
 
@@ -136,7 +166,7 @@ impl Subscriber {
     /// hand is delivered to others once its lease is over.
     ///
     /// # Errors
-    /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::NotLeft`] if Redis was away when the
+    /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::ShutdownTimedOut`] if Redis was away when the
     /// grace ended with entries still in flight.
     pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
     where

@@ -39,8 +39,9 @@ pub use eventbus_core::group::{Start, StartError};
 pub use eventbus_core::names::{ConsumerName, EntryId, GroupName, NameError, StreamKey};
 
 pub use client::{
-    CALL_TIMEOUT, ConsumerInfo, EventBus, EventPage, GroupInfo, GroupStatus, MOST_BYTES,
-    MOST_EVENTS, MOST_LOOKED_AT, PublishOutcome, StreamInfo, Subscription,
+    CALL_TIMEOUT, ConsumerInfo, EventBus, EventBusBuilder, EventPage, GroupInfo, GroupStatus,
+    MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_PAGE_EVENTS, PublishOutcome, StreamInfo, Subscription,
+    SubscriptionBuilder,
 };
 pub use error::{Error, RedisFailure, Remedy, chain};
 pub use metrics::Metrics;

@@ -100,7 +100,7 @@ impl Publisher {
     /// Has the server tell, once, what cannot be had of what was asked for.
     ///
     /// # Errors
-    /// [`Error::Rights`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
+    /// [`Error::MissingPermissions`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
     /// it is asked again.
     pub async fn check(&self) -> Result<(), Error> {
         let check = async || {
@@ -212,9 +212,11 @@ impl Publisher {
     /// What a publish that was refused lacks, all at once; `refused` itself where that cannot be told.
     async fn lacking(&self, refused: Error) -> Error {
         match permissions::missing(self.trims, &self.connection, &self.stream).await {
-            Ok(missing) if !missing.is_empty() => {
-                Error::Rights { operation: OPERATION, stream: self.stream.clone(), missing }
-            }
+            Ok(missing) if !missing.is_empty() => Error::MissingPermissions {
+                operation: OPERATION,
+                stream: self.stream.clone(),
+                missing,
+            },
             _ => refused,
         }
     }

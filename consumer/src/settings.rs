@@ -154,16 +154,12 @@ impl Settings {
         let errors = reader.into_errors();
         match (bus, group, consumer, handler) {
             (Some(bus), Some(group), Some(consumer), Some(handler)) if errors.is_empty() => {
-                let subscriber = SubscriberConfig {
-                    stream: bus.stream,
-                    group,
-                    consumer,
-                    types: types.unwrap_or_default(),
-                    start,
-                    dead_letters,
-                    delivery,
-                    handler: handler.kind().to_owned(),
-                };
+                let mut subscriber = SubscriberConfig::new(bus.stream, group, consumer);
+                subscriber.types = types.unwrap_or_default();
+                subscriber.start = start;
+                subscriber.dead_letters = dead_letters;
+                subscriber.delivery = delivery;
+                handler.kind().clone_into(&mut subscriber.handler);
                 let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)));
                 Ok(Self { redis: bus.redis, subscriber, handler, listen })
             }
@@ -213,16 +209,16 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
     if ordering == DeliveryOrder::Stream && concurrency > 1 {
         reader.refuse("DELIVERY_CONCURRENCY", "must be 1 where DELIVERY_ORDERING is Stream");
     }
-    DeliveryConfig {
-        max_attempts: reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100),
-        timeout,
-        ordering,
-        concurrency,
-        batch_size: reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000),
-        lease: reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR),
-        backoff: backoff(reader),
-        grace: reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR),
-    }
+    let mut config = DeliveryConfig::default();
+    config.max_attempts = reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100);
+    config.timeout = timeout;
+    config.ordering = ordering;
+    config.concurrency = concurrency;
+    config.batch_size = reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000);
+    config.lease = reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR);
+    config.backoff = backoff(reader);
+    config.grace = reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR);
+    config
 }
 
 fn backoff(reader: &mut Reader<'_>) -> Backoff {
@@ -263,7 +259,9 @@ fn dead_letters(
             format!("must contain :dlq: and be in the stream's hash slot, such as {usual}")
         })
     });
-    let kept = DeadLetters { stream: given.unwrap_or(usual), max_length };
+    let kept = DeadLetters::of(stream, group)
+        .with_stream(given.unwrap_or(usual))
+        .with_max_length(max_length);
     enabled.unwrap_or(true).then_some(kept)
 }
 

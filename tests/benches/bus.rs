@@ -361,7 +361,7 @@ async fn handler_spans(server: &RedisServer) -> Vec<Duration> {
     let spans = Arc::new(std::sync::Mutex::new(Vec::new()));
     let note = spans.clone();
     subscribe(server, RATE, move |delivery| {
-        let span = age(delivery.event.payload.as_str());
+        let span = age(delivery.event.payload().as_str());
         note.lock().expect("nobody panics with it").push(span);
     })
     .await;

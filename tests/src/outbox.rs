@@ -37,7 +37,11 @@ pub fn directory() -> TempDir {
 pub fn config(server: &RedisServer, dir: &Path) -> BusConfig {
     let stream = StreamKey::new("s").expect("it is a key");
     let outbox = Some(OutboxConfig::new(dir));
-    BusConfig { outbox, ..BusConfig::new(server.config(), stream) }
+    {
+        let mut config = BusConfig::new(server.config(), stream);
+        config.outbox = outbox;
+        config
+    }
 }
 
 /// A bus with these settings, as soon as the outbox before it in the same directory has ended.
@@ -59,7 +63,7 @@ pub async fn open(config: BusConfig) -> EventBus {
 #[must_use]
 pub fn event(n: usize) -> NewEvent {
     let payload = Payload::from_text(n.to_string()).expect("a number is JSON");
-    NewEvent { id: Some(n.to_string()), ..NewEvent::new("t", payload) }
+    NewEvent::new("t", payload).with_id(n.to_string())
 }
 
 /// Publishes events `numbers`, one behind the other, and answers what became of each.

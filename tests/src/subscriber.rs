@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use eventbus::admin::Connection;
 use eventbus::config::RedisConfig;
-use eventbus::consume::{
-    DeadLetters, DeliveryConfig, DeliveryOrder, Readiness, Subscriber, SubscriberConfig,
-};
-use eventbus::{Answer, ConsumerName, Delivery, Error, GroupName, Metrics, StreamKey, TypeFilter};
+use eventbus::consume::{Readiness, Subscriber, SubscriberConfig};
+use eventbus::{Answer, ConsumerName, Delivery, Error, GroupName, Metrics, StreamKey};
 use eventbus_core::retry::backoff::Backoff;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
@@ -33,28 +31,19 @@ pub fn config() -> SubscriberConfig {
         StreamKey::new("s").expect("the name is right"),
         GroupName::new("g").expect("the name is right"),
     );
-    let dead_letters = Some(DeadLetters::of(&stream, &group));
     let second = Duration::from_secs(1);
     let backoff = Backoff { initial: second / 10, max: second, multiplier: 2, jitter_percent: 0 };
-    SubscriberConfig {
-        stream,
-        group,
-        consumer: ConsumerName::new("pod").expect("the name is right"),
-        types: TypeFilter::default(),
-        start: Some("0".parse().expect("it is a start")),
-        dead_letters,
-        delivery: DeliveryConfig {
-            max_attempts: 5,
-            timeout: LONG,
-            concurrency: 4,
-            batch_size: 8,
-            lease: 5 * second,
-            backoff,
-            ordering: DeliveryOrder::None,
-            grace: LONG,
-        },
-        handler: "test".to_owned(),
-    }
+    let consumer = ConsumerName::new("pod").expect("the name is right");
+    let mut config = SubscriberConfig::new(stream, group, consumer);
+    config.start = Some("0".parse().expect("it is a start"));
+    config.handler = "test".to_owned();
+    config.delivery.timeout = LONG;
+    config.delivery.concurrency = 4;
+    config.delivery.batch_size = 8;
+    config.delivery.lease = 5 * second;
+    config.delivery.backoff = backoff;
+    config.delivery.grace = LONG;
+    config
 }
 
 /// A handler that is done with an event once `gate` has a permit for it.
@@ -78,7 +67,7 @@ pub struct Seen(Arc<Mutex<Vec<(String, u32)>>>);
 impl Seen {
     /// Notes a delivery.
     pub fn note(&self, delivery: &Delivery) {
-        let payload = delivery.event.payload.as_str().to_owned();
+        let payload = delivery.event.payload().as_str().to_owned();
         self.0.lock().expect("nobody panics with it").push((payload, delivery.attempt));
     }
 

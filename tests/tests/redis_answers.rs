@@ -16,7 +16,11 @@ use tests::wait;
 
 async fn open(redis: RedisConfig) -> EventBus {
     let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
-    EventBus::open(config, &Metrics::register(&mut Registry::default())).await.unwrap()
+    EventBus::builder(config)
+        .metrics(&Metrics::register(&mut Registry::default()))
+        .connect_lazy()
+        .await
+        .unwrap()
 }
 
 async fn refusal(bus: &EventBus) -> Error {
@@ -39,11 +43,11 @@ async fn every_code_has_its_remedy_as_it_comes_over_the_wire() {
         ("MOVED 3999 127.0.0.1:6381", Remedy::Reconnect),
         ("ASK 3999 127.0.0.1:6381", Remedy::Reconnect),
         ("NOGROUP No such key 's' or consumer group 'g'", Remedy::CreateGroup),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", Remedy::Person),
-        ("NOAUTH Authentication required.", Remedy::Person),
-        ("WRONGPASS invalid username-password pair or user is disabled.", Remedy::Person),
-        ("NOPERM this user has no permissions to run the 'xadd' command", Remedy::Person),
-        ("CROSSSLOT Keys in request don't hash to the same slot", Remedy::Person),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", Remedy::ManualFix),
+        ("NOAUTH Authentication required.", Remedy::ManualFix),
+        ("WRONGPASS invalid username-password pair or user is disabled.", Remedy::ManualFix),
+        ("NOPERM this user has no permissions to run the 'xadd' command", Remedy::ManualFix),
+        ("CROSSSLOT Keys in request don't hash to the same slot", Remedy::ManualFix),
     ];
     for (line, remedy) in cases {
         let server = FakeRedis::start(Answers::ErrorAfterLogin(line.to_owned())).await;

@@ -67,7 +67,7 @@ async fn an_event_that_kills_its_consumers_is_a_dead_letter_and_its_neighbours_a
         Running::start(server.config(), config.clone(), move |delivery: Arc<Delivery>| {
             let crash = crash.clone();
             async move {
-                if delivery.event.payload.as_str() == "2" {
+                if delivery.event.payload().as_str() == "2" {
                     crash.send(delivery.attempt).unwrap();
                     std::future::pending::<()>().await;
                 }
@@ -106,8 +106,12 @@ async fn a_group_without_dead_letters_acknowledges_what_cannot_be_handled() {
     }
     let running = Running::start(
         server.config(),
-        eventbus::consume::SubscriberConfig { dead_letters: None, ..config() },
-        async |delivery| match delivery.event.payload.as_str() {
+        {
+            let mut config = config();
+            config.dead_letters = None;
+            config
+        },
+        async |delivery| match delivery.event.payload().as_str() {
             "1" => Answer::dead("422"),
             _ => Answer::Done,
         },
@@ -177,7 +181,9 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     wrong.delivery.concurrency = 0;
     wrong.delivery.lease = Duration::ZERO;
     let stream = eventbus::StreamKey::new("elsewhere").unwrap();
-    wrong.dead_letters = Some(DeadLetters { stream, max_length: 0 });
+    wrong.dead_letters = Some(
+        DeadLetters::of(&config().stream, &config().group).with_stream(stream).with_max_length(0),
+    );
     let metrics = Metrics::register(&mut Registry::default());
     let subscriber = Subscriber::new(server.config(), wrong, metrics);
     let error = subscriber.run(fails, CancellationToken::new()).await.unwrap_err();

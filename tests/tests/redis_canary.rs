@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use eventbus::admin::Connection;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::consume::{Subscriber, SubscriberConfig};
+use eventbus::consume::Subscriber;
 use eventbus::{
     Answer, Delivery, EntryId, Error, EventBus, GroupName, Metrics, NewEvent, Payload,
     RedisFailure, StreamEvent, StreamKey, chain,
@@ -126,7 +126,7 @@ async fn publish(told: &Told, metrics: &Metrics) {
     let mut conn = canary.server.connection().await;
     let config = canary.bus(canary.by_url(PASSWORD));
     told.debug(&config);
-    let bus = EventBus::connect_with_metrics(config, metrics).await.unwrap();
+    let bus = EventBus::builder(config).metrics(metrics).connect().await.unwrap();
     bus.publish_event(event()).await.unwrap();
     told.debug(&event());
 
@@ -198,7 +198,7 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
         ];
         add(&mut conn, &fields).await;
     }
-    let mut config = SubscriberConfig { consumer: config().consumer, ..config() };
+    let mut config = config();
     config.delivery.max_attempts = 2;
     if !dead_letters {
         config.dead_letters = None;
@@ -209,7 +209,7 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
     let (stop, listener) = (CancellationToken::new(), told.clone());
     let handler = move |delivery: Arc<Delivery>| {
         listener.debug(&delivery);
-        let answer = match delivery.event.event_type.as_str() {
+        let answer = match delivery.event.event_type() {
             "retry" => Answer::retry("not now"),
             "dead" => Answer::dead(format!("its payload is {CONTENT}")),
             "panic" => std::panic::resume_unwind(Box::new(CONTENT)),
@@ -307,7 +307,7 @@ fn an_event_is_shown_without_what_it_tells() {
     let mut fields = vec![(b"type".to_vec(), b"t".to_vec()), (b"payload".to_vec(), b"{}".to_vec())];
     fields.push((b"key".to_vec(), CONTENT.into()));
     fields.push((b"extra".to_vec(), CONTENT.into()));
-    let entry = eventbus::RawEntry { id: EntryId::ZERO, fields };
+    let entry = eventbus::RawEntry::new(EntryId::ZERO, fields);
     let event = StreamEvent::decode(&StreamKey::new("s").unwrap(), entry).unwrap();
     assert_eq!(
         format!("{event:?}"),

@@ -58,7 +58,7 @@ async fn a_failing_event_comes_again_with_its_attempt_counted_while_others_flow(
         xadd(&mut conn, payload).await;
     }
     let running = Running::start(server.config(), config(), async |delivery| {
-        let bad = delivery.event.payload.as_str() == r#""bad""#;
+        let bad = delivery.event.payload().as_str() == r#""bad""#;
         if bad && delivery.attempt < 3 { no() } else { Answer::Done }
     });
     drained(&mut conn).await;
@@ -78,7 +78,7 @@ async fn a_panic_and_a_handler_that_hangs_are_failed_attempts() {
     let mut config = config();
     config.delivery.timeout = Duration::from_millis(100);
     let running = Running::start(server.config(), config, async |delivery| {
-        match (delivery.attempt, delivery.event.payload.as_str()) {
+        match (delivery.attempt, delivery.event.payload().as_str()) {
             (1, r#""panic""#) => panic!("the handler's own fault"),
             (1, _) => std::future::pending().await,
             _ => Answer::Done,
@@ -227,7 +227,7 @@ async fn a_suspect_that_is_not_due_keeps_nobody_from_reading() {
     let mut config = config();
     config.delivery.timeout = 4 * LONG;
     let running = Running::start(server.config(), config, async |delivery| {
-        if delivery.event.payload.as_str() == r#""slow""# {
+        if delivery.event.payload().as_str() == r#""slow""# {
             std::future::pending::<()>().await;
         }
         Answer::Done

@@ -14,7 +14,7 @@ use tests::subscriber::LONG;
 use tests::wait;
 
 fn config(server: &RedisServer, durability: Durability) -> BusConfig {
-    BusConfig { durability, ..BusConfig::new(server.config(), StreamKey::new("s").unwrap()) }
+    BusConfig::new(server.config(), StreamKey::new("s").unwrap()).with_durability(durability)
 }
 
 fn replicated(replicas: u8) -> Durability {
@@ -150,7 +150,7 @@ async fn a_hard_cap_holds_above_async_too() {
     let (primary, _replica) = pair().await;
     let cap = HardCap { entries: 300, overflow: Overflow::Reject };
     let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
-    let config = BusConfig { retention, ..config(&primary, replicated(1)) };
+    let config = config(&primary, replicated(1)).with_retention(retention);
     let bus = EventBus::connect(config).await.unwrap();
     let error = wait::until("it is full", LONG, async || {
         let publish = (0..50).map(|_| bus.publish("t", &1, None));
@@ -165,7 +165,7 @@ async fn a_hard_cap_holds_though_no_replica_confirms_anything() {
     let alone = RedisServer::start();
     let cap = HardCap { entries: 300, overflow: Overflow::Reject };
     let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
-    let config = BusConfig { retention, ..config(&alone, replicated(1)) };
+    let config = config(&alone, replicated(1)).with_retention(retention);
     let bus = EventBus::connect(config).await.unwrap();
     let error = wait::until("it is full", LONG, async || {
         let publish = (0..50).map(|_| bus.publish("t", &1, None));
@@ -196,7 +196,11 @@ async fn a_user_who_may_not_wait_is_told_so_at_connect() {
     redis::cmd("ACL").arg(&user).exec_async(&mut conn).await.unwrap();
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());
     let redis = eventbus::config::RedisConfig::new("url", &url, Default::default()).unwrap();
-    let config = BusConfig { redis, ..config(&server, replicated(1)) };
+    let config = {
+        let mut config = config(&server, replicated(1));
+        config.redis = redis;
+        config
+    };
     let error = EventBus::connect(config).await.err().unwrap();
     assert!(error.is_auth(), "{error:?}");
 }

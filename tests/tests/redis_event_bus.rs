@@ -72,7 +72,7 @@ async fn the_declaration_of_a_resource_is_neither_overwritten_nor_forgotten() {
         "group g on stream s is declared by the EventConsumerGroup shop/orders of cluster c1: \
          delete that resource instead"
     );
-    let Error::Owned { owner, .. } = error else { panic!("{error:?}") };
+    let Error::OwnedByResource { owner, .. } = error else { panic!("{error:?}") };
     assert_eq!(owner.uid, "u-1");
     assert_eq!(declared(&mut conn).await.as_deref(), Some(OWNED));
 }
@@ -214,7 +214,7 @@ async fn a_stream_with_spaces_and_braces_in_its_name_works_like_any_other() {
         assert!(bus.create_consumer_group(&group("g"), Start::default()).await.unwrap(), "{name}");
         let published = bus.publish("t", &1, None).await.unwrap();
         let page = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap();
-        assert_eq!(page.events.iter().map(|event| event.id).collect::<Vec<_>>(), [published]);
+        assert_eq!(page.events.iter().map(|event| event.id()).collect::<Vec<_>>(), [published]);
         assert_eq!(bus.get_stream_info().await.unwrap().groups, ["g"]);
         let info = bus.get_consumer_group_info(&group("g")).await.unwrap().unwrap();
         assert_eq!(info.lag, Some(1), "{name}");

@@ -5,7 +5,7 @@
 
 use eventbus::admin::Connection;
 use eventbus::{EntryId, Unreadable};
-use eventbus::{EventBus, EventPage, MOST_BYTES};
+use eventbus::{EventBus, EventPage, MAX_PAGE_BYTES};
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::command;
@@ -36,7 +36,7 @@ async fn declare(conn: &mut Connection, field: &str) {
 }
 
 fn ids(page: &EventPage) -> Vec<u64> {
-    page.events.iter().map(|event| event.id.ms).collect()
+    page.events.iter().map(|event| event.id().ms).collect()
 }
 
 /// Every page from the stream's beginning on.
@@ -58,7 +58,7 @@ async fn the_events_after_an_id_come_in_their_order_without_it() {
     let page = bus.get_events_since(&group("g"), id(2)).await.unwrap();
     assert_eq!(ids(&page), [3, 4]);
     assert_eq!((page.more, page.next), (false, id(4)));
-    assert_eq!(page.events[0].payload.as_str(), r#""x""#);
+    assert_eq!(page.events[0].payload().as_str(), r#""x""#);
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn an_event_larger_than_a_page_comes_alone() {
     let server = RedisServer::start();
     let (bus, mut conn) = (bus_on(&server).await, server.connection().await);
     add(&mut conn, "a", 1..=3, 1).await;
-    add(&mut conn, "a", 4..=4, 2 * MOST_BYTES).await;
+    add(&mut conn, "a", 4..=4, 2 * MAX_PAGE_BYTES).await;
     add(&mut conn, "a", 5..=6, 1).await;
     let listed: Vec<Vec<u64>> = pages(&bus).await.iter().map(ids).collect();
     assert_eq!(listed, [vec![1, 2, 3], vec![4], vec![5, 6]]);

@@ -50,7 +50,7 @@ async fn a_failing_event_holds_the_others_up_and_a_dead_letter_leaves_a_gap() {
     let mut config = ordered();
     config.delivery.max_attempts = 3;
     let running = Running::start(server.config(), config, async |delivery| {
-        match delivery.event.payload.as_str() {
+        match delivery.event.payload().as_str() {
             "2" => Answer::retry("no"),
             _ => Answer::Done,
         }
@@ -113,7 +113,7 @@ async fn an_entry_that_was_trimmed_while_it_waited_holds_nobody_up() {
     let mut config = ordered();
     config.delivery.backoff.initial = Duration::from_millis(500);
     let running = Running::start(server.config(), config, async |delivery| {
-        if delivery.event.payload.as_str() == "1" { Answer::retry("no") } else { Answer::Done }
+        if delivery.event.payload().as_str() == "1" { Answer::retry("no") } else { Answer::Done }
     });
     wait::until("it failed once", LONG, async || running.seen.all().pop()).await;
     command(&mut conn, &format!("XDEL s {id}")).await;
@@ -127,7 +127,7 @@ async fn an_entry_that_was_trimmed_while_it_waited_holds_nobody_up() {
 type Begun = Arc<Mutex<Vec<u32>>>;
 
 fn hand_over(begun: &Begun, dice: &Arc<Mutex<SmallRng>>, delivery: &Delivery) -> (Answer, bool) {
-    let number = delivery.event.payload.parse().unwrap();
+    let number = delivery.event.payload().parse().unwrap();
     begun.lock().unwrap().push(number);
     let die: f64 = dice.lock().unwrap().random();
     let crashes = die < 0.03;

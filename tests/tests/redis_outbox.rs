@@ -8,7 +8,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use eventbus::config::{
-    BusConfig, CredentialFiles, Durability, HardCap, OutboxConfig, Overflow, RedisConfig, TrimMode,
+    CredentialFiles, Durability, HardCap, OutboxConfig, Overflow, RedisConfig, TrimMode,
 };
 use eventbus::{Error, EventBus, Metrics, NewEvent, Payload, PublishOutcome, StreamKey};
 use prometheus_client::encoding::text::encode;
@@ -134,7 +134,11 @@ async fn an_outbox_is_one_bus_alone_and_one_stream_alone() {
     server.stop();
     publish(&first, [1]).await;
     drop(first);
-    let other = BusConfig { stream: StreamKey::new("t").unwrap(), ..config(&server, dir.path()) };
+    let other = {
+        let mut config = config(&server, dir.path());
+        config.stream = StreamKey::new("t").unwrap();
+        config
+    };
     let refused = async || match EventBus::connect(other.clone()).await {
         Err(Error::OutboxTaken { .. }) => None,
         Err(error) => Some(error),
@@ -220,7 +224,8 @@ async fn without_the_right_to_use_transactions_events_are_sent_one_by_one_and_on
     };
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());
     let redis = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap();
-    let mut config = BusConfig { redis, ..config(&server, dir.path()) };
+    let mut config = config(&server, dir.path());
+    config.redis = redis;
     config.retention.mode = TrimMode::None;
     server.stop();
     let bus = open(config.clone()).await;
@@ -238,12 +243,16 @@ async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
     let (mut server, dir) = (RedisServer::start(), directory());
     let mut config = config(&server, dir.path());
     let max_bytes = 1024 * 1024;
-    config.outbox = Some(OutboxConfig { max_bytes, ..OutboxConfig::new(dir.path()) });
+    config.outbox = Some(OutboxConfig::new(dir.path()).with_max_bytes(max_bytes));
     server.stop();
     let bus = open(config).await;
     let large = |n: usize| {
         let payload = Payload::from_text(format!("\"{}\"", "x".repeat(200_000))).unwrap();
-        NewEvent { payload, ..event(n) }
+        {
+            let mut event = event(n);
+            event.payload = payload;
+            event
+        }
     };
     for n in 0..5 {
         assert_eq!(bus.publish_or_spool(large(n)).await.unwrap(), Spooled);
@@ -274,7 +283,7 @@ async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
 async fn an_event_that_is_not_confirmed_waits_and_is_not_sent_twice() {
     let (server, dir) = (RedisServer::start(), directory());
     let durability = Durability::Replicated(NonZeroU8::MIN);
-    let bus = open(BusConfig { durability, ..config(&server, dir.path()) }).await;
+    let bus = open(config(&server, dir.path()).with_durability(durability)).await;
     assert_eq!(publish(&bus, [0]).await, [Spooled]);
     let mut conn = server.connection().await;
     let mut waits = async || {
@@ -292,10 +301,22 @@ async fn an_event_that_is_not_confirmed_waits_and_is_not_sent_twice() {
 async fn what_the_bus_refuses_is_not_written() {
     let (server, dir) = (RedisServer::start(), directory());
     let bus = open(config(&server, dir.path())).await;
-    let error = bus.publish_or_spool(NewEvent { event_type: "a b".into(), ..event(1) }).await;
+    let error = bus
+        .publish_or_spool({
+            let mut event = event(1);
+            event.event_type = "a b".into();
+            event
+        })
+        .await;
     assert!(matches!(error, Err(Error::EventType { .. })));
     let key = Some("k".repeat(5 * 1024 * 1024));
-    let error = bus.publish_or_spool(NewEvent { key, ..event(2) }).await;
+    let error = bus
+        .publish_or_spool({
+            let mut event = event(2);
+            event.key = key;
+            event
+        })
+        .await;
     assert!(matches!(error, Err(Error::RecordTooLarge { .. })));
     publish(&bus, [3]).await;
     assert_eq!(ids(&mut server.connection().await).await, ["3"]);
@@ -325,7 +346,8 @@ async fn sixty_four_callers_need_at_most_one_sync_for_sixteen_events() {
     let (server, dir) = (RedisServer::start(), directory());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let bus = EventBus::connect_with_metrics(config(&server, dir.path()), &metrics).await.unwrap();
+    let bus =
+        EventBus::builder(config(&server, dir.path())).metrics(&metrics).connect().await.unwrap();
     let call = |caller: usize| {
         let bus = bus.clone();
         async move { publish(&bus, caller * EACH..(caller + 1) * EACH).await }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eventbus::PublishOutcome;
 use eventbus::admin::Connection;
-use eventbus::config::{BusConfig, CredentialFiles, Durability, HardCap, Overflow, RedisConfig};
+use eventbus::config::{CredentialFiles, Durability, HardCap, Overflow, RedisConfig};
 use tests::outbox::{Publisher, config, directory, event, first_ids, ids, open, publish};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
@@ -122,7 +122,7 @@ async fn on_a_full_disk_nothing_is_told_to_be_kept_that_is_lost_and_with_redis_a
 async fn what_a_server_drops_that_is_no_primary_any_more_is_sent_again() {
     let (server, dir) = (RedisServer::start(), directory());
     let durability = Durability::Replicated(NonZeroU8::MIN);
-    let bus = open(BusConfig { durability, ..config(&server, dir.path()) }).await;
+    let bus = open(config(&server, dir.path()).with_durability(durability)).await;
     assert_eq!(publish(&bus, [0]).await, [PublishOutcome::Spooled], "there is no replica");
     let mut conn = server.connection().await;
     assert_eq!(ids(&mut conn).await, ["0"]);
@@ -158,7 +158,8 @@ async fn a_right_that_is_taken_away_costs_no_event_and_makes_no_second_one() {
     user(&mut conn, &["on", ">p", "~*", "+@all"]).await;
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());
     let redis = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap();
-    let mut config = BusConfig { redis, ..config(&server, dir.path()) };
+    let mut config = config(&server, dir.path());
+    config.redis = redis;
     config.retention.hard_cap = Some(HardCap { entries: 20_000, overflow: Overflow::Reject });
     let bus = open(config).await;
     user(&mut conn, &["-xlen"]).await;

@@ -205,10 +205,10 @@ async fn what_is_published_reads_back() {
     let mut conn = server.connection().await;
     tests::subscriber::drained(&mut conn).await;
     let event = seen.lock().unwrap().take().unwrap();
-    assert_eq!((event.event_id.as_str(), event.key.as_deref()), ("mi\0ne\r\n", Some("k\n\0")));
-    assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
-    assert_eq!(event.tracestate.as_deref(), Some("a=1,b=2"));
-    assert_eq!(event.payload.as_str(), "[1, 2]");
+    assert_eq!((event.event_id(), event.key()), ("mi\0ne\r\n", Some("k\n\0")));
+    assert_eq!(event.traceparent(), Some("00-1-2-01"));
+    assert_eq!(event.tracestate(), Some("a=1,b=2"));
+    assert_eq!(event.payload().as_str(), "[1, 2]");
     running.stop().await.unwrap();
 }
 

@@ -71,13 +71,21 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     let (told, mut ids) = tokio::sync::mpsc::unbounded_channel();
     let running = Running::start(server.config(), quick(), move |delivery: Arc<Delivery>| {
         let event = &delivery.event;
-        told.send((event.id, event.event_id.clone(), delivery.replay)).unwrap();
+        told.send((event.id(), event.event_id().to_owned(), delivery.replay)).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
     });
-    let other_group = SubscriberConfig { group: GroupName::new("other").unwrap(), ..quick() };
+    let other_group = {
+        let mut config = quick();
+        config.group = GroupName::new("other").unwrap();
+        config
+    };
     let dead_letters =
         Some(eventbus::consume::DeadLetters::of(&other_group.stream, &other_group.group));
-    let other_group = SubscriberConfig { dead_letters, ..other_group };
+    let other_group = {
+        let mut config = other_group;
+        config.dead_letters = dead_letters;
+        config
+    };
     let other = Running::start(server.config(), other_group, async |_| Answer::Done);
     drained(&mut conn).await;
     let (letter, _) = letters::all(&mut conn).await.remove(0);
@@ -151,7 +159,11 @@ async fn a_replay_runs_whatever_types_are_wanted_by_now() {
     running.stop().await.unwrap();
     is_fixed.store(true, Ordering::Relaxed);
     let types = TypeFilter::parse(["other"]).unwrap();
-    let other = SubscriberConfig { types, ..quick() };
+    let other = {
+        let mut config = quick();
+        config.types = types;
+        config
+    };
     let running = Running::start(server.config(), other, mended(&is_fixed));
     let (id, _) = letters::all(&mut conn).await.remove(0);
     press(&mut conn, id).await;
@@ -169,7 +181,8 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
     let (told, mut extra) = tokio::sync::mpsc::unbounded_channel();
     let running = Running::start(server.config(), quick(), move |delivery: Arc<Delivery>| {
-        told.send(delivery.event.extra.clone()).unwrap();
+        let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
+        told.send(delivery.event.extra().map(owned).collect::<Vec<_>>()).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
     });
     drained(&mut conn).await;

@@ -38,10 +38,7 @@ impl Fixture {
     }
 
     async fn try_bus(&self, redis: RedisConfig, retention: &Retention) -> Result<EventBus, Error> {
-        let config = BusConfig {
-            retention: retention.clone(),
-            ..BusConfig::new(redis, self.stream.clone())
-        };
+        let config = BusConfig::new(redis, self.stream.clone()).with_retention(retention.clone());
         EventBus::connect(config).await
     }
 
@@ -359,12 +356,13 @@ async fn where_the_oldest_are_dropped_each_loss_is_counted_by_group() {
     }
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let config = BusConfig {
-        retention: capped(TrimMode::None, 800, Overflow::DropOldest),
-        ..BusConfig::new(s.server.config(), s.stream.clone())
-    };
+    let config = BusConfig::new(s.server.config(), s.stream.clone()).with_retention(capped(
+        TrimMode::None,
+        800,
+        Overflow::DropOldest,
+    ));
     // It is over the cap when the bus connects.
-    let bus = EventBus::connect_with_metrics(config, &metrics).await.unwrap();
+    let bus = EventBus::builder(config).metrics(&metrics).connect().await.unwrap();
     wait::until("it drops", LONG, async || (s.length().await < 900).then_some(())).await;
     assert_eq!(s.length().await, 800);
     let expected = [("half".to_owned(), 50), ("none".to_owned(), 150)];

@@ -77,7 +77,7 @@ impl Walk {
         let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
         let stream = StreamKey::new("s").unwrap();
         let retention = Retention { mode: TrimMode::None, ..Retention::default() };
-        let config = BusConfig { retention, ..BusConfig::new(server.config(), stream.clone()) };
+        let config = BusConfig::new(server.config(), stream.clone()).with_retention(retention);
         let mut walk = Self {
             conn: server.connection().await,
             bus: EventBus::connect(config).await.unwrap(),

@@ -101,7 +101,7 @@ async fn while_the_server_is_full_events_are_handled_and_a_dead_letter_waits_for
             let gate = gate.clone();
             async move {
                 gate.acquire().await.unwrap().forget();
-                if delivery.event.payload.as_str() == "1" {
+                if delivery.event.payload().as_str() == "1" {
                     Answer::Done
                 } else {
                     Answer::dead("no")
@@ -137,7 +137,7 @@ async fn without_redis_a_stop_ends_with_the_grace_and_says_so() {
     wait::until("its handler has it", LONG, async || running.seen.all().pop()).await;
     server.stop();
     let error = running.stop().await.unwrap_err();
-    assert!(matches!(error, eventbus::Error::NotLeft { .. }), "{error}");
+    assert!(matches!(error, eventbus::Error::ShutdownTimedOut { .. }), "{error}");
 }
 
 #[tokio::test]

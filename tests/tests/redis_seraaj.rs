@@ -64,9 +64,9 @@ fn of_file(event: &FileEvent) -> (String, String, String, String) {
 }
 
 fn of_redis(event: &StreamEvent) -> (String, String, String, String) {
-    let payload = event.payload.json().unwrap().to_string();
-    let source = event.source_service.clone().unwrap();
-    (event.event_id.clone(), event.event_type.clone(), payload, source)
+    let payload = event.payload().json().unwrap().to_string();
+    let source = event.source_service().unwrap();
+    (event.event_id().to_owned(), event.event_type().to_owned(), payload, source.to_owned())
 }
 
 fn types(events: &[FileEvent]) -> Vec<&str> {
@@ -138,8 +138,12 @@ async fn changes_of_one_application_at_the_same_time_stand_in_redis_in_the_order
     });
     let applications = join_all(applications).await;
     let file = platform.in_both().await;
-    let redis: Vec<String> =
-        platform.events_since_0().await.into_iter().map(|event| event.event_id).collect();
+    let redis: Vec<String> = platform
+        .events_since_0()
+        .await
+        .into_iter()
+        .map(|event| event.event_id().to_owned())
+        .collect();
     for id in applications {
         let of_it: Vec<&String> = file
             .iter()

@@ -39,7 +39,7 @@ async fn ids_in_redis(bus: &EventBus) -> Vec<String> {
     let group = GroupName::new("applications").unwrap();
     let page = bus.get_events_since(&group, EntryId::ZERO).await.unwrap();
     assert!(!page.more);
-    page.events.into_iter().map(|event| event.event_id).collect()
+    page.events.iter().map(|event| event.event_id().to_owned()).collect()
 }
 
 async fn bus_on(server: &RedisServer) -> EventBus {

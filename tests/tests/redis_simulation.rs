@@ -119,7 +119,7 @@ async fn handle(
     kill: &CancellationToken,
     pause: &AtomicBool,
 ) -> Answer {
-    let number: u32 = delivery.event.payload.parse().unwrap();
+    let number: u32 = delivery.event.payload().parse().unwrap();
     if pause.swap(false, Ordering::Relaxed) {
         std::thread::sleep(LEASE * 8 / 5);
     }

@@ -56,7 +56,7 @@ async fn events_are_settled_as_the_handler_answers_and_the_end_leaves_the_group(
     let bus = bus_on(&server).await;
     bus.create_consumer_group(&group("g"), Start::default()).await.unwrap();
     let (subscription, seen) = subscribe(&bus, &[], async |delivery| {
-        match (delivery.event.event_type.as_str(), delivery.attempt) {
+        match (delivery.event.event_type(), delivery.attempt) {
             ("retry", 1) => {
                 Answer::Retry { after: Some(Duration::ZERO), reason: "not yet".to_owned() }
             }
@@ -115,7 +115,7 @@ async fn a_handler_that_never_returns_is_cut_off_and_holds_up_no_other_event() {
     let bus = bus_on(&server).await;
     bus.create_consumer_group(&group("g"), Start::default()).await.unwrap();
     let (subscription, seen) = subscribe(&bus, &[], async |delivery| {
-        if delivery.event.payload.as_str() == "0" && delivery.attempt == 1 {
+        if delivery.event.payload().as_str() == "0" && delivery.attempt == 1 {
             std::future::pending::<()>().await;
         }
         Answer::Done
@@ -211,7 +211,7 @@ async fn a_subscription_counts_in_the_metrics_of_its_bus() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let config = BusConfig::new(server.config(), StreamKey::new("s").unwrap());
-    let bus = EventBus::connect_with_metrics(config, &metrics).await.unwrap();
+    let bus = EventBus::builder(config).metrics(&metrics).connect().await.unwrap();
     bus.create_consumer_group(&group("g"), Start::default()).await.unwrap();
     let (subscription, _seen) = subscribe(&bus, &[], done);
     bus.publish("t", &1, None).await.unwrap();

@@ -32,7 +32,7 @@ impl Watched {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
-        let bus = EventBus::open(config, &metrics).await.unwrap();
+        let bus = EventBus::builder(config).metrics(&metrics).connect_lazy().await.unwrap();
         Self { bus, registry }
     }
 

@@ -46,6 +46,7 @@ pub type Moment = Duration;
 
 /// One handler call: an event, and which attempt at it this is.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The event.
     pub event: StreamEvent,
@@ -57,6 +58,14 @@ pub struct Delivery {
     pub group: GroupName,
     /// Whether it is a dead letter that somebody asked to have handled again.
     pub replay: bool,
+}
+
+impl Delivery {
+    /// Makes the delivery of an event that is no replay: for tests of a handler.
+    #[must_use]
+    pub fn new(event: StreamEvent, attempt: u32, stream: StreamKey, group: GroupName) -> Self {
+        Self { event, attempt, stream, group, replay: false }
+    }
 }
 
 /// What a handler answers.

@@ -15,13 +15,28 @@ pub use types::{EventTypeError, EventTypes, TypeFilter, is_type};
 /// A stream's entry as it stands in Redis: field names and values in order, any bytes, repeats included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawEntry {
-    /// The entry's ID.
-    pub id: EntryId,
-    /// Names and values.
-    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) id: EntryId,
+    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl RawEntry {
+    /// Makes an entry of an ID and field names with their values.
+    #[must_use]
+    pub fn new(id: EntryId, fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        Self { id, fields }
+    }
+
+    /// The entry's ID.
+    #[must_use]
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// Field names and values in their order, any bytes, repeats included.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+    }
+
     /// The field `type`, where there is one and it can be read, whatever the rest of the entry is.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
@@ -46,29 +61,19 @@ impl std::fmt::Debug for RawEntry {
     }
 }
 
-/// An event as a handler gets it. `Debug` shows neither what it tells nor whom it is about.
+/// An event as a handler gets it. `Debug` shows neither its payload nor its key.
 #[derive(Clone, PartialEq)]
 pub struct StreamEvent {
-    /// The entry's ID in its stream.
-    pub id: EntryId,
-    /// The publisher's own ID (field `id`), else `<stream>/<entry ID>`: the same for each repeat of the event.
-    pub event_id: String,
-    /// Field `type`, such as `application.submitted`.
-    pub event_type: String,
-    /// Field `ts` (RFC 3339); missing or bad: the time in the entry's ID.
-    pub timestamp: Timestamp,
-    /// Field `payload`: JSON text, unchanged.
-    pub payload: Payload,
-    /// Field `source`; `None` if missing or empty.
-    pub source_service: Option<String>,
-    /// Field `key`: the ordering key.
-    pub key: Option<String>,
-    /// Field `traceparent` (W3C Trace Context).
-    pub traceparent: Option<String>,
-    /// Field `tracestate` (W3C Trace Context).
-    pub tracestate: Option<String>,
-    /// Fields of other names, in order, any bytes.
-    pub extra: Vec<(Vec<u8>, Vec<u8>)>,
+    id: EntryId,
+    event_id: String,
+    event_type: String,
+    timestamp: Timestamp,
+    payload: Payload,
+    source_service: Option<String>,
+    key: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+    extra: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for StreamEvent {
@@ -100,6 +105,65 @@ pub enum Unreadable {
 }
 
 impl StreamEvent {
+    /// The entry's ID in its stream.
+    #[must_use]
+    pub fn id(&self) -> EntryId {
+        self.id
+    }
+
+    /// The publisher's own ID (field `id`), else `<stream>/<entry ID>`: the same for each repeat of the event.
+    #[must_use]
+    pub fn event_id(&self) -> &str {
+        &self.event_id
+    }
+
+    /// Field `type`, such as `application.submitted`.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Field `ts` (RFC 3339); missing or bad: the time in the entry's ID.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Field `payload`: JSON text, unchanged.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Field `source`; `None` if missing or empty.
+    #[must_use]
+    pub fn source_service(&self) -> Option<&str> {
+        self.source_service.as_deref()
+    }
+
+    /// Field `key`: the ordering key.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Field `traceparent` (W3C Trace Context).
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    /// Field `tracestate` (W3C Trace Context).
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        self.tracestate.as_deref()
+    }
+
+    /// Fields of other names in their order, any bytes.
+    pub fn extra(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.extra.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
+    }
+
     /// Reads an entry of `stream`. Of a repeated field the last one counts, as in clients that make it a map.
     ///
     /// # Errors
@@ -175,8 +239,9 @@ pub fn time_of(id: EntryId) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
-/// An event to publish. `Debug` shows neither what it tells nor whom it is about.
+/// An event to publish. `Debug` shows neither its payload nor its key.
 #[derive(Clone, PartialEq)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// Such as `application.submitted`; not empty.
     pub event_type: String,
@@ -218,6 +283,38 @@ impl NewEvent {
             traceparent: None,
             tracestate: None,
         }
+    }
+
+    /// Sets the publishing service (field `source`).
+    #[must_use]
+    pub fn with_source_service(mut self, source_service: impl Into<String>) -> Self {
+        self.source_service = Some(source_service.into());
+        self
+    }
+
+    /// Sets the event's own ID, by which a repeat is recognised.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets the ordering key.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the W3C Trace Context: `traceparent` and, where there is one, `tracestate`.
+    #[must_use]
+    pub fn with_trace_context(
+        mut self,
+        traceparent: impl Into<String>,
+        tracestate: Option<String>,
+    ) -> Self {
+        (self.traceparent, self.tracestate) = (Some(traceparent.into()), tracestate);
+        self
     }
 
     /// The entry's fields in their order on the wire.

@@ -9,11 +9,11 @@ use eventbus_core::names::{EntryId, GroupName, StreamKey};
 const PEEK: &str = "read events";
 
 /// A page tells of at most so many entries.
-pub const MOST_EVENTS: usize = 1_000;
+pub const MAX_PAGE_EVENTS: usize = 1_000;
 /// Bytes of entries, their field names included, for which a page is read; a single entry may be larger.
-pub const MOST_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Entries, those of unwanted types included, for which a page is read.
-pub const MOST_LOOKED_AT: usize = 10_000;
+pub const MAX_PAGE_ENTRIES: usize = 10_000;
 /// Entries that are asked for at once, where the sizes seen so far allow it.
 const MOST_AT_ONCE: usize = 128;
 
@@ -35,12 +35,12 @@ impl EventBus {
     /// acknowledged and nothing moves. [`EntryId::ZERO`] is before the first one. Needs no right to write.
     ///
     /// The types are those of the group's field in `P:eventbus:groups`, all where there is none; neither the group nor the
-    /// stream need exist. A page ends before [`MOST_EVENTS`], [`MOST_BYTES`] or [`MOST_LOOKED_AT`] are exceeded, so
+    /// stream need exist. A page ends before [`MAX_PAGE_EVENTS`], [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`] are exceeded, so
     /// that it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
     ///
     /// ```no_run
-    /// # async fn all(bus: eventbus::EventBus, group: eventbus::names::GroupName) -> Result<(), eventbus::error::Error> {
-    /// let mut page = bus.get_events_since(&group, eventbus::names::EntryId::ZERO).await?;
+    /// # async fn all(bus: eventbus::EventBus, group: eventbus::GroupName) -> Result<(), eventbus::Error> {
+    /// let mut page = bus.get_events_since(&group, eventbus::EntryId::ZERO).await?;
     /// while page.more {
     ///     page = bus.get_events_since(&group, page.next).await?;
     /// }
@@ -129,22 +129,22 @@ impl<'a> Filling<'a> {
     /// Entries to ask for next: as many as were seen already, if the largest of those may come as often as that, and
     /// at least one, which tells whether more follow.
     fn count(&self) -> usize {
-        let fitting = MOST_BYTES.saturating_sub(self.bytes) / self.largest.max(1);
-        let listed = MOST_EVENTS - self.listed();
+        let fitting = MAX_PAGE_BYTES.saturating_sub(self.bytes) / self.largest.max(1);
+        let listed = MAX_PAGE_EVENTS - self.listed();
         (self.looked_at + 1).min(MOST_AT_ONCE).min(fitting).min(listed).max(1)
     }
 
     fn add(&mut self, entry: RawEntry) -> Result<(), Full> {
-        let size = entry.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let is_too_much = self.bytes + size > MOST_BYTES && self.looked_at > 0;
-        if is_too_much || self.looked_at == MOST_LOOKED_AT || self.listed() == MOST_EVENTS {
+        let size = entry.fields().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let is_too_much = self.bytes + size > MAX_PAGE_BYTES && self.looked_at > 0;
+        if is_too_much || self.looked_at == MAX_PAGE_ENTRIES || self.listed() == MAX_PAGE_EVENTS {
             return Err(Full);
         }
         self.looked_at += 1;
         self.bytes += size;
         self.largest = self.largest.max(size);
-        self.page.next = entry.id;
-        let id = entry.id;
+        self.page.next = entry.id();
+        let id = entry.id();
         if entry.event_type().is_some_and(|event_type| !self.types.matches(event_type)) {
             return Ok(());
         }
@@ -166,7 +166,7 @@ mod tests {
             (b"type".to_vec(), event_type.as_bytes().to_vec()),
             (b"payload".to_vec(), payload),
         ];
-        RawEntry { id: EntryId { ms, seq: 0 }, fields }
+        RawEntry::new(EntryId { ms, seq: 0 }, fields)
     }
 
     fn filling<'a>(stream: &'a StreamKey, types: &[&str]) -> Filling<'a> {
@@ -200,7 +200,7 @@ mod tests {
     fn an_entry_larger_than_a_page_comes_alone() {
         let stream = stream();
         let mut filling = filling(&stream, &[]);
-        assert_eq!(filling.add(entry(1, "a", MOST_BYTES)), Ok(()));
+        assert_eq!(filling.add(entry(1, "a", MAX_PAGE_BYTES)), Ok(()));
         assert_eq!(filling.add(entry(2, "a", 1)), Err(Full));
         assert_eq!(filling.page.next, EntryId { ms: 1, seq: 0 });
     }
@@ -209,7 +209,7 @@ mod tests {
     fn unwanted_entries_count_for_the_look_but_not_for_the_list() {
         let stream = stream();
         let mut filling = filling(&stream, &["b"]);
-        for ms in 1..=MOST_LOOKED_AT as u64 {
+        for ms in 1..=MAX_PAGE_ENTRIES as u64 {
             assert_eq!(filling.add(entry(ms, "a", 1)), Ok(()));
         }
         assert_eq!(filling.add(entry(20_000, "b", 1)), Err(Full));

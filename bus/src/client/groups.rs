@@ -7,11 +7,13 @@ use redis::Value;
 
 use super::EventBus;
 use crate::error::{Error, chain};
+use crate::publish::now;
 use crate::scripts::create_group;
 use crate::scripts::forget_group::forget_group;
 use eventbus_core::declaration::{Declaration, UNOWNED};
 use eventbus_core::group::{GroupCreation, Start};
 use eventbus_core::names::GroupName;
+use eventbus_core::retry::outage::Outage;
 
 const CREATE: &str = "create a group";
 const DECLARE: &str = "declare a group";
@@ -56,6 +58,32 @@ impl EventBus {
         Ok(matches!(creation, GroupCreation::Created { .. }))
     }
 
+    /// Creates `group` as [`create_consumer_group`](Self::create_consumer_group) does, and tries again while Redis is
+    /// unreachable or refuses for a reason that passes by itself, with a backoff of up to 2 s and one log line a minute.
+    /// Cancelling it leaves nothing behind.
+    ///
+    /// # Errors
+    /// Those of [`create_consumer_group`](Self::create_consumer_group) that are not [transient](Error::is_transient).
+    pub async fn ensure_consumer_group(
+        &self,
+        group: &GroupName,
+        start: Start,
+    ) -> Result<bool, Error> {
+        let (mut outage, began) = (Outage::default(), now());
+        loop {
+            let error = match self.create_consumer_group(group, start).await {
+                Err(error) if error.is_transient() => error,
+                result => return result,
+            };
+            let (wait, times) = outage.fail(error.cause(), now() - began, random());
+            if let Some(times) = times {
+                tracing::warn!(stream = %self.stream(), %group, times, error = %chain(&error),
+                    "cannot create the group yet; retrying");
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Removes the declaration of `group`, and leaves the group as it is: `true` if one was removed, `false` if there
     /// was none.
     ///
@@ -63,7 +91,7 @@ impl EventBus {
     /// any more.
     ///
     /// # Errors
-    /// [`Error::Owned`] if a resource declares the group: its operator would declare it again;
+    /// [`Error::OwnedByResource`] if a resource declares the group: its operator would declare it again;
     /// [`Error::Declaration`] if what stands there cannot be read, and so may be anybody's; [`Error::Key`] with what
     /// Redis answered, such as `NOPERM`; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
     /// [`Error::TimedOut`].
@@ -125,7 +153,7 @@ impl EventBus {
     /// Why a declaration was left where it is.
     fn not_ours(&self, group: &GroupName, field: &[u8]) -> Error {
         match self.parse_declaration(group, field) {
-            Ok(Declaration { owner: Some(owner), .. }) => Error::Owned {
+            Ok(Declaration { owner: Some(owner), .. }) => Error::OwnedByResource {
                 stream: self.stream().clone(),
                 group: group.clone(),
                 owner: Box::new(owner),
@@ -137,4 +165,9 @@ impl EventBus {
             Err(error) => error,
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that draws the jitter")]
+fn random() -> f64 {
+    rand::random()
 }

@@ -20,9 +20,10 @@ impl EventBus {
     ) -> Result<EntryId, Error> {
         let payload = Payload::from_value(payload)
             .map_err(|source| Error::Encode { event_type: event_type.to_owned(), source })?;
-        let event = NewEvent {
-            source_service: source_service.map(str::to_owned),
-            ..NewEvent::new(event_type, payload)
+        let event = NewEvent::new(event_type, payload);
+        let event = match source_service {
+            Some(source) => event.with_source_service(source),
+            None => event,
         };
         self.publish_event(event).await
     }
@@ -35,7 +36,7 @@ impl EventBus {
     ///
     /// # Errors
     /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`](crate::MAX_PAYLOAD); [`Error::StreamFull`] at a hard cap that
-    /// rejects; [`Error::Rights`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands
+    /// rejects; [`Error::MissingPermissions`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands
     /// in the stream, but not as safe as it should; [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or
     /// [`Error::BreakerOpen`] without a connection; else what Redis answered.
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {

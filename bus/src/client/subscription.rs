@@ -1,21 +1,22 @@
-//! Subscribing by the bus: a consumer on a task of its own, with the settings that suit most.
+//! Subscribing by the bus: a consumer on a task of its own.
 
 use std::future::Future;
 use std::sync::Arc;
 
+use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
+use eventbus_core::event::TypeFilter;
+use eventbus_core::group::Start;
+use eventbus_core::names::{ConsumerName, EntryId, GroupName};
+use eventbus_core::settings::SettingErrors;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::EventBus;
 use crate::consume::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
 use crate::error::Error;
-use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
-use eventbus_core::event::TypeFilter;
-use eventbus_core::group::Start;
-use eventbus_core::names::{ConsumerName, EntryId, GroupName};
 
-/// A consumer that runs. Dropping it, also while it [stops](Self::stop), is a crash: its handlers are cut off, and
-/// what it had in hand goes to others once its lease is over.
+/// A running consumer. Dropping it, also while it [stops](Self::stop), is a crash: its handlers are cut off, and its
+/// events in flight go to other consumers once its lease is over.
 #[derive(Debug)]
 #[must_use = "dropping a subscription ends it as a crash does"]
 pub struct Subscription {
@@ -24,19 +25,29 @@ pub struct Subscription {
     task: JoinHandle<Result<(), Error>>,
 }
 
+/// A subscription that is not running yet, with a setting for each of its options.
+///
+/// Made by [`EventBus::subscription`]; [`start`](Self::start) runs it.
+#[derive(Debug)]
+#[must_use = "a subscription runs once it is started"]
+pub struct SubscriptionBuilder {
+    bus: EventBus,
+    config: SubscriberConfig,
+}
+
 impl EventBus {
-    /// Reads `group`'s events as `consumer` and hands those of `types` to `handler`, on a task of its own, until the
+    /// Reads `group`'s events as `consumer` and passes those of `types` to `handler`, on a task of its own, until the
     /// subscription is [stopped](Subscription::stop); others are acknowledged unseen.
     ///
-    /// Every event is handed over at least once, up to 8 at a time, and acknowledged after the handler answered
-    /// [`Answer::Done`]. One that is to be tried again, or whose handler panicked or took more than 30 s, comes again
-    /// after a backoff; one that the handler refuses becomes a dead letter in
-    /// [`StreamKey::dead_letters`](eventbus_core::names::StreamKey::dead_letters). A [`Subscriber`] has settings for all of
-    /// that, which are [`DeliveryConfig::default`] here. `consumer` is the process's name, to which a nonce is added.
+    /// Every event is delivered at least once, up to 8 at a time, and acknowledged after the handler answered
+    /// [`Answer::Done`]. After [`Answer::Retry`], a panic, or more than 30 s, it comes again after a backoff; after
+    /// [`Answer::Dead`] or the fifth attempt it becomes a dead letter in
+    /// [`StreamKey::dead_letters`](crate::StreamKey::dead_letters). [`subscription`](Self::subscription) has a setting for
+    /// each of these. `consumer` is the process's name; a nonce is added to it.
     ///
-    /// A group that is missing is created again if this bus knows it by
-    /// [`create_consumer_group`](Self::create_consumer_group), else the subscription waits for it. So it does while
-    /// Redis is away: nothing of that is an error, and [`Readiness`] and the log tell.
+    /// A missing group is created again if this bus created it by
+    /// [`create_consumer_group`](Self::create_consumer_group); otherwise the subscription waits for it, as it does while
+    /// Redis is unreachable. Neither is an error: [`Readiness`] and the log report them.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -51,17 +62,95 @@ impl EventBus {
         H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        let config = SubscriberConfig {
-            stream: self.stream().clone(),
-            group: group.clone(),
-            consumer: consumer.clone(),
-            types,
-            start: self.created().get(group).copied().map(again),
-            dead_letters: Some(DeadLetters::of(self.stream(), group)),
-            delivery: DeliveryConfig::default(),
-            handler: "custom".to_owned(),
-        };
-        let subscriber = Subscriber::new(self.config.redis.clone(), config, self.metrics.clone());
+        self.subscription(group, consumer).types(types).spawn(handler)
+    }
+
+    /// Returns a subscription of `group` to set up and [start](SubscriptionBuilder::start).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use eventbus::{Answer, ConsumerName, Error, EventBus, GroupName, Start, consume::DeliveryConfig};
+    /// # async fn f(bus: EventBus, group: GroupName, consumer: ConsumerName) -> Result<(), Error> {
+    /// let mut delivery = DeliveryConfig::default();
+    /// delivery.timeout = Duration::from_secs(5);
+    /// delivery.concurrency = 32;
+    /// let subscription = bus
+    ///     .subscription(&group, &consumer)
+    ///     .create_group_at(Start::default())
+    ///     .delivery(delivery)
+    ///     .start(|_delivery| async { Answer::Done })?;
+    /// # subscription.stop().await
+    /// # }
+    /// ```
+    pub fn subscription(&self, group: &GroupName, consumer: &ConsumerName) -> SubscriptionBuilder {
+        let mut config =
+            SubscriberConfig::new(self.stream().clone(), group.clone(), consumer.clone());
+        config.start = self.created().get(group).copied().map(restart);
+        SubscriptionBuilder { bus: self.clone(), config }
+    }
+}
+
+impl SubscriptionBuilder {
+    /// Delivers events of these types only; others are acknowledged unseen. Default: all.
+    pub fn types(mut self, types: TypeFilter) -> Self {
+        self.config.types = types;
+        self
+    }
+
+    /// Creates the group there when it is missing, and again when it is lost. Default: only a group that this bus created
+    /// by [`EventBus::create_consumer_group`].
+    pub fn create_group_at(mut self, start: Start) -> Self {
+        self.config.start = Some(start);
+        self
+    }
+
+    /// Sets limits and times: attempts, timeout, concurrency, lease, backoff, order, grace period.
+    pub fn delivery(mut self, delivery: DeliveryConfig) -> Self {
+        self.config.delivery = delivery;
+        self
+    }
+
+    /// Stores dead letters there. Default: [`DeadLetters::of`] the group.
+    pub fn dead_letters(mut self, dead_letters: DeadLetters) -> Self {
+        self.config.dead_letters = Some(dead_letters);
+        self
+    }
+
+    /// Acknowledges, counts and logs what cannot be handled, instead of storing it as a dead letter.
+    pub fn without_dead_letters(mut self) -> Self {
+        self.config.dead_letters = None;
+        self
+    }
+
+    /// Names the kind of the handler for people who read the consumers' hash. Default `custom`.
+    pub fn handler_kind(mut self, kind: impl Into<String>) -> Self {
+        self.config.handler = kind.into();
+        self
+    }
+
+    /// Runs the consumer on a task of its own.
+    ///
+    /// # Errors
+    /// Every setting that makes no sense.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn start<H, F>(self, handler: H) -> Result<Subscription, SettingErrors>
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.config.check()?;
+        Ok(self.spawn(handler))
+    }
+
+    fn spawn<H, F>(self, handler: H) -> Subscription
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let Self { bus, config } = self;
+        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone());
         let (readiness, stop) = (subscriber.readiness(), CancellationToken::new());
         let task = tokio::spawn(subscriber.run(handler, stop.clone()));
         Subscription { readiness, stop, task }
@@ -69,11 +158,11 @@ impl EventBus {
 }
 
 impl Subscription {
-    /// Reads no more, lets the handlers that run come to an end, hands back what was not begun, and leaves the group.
-    /// Handlers that take longer than 35 s are cut off; their events come again.
+    /// Stops reading, waits for running handlers, hands back events that were not begun, and leaves the group. Handlers
+    /// are cut off after the grace period (default 35 s); their events come again.
     ///
     /// # Errors
-    /// [`Error::NotLeft`] if Redis was away until then: what is in hand goes to others once its lease is over.
+    /// [`Error::ShutdownTimedOut`] if Redis was unreachable until then: events in flight go to others once the lease is over.
     ///
     /// # Panics
     /// If the subscription itself panicked, which no handler makes it do.
@@ -89,7 +178,7 @@ impl Subscription {
         }
     }
 
-    /// To ask whether it has found its group.
+    /// Returns a handle that reports whether the group has been found.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
@@ -102,8 +191,8 @@ impl Drop for Subscription {
     }
 }
 
-/// Where a group that stood begins once it is lost: what it was to pass over at first is in the past by then.
-fn again(start: Start) -> Start {
+/// Returns where a lost group starts again: what it was to skip at first is in the past by then.
+fn restart(start: Start) -> Start {
     match start {
         Start::Latest => Start::Id(EntryId::ZERO),
         start => start,
@@ -116,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_lost_group_never_begins_at_the_streams_end() {
-        assert_eq!(again(Start::Latest), Start::Id(EntryId::ZERO));
+        assert_eq!(restart(Start::Latest), Start::Id(EntryId::ZERO));
         let id = Start::Id(EntryId { ms: 5, seq: 1 });
-        assert_eq!(again(id), id);
+        assert_eq!(restart(id), id);
     }
 }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use eventbus_core::settings::{Lookup, SettingError};
 
 /// `REDIS_OUTBOX_MAX_BYTES` where it is not set.
-pub const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+const DEFAULT_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024;
 /// The least that `REDIS_OUTBOX_MAX_BYTES` may be.
-pub const LEAST_MAX_BYTES: u64 = 1024 * 1024;
+const MIN_OUTBOX_BYTES: u64 = 1024 * 1024;
 /// The most that `REDIS_OUTBOX_MAX_BYTES` may be.
-pub const MOST_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
+const MAX_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 
 /// Where events are kept until Redis has taken them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutboxConfig {
     /// `REDIS_OUTBOX_DIR`: a directory of this process alone; it is made where it is missing.
     pub dir: PathBuf,
@@ -25,7 +26,13 @@ impl OutboxConfig {
     /// An outbox in `dir` with the default size.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), max_bytes: DEFAULT_MAX_BYTES }
+        Self { dir: dir.into(), max_bytes: DEFAULT_OUTBOX_BYTES }
+    }
+
+    /// Sets the most bytes that all segments together may take, 1 MiB to 1 TiB.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// Reads `REDIS_OUTBOX_DIR` and `REDIS_OUTBOX_MAX_BYTES`; `None` where the former is not set, or empty.
@@ -35,14 +42,14 @@ impl OutboxConfig {
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, SettingError> {
         const MAX_BYTES: &str = "REDIS_OUTBOX_MAX_BYTES";
         let max_bytes = match lookup(MAX_BYTES) {
-            None => DEFAULT_MAX_BYTES,
+            None => DEFAULT_OUTBOX_BYTES,
             Some(text) => {
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 let bytes = text.parse().ok().filter(|_| digits);
-                let allowed = LEAST_MAX_BYTES..=MOST_MAX_BYTES;
+                let allowed = MIN_OUTBOX_BYTES..=MAX_OUTBOX_BYTES;
                 bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(|| {
                     let allowed = format!(
-                        "must be a number of bytes from {LEAST_MAX_BYTES} to {MOST_MAX_BYTES}"
+                        "must be a number of bytes from {MIN_OUTBOX_BYTES} to {MAX_OUTBOX_BYTES}"
                     );
                     SettingError::new(MAX_BYTES, &text, allowed)
                 })?

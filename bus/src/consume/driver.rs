@@ -311,7 +311,7 @@ where
     fn deadline(&mut self) -> Result<Input, Error> {
         if self.cut_off || self.connections.is_none() {
             let config = &self.consumer.config;
-            return Err(Error::NotLeft {
+            return Err(Error::ShutdownTimedOut {
                 stream: config.stream.clone(),
                 group: config.group.clone(),
                 grace: config.delivery.grace,
@@ -384,9 +384,9 @@ where
 /// One handler call, as people look for it: by the event, its place, and the trace that it belongs to.
 fn span(delivery: &Delivery) -> tracing::Span {
     let event = &delivery.event;
-    tracing::info_span!("handle", stream = %delivery.stream, group = %delivery.group, entry = %event.id,
-        event_id = event.event_id, event_type = event.event_type, attempt = delivery.attempt,
-        replay = delivery.replay, traceparent = event.traceparent)
+    tracing::info_span!("handle", stream = %delivery.stream, group = %delivery.group, entry = %event.id(),
+        event_id = event.event_id(), event_type = event.event_type(), attempt = delivery.attempt,
+        replay = delivery.replay, traceparent = event.traceparent())
 }
 
 async fn read(reading: &mut Option<Reading>) -> Result<Input, Error> {

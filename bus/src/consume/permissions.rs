@@ -17,7 +17,7 @@ impl Consumer {
     /// in the consumers' hash.
     ///
     /// # Errors
-    /// [`Error::Rights`] with all that is missing; what Redis answered where it did not come to trying.
+    /// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying.
     pub async fn check_rights(&self, conn: &mut Connection) -> Result<(), Error> {
         const OPERATION: &str = "consume events";
         let tried = try_all(conn, self.needed()).await;
@@ -26,7 +26,7 @@ impl Consumer {
             return Ok(());
         }
         let (stream, missing) = (self.config.stream.clone(), tried.missing);
-        Err(Error::Rights { operation: OPERATION, stream, missing })
+        Err(Error::MissingPermissions { operation: OPERATION, stream, missing })
     }
 
     fn needed(&self) -> Vec<Needed> {

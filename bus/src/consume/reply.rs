@@ -36,7 +36,7 @@ fn claimed_entry(parts: Vec<Value>) -> Option<Claimed> {
     // A Lua `false` at the end of a table arrives as nil, or not at all.
     let entry = match parts.next() {
         None | Some(Value::Nil) => None,
-        Some(fields) => Some(RawEntry { id, fields: fields_of(fields)? }),
+        Some(fields) => Some(RawEntry::new(id, fields_of(fields)?)),
     };
     Some(Claimed { id, attempt, entry })
 }
@@ -111,7 +111,7 @@ mod tests {
         let reply = Value::Array(vec![Value::Array(vec![bulk("s"), Value::Array(vec![entry])])]);
         let fields = vec![(b"a".to_vec(), b"1".to_vec())];
         let id = EntryId { ms: 1, seq: 2 };
-        assert_eq!(entries(reply), Some(vec![RawEntry { id, fields }]));
+        assert_eq!(entries(reply), Some(vec![RawEntry::new(id, fields)]));
     }
 
     #[test]

@@ -14,7 +14,7 @@ const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 /// Tries each command, and answers the stream's length.
 ///
 /// # Errors
-/// [`Error::Rights`] with all that is missing; what Redis answered where it did not come to trying, or where the key is
+/// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying, or where the key is
 /// no stream.
 pub(super) async fn check(
     overflow: Overflow,
@@ -30,7 +30,11 @@ pub(super) async fn check(
     let tried = try_all(&mut conn, needed(overflow, stream)).await;
     let Tried { missing, answers } = connection.judge(number, tried.map_err(failed))?;
     if !missing.is_empty() {
-        return Err(Error::Rights { operation: OPERATION, stream: stream.clone(), missing });
+        return Err(Error::MissingPermissions {
+            operation: OPERATION,
+            stream: stream.clone(),
+            missing,
+        });
     }
     match answers.into_iter().next() {
         Some(Ok(Value::Int(length))) => Ok(u64::try_from(length).unwrap_or(0)),

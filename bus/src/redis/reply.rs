@@ -12,7 +12,7 @@ pub(crate) fn entries(reply: Value) -> Option<Vec<RawEntry>> {
 
 fn entry(value: Value) -> Option<RawEntry> {
     let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
-    Some(RawEntry { id: id_of(id)?, fields: fields_of(fields)? })
+    Some(RawEntry::new(id_of(id)?, fields_of(fields)?))
 }
 
 pub(crate) fn array(value: Value) -> Option<Vec<Value>> {
@@ -80,7 +80,7 @@ mod tests {
         let reply = Value::Array(vec![Value::Array(vec![bulk("1-2"), fields])]);
         let fields = vec![(b"a".to_vec(), vec![0xff]), (b"a".to_vec(), b"2".to_vec())];
         let id = EntryId { ms: 1, seq: 2 };
-        assert_eq!(entries(reply), Some(vec![RawEntry { id, fields }]));
+        assert_eq!(entries(reply), Some(vec![RawEntry::new(id, fields)]));
     }
 
     #[test]

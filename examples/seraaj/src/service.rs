@@ -136,7 +136,11 @@ pub async fn run(
     let metrics = Metrics::register(&mut registry);
     let groups = bff::groups();
     let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
-    let bus = EventBus::open(config, &metrics).await.map_err(io::Error::other)?;
+    let bus = EventBus::builder(config)
+        .metrics(&metrics)
+        .connect_lazy()
+        .await
+        .map_err(io::Error::other)?;
     let publisher = DualPublisher::new(service.name(), file, bus.clone(), &mut registry);
     let publishing = Publishing { publisher, tasks: TaskTracker::new() };
     let received = Arc::new(Received::new(&mut registry));
@@ -252,7 +256,11 @@ mod tests {
         let redis =
             RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
         let config = BusConfig::new(redis.unwrap(), StreamKey::new("s").unwrap());
-        let bus = EventBus::open(config, &Metrics::register(registry)).await.unwrap();
+        let bus = EventBus::builder(config)
+            .metrics(&Metrics::register(registry))
+            .connect_lazy()
+            .await
+            .unwrap();
         let file = FilePublisher::open(std::path::Path::new("/dev/null")).unwrap();
         let publisher = DualPublisher::new("bff", file, bus, registry);
         Publishing { publisher, tasks: TaskTracker::new() }

@@ -77,7 +77,7 @@ fn of_environment(name: &str) -> Option<String> {
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
     // Nobody asks a program that ends by itself for its metrics.
     let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect_with_metrics(config, &metrics).await?;
+    let bus = EventBus::builder(config).metrics(&metrics).connect().await?;
     let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
     if let Some(pace) = &mut pace {
         // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
@@ -95,11 +95,9 @@ async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
         let event_type = settings.event_type.clone();
         let payload =
             Payload::from_value(&payload).map_err(|source| Error::Encode { event_type, source })?;
-        let event = NewEvent {
-            source_service: Some(settings.source.clone()),
-            id: Some(new_id()),
-            ..NewEvent::new(settings.event_type.as_str(), payload)
-        };
+        let event = NewEvent::new(settings.event_type.as_str(), payload)
+            .with_source_service(settings.source.as_str())
+            .with_id(new_id());
         publish_patiently(&bus, event).await?;
     }
     Ok(())

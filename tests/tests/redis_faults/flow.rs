@@ -48,7 +48,7 @@ impl Calls {
         Running::start(redis, config, move |delivery: Arc<Delivery>| {
             let calls = calls.clone();
             async move {
-                let id = &delivery.event.event_id;
+                let id = delivery.event.event_id().to_owned();
                 *calls.begun.lock().unwrap().entry(id.clone()).or_default() += 1;
                 calls.held.subscribe().wait_for(|held| !held).await.unwrap();
                 *calls.handled.lock().unwrap().entry(id.clone()).or_default() += 1;
@@ -105,7 +105,11 @@ impl Flow {
             held: Arc::new(watch::Sender::new(false)),
         };
         let metrics = Metrics::register(&mut Registry::default());
-        let bus = EventBus::open(BusConfig::new(redis, quick().stream), &metrics).await.unwrap();
+        let bus = EventBus::builder(BusConfig::new(redis, quick().stream))
+            .metrics(&metrics)
+            .connect_lazy()
+            .await
+            .unwrap();
         Self { bus, consumers: Vec::new(), confirmed: BTreeSet::new(), calls, next: 0 }
     }
 

@@ -1,7 +1,6 @@
 //! Somebody destroys the group: who makes it again, where, and what that repeats.
 
 use eventbus::admin::Connection;
-use eventbus::consume::SubscriberConfig;
 use redis::streams::{StreamInfoConsumersReply, StreamInfoGroupsReply, StreamRangeReply};
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, drained, xadd};
@@ -118,7 +117,11 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     xadd(&mut conn, "0").await;
-    let config = SubscriberConfig { start: Some("$".parse().unwrap()), ..quick() };
+    let config = {
+        let mut config = quick();
+        config.start = Some("$".parse().unwrap());
+        config
+    };
     let running = Running::start(server.config(), config, async |_| eventbus::Answer::Done);
     wait::until("it has found its group", LONG, async || {
         running.readiness.has_connected().then_some(())

@@ -13,6 +13,7 @@ const MAX_WORKERS: usize = 10_000;
 
 /// How events are handed to the handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeliveryConfig {
     /// Handler calls begun for one event, from 1, before it becomes a dead letter; one more for an event that kills its
     /// process. Default 5.

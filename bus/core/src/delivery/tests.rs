@@ -85,7 +85,7 @@ fn delayed(ms: u64, attempts: u32, seconds: u64) -> DelayRequest {
 /// The entries whose handler is started, as (milliseconds of the ID, attempt).
 fn started(outputs: &[Output]) -> Vec<(u64, u32)> {
     let start = |output: &Output| match output {
-        Output::Start(_, delivery) => Some((delivery.event.id.ms, delivery.attempt)),
+        Output::Start(_, delivery) => Some((delivery.event.id().ms, delivery.attempt)),
         _ => None,
     };
     outputs.iter().filter_map(start).collect()

@@ -53,9 +53,9 @@ fn a_replay_is_the_original_event_whatever_types_are_wanted() {
         panic!("{outputs:?}");
     };
     assert_eq!(*place, replay(9));
-    assert_eq!((delivery.event.id, delivery.event.event_id.as_str()), (id(7), "s/7-0"));
+    assert_eq!((delivery.event.id(), delivery.event.event_id()), (id(7), "s/7-0"));
     assert_eq!((delivery.attempt, delivery.replay), (1, true));
-    assert_eq!(delivery.event.extra, []);
+    assert_eq!(delivery.event.extra().len(), 0);
 }
 
 #[test]
