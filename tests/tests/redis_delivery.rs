@@ -289,7 +289,7 @@ async fn stopping_finishes_what_runs_and_hands_back_the_rest_at_once() {
         .into_iter()
         .map(|consumer| redis::from_redis_value(consumer["name"].clone()).unwrap())
         .collect();
-    assert!(names.iter().all(|name| name.starts_with("ecg:")), "all have left: {names:?}");
+    assert!(names.iter().all(|name| name.starts_with("eventbus:")), "all have left: {names:?}");
 }
 
 #[tokio::test]

@@ -27,10 +27,10 @@ local function unpacked(fields)
   return fields
 end
 
-local claimed = {}
+local entries = {}
 for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', ARGV[4], from)) do
   local id, attempt = entry[1], entry[4] + 1
   local claimed = redis.call('XCLAIM', source, group, me, 0, id, 'RETRYCOUNT', attempt)
-  claimed[#claimed + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
+  entries[#entries + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
 end
-return claimed
+return entries

@@ -36,7 +36,7 @@ end
 local function renew(key, first, last)
   local lost = {}
   for page = first, last, MAX_AT_ONCE do
-    local renewal = { 'XCLAIM', key, group, me, 0 }
+    local renewal = { key, group, me, 0 }
     for i = page, math.min(page + MAX_AT_ONCE - 1, last) do
       local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
       if pending then
@@ -44,9 +44,9 @@ local function renew(key, first, last)
         list[#list + 1] = ARGV[i]
       end
     end
-    if #renewal > 5 then
+    if #renewal > 4 then
       for _, option in ipairs({ 'IDLE', 0, 'JUSTID' }) do renewal[#renewal + 1] = option end
-      redis.call(unpack(renewal))
+      redis.call('XCLAIM', unpack(renewal))
     end
   end
   return lost
