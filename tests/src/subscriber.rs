@@ -1,6 +1,6 @@
 //! A subscriber of the library inside the test, whose handler notes what it gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wait;
 
-/// Longer than anything here takes on a busy machine.
-pub const LONG: Duration = Duration::from_secs(30);
+/// A deadline far beyond what anything here takes, on a busy machine too.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// A handler call.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -138,8 +138,9 @@ impl Running {
     /// Asks it to finish and leave, and waits until it has.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.cancel();
-        let ended = tokio::time::timeout(LONG, &mut self.task).await;
-        ended.expect("it ends in time").expect("it does not panic")
+        // Its grace is as long as the deadline of other waits.
+        let ended = wait::within("the subscriber ends", 2 * LONG, &mut self.task).await;
+        ended.expect("it does not panic")
     }
 
     /// Asks it to finish, without waiting.
@@ -171,6 +172,23 @@ pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
         .query_async(conn)
         .await
         .expect("the server takes it")
+}
+
+/// Waits until so many consumers have each written this many heartbeats more.
+pub async fn heartbeats(conn: &mut MultiplexedConnection, consumers: usize, times: usize) {
+    let key = config().stream.consumers_key(&config().group);
+    let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    wait::until("heartbeats are written", LONG, async || {
+        let fields: BTreeMap<String, String> =
+            ::redis::cmd("HGETALL").arg(&key).query_async(&mut conn.clone()).await.ok()?;
+        for (field, state) in fields.into_iter().filter(|(field, _)| field.starts_with("c:")) {
+            written.entry(field).or_default().insert(state);
+        }
+        // The first one may have been there before.
+        let enough = written.values().filter(|states| states.len() > times).count();
+        (enough >= consumers).then_some(())
+    })
+    .await;
 }
 
 /// How many entries are pending in the group, reserved names included.
