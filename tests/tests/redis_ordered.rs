@@ -13,7 +13,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::letters;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, Running, command, config, done_when, drained, pending, xadd};
+use tests::subscriber::{
+    LONG, Running, command, config, done_when, drained, heartbeats, pending, xadd,
+};
 use tests::wait;
 
 fn ordered() -> SubscriberConfig {
@@ -71,12 +73,14 @@ async fn an_event_in_one_consumers_hand_is_nobody_elses_for_many_leases() {
         xadd(&mut conn, payload).await;
     }
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
-    let start = || Running::start(server.config(), ordered(), done_when(&gate));
+    let mut config = ordered();
+    config.delivery.lease = Duration::from_secs(2);
+    let start = || Running::start(server.config(), config.clone(), done_when(&gate));
     let consumers = [start(), start()];
     let total = || consumers.iter().map(|c| c.seen.all().len()).sum::<usize>();
     wait::until("one has the first", LONG, async || (total() == 1).then_some(())).await;
-    // Three leases go by: time is what is tested here.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Three heartbeats at least in each lease.
+    heartbeats(&mut conn, 2, 9).await;
     assert_eq!((total(), pending(&mut conn).await), (1, 1));
     gate.add_permits(2);
     drained(&mut conn).await;
@@ -163,15 +167,18 @@ async fn whoever_crashes_or_drains_no_older_event_is_begun_after_a_newer_one() {
         xadd(&mut conn, &number.to_string()).await;
     }
     let mut crashed = 0;
-    loop {
-        tokio::select! {
-            Some(slot) = crashes.recv() => {
-                consumers[slot] = start(slot);
-                crashed += 1;
+    wait::within("all events are settled, whoever crashes", 5 * LONG, async {
+        loop {
+            tokio::select! {
+                Some(slot) = crashes.recv() => {
+                    consumers[slot] = start(slot);
+                    crashed += 1;
+                }
+                () = drained(&mut conn) => break,
             }
-            () = drained(&mut conn) => break,
         }
-    }
+    })
+    .await;
     let begun = begun.lock().unwrap().clone();
     assert!(begun.is_sorted(), "seed {seed}: {begun:?}");
     assert_eq!(begun.iter().collect::<BTreeSet<_>>().len(), EVENTS as usize, "seed {seed}");

@@ -86,8 +86,9 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     press(&mut conn, letter).await;
     no_letter_left(&conn).await;
     let name = (id.parse().unwrap(), format!("s/{id}"));
-    assert_eq!(ids.recv().await, Some((name.0, name.1.clone(), false)));
-    assert_eq!(ids.recv().await, Some((name.0, name.1, true)));
+    let mut next = async || wait::within("it is told", LONG, ids.recv()).await;
+    assert_eq!(next().await, Some((name.0, name.1.clone(), false)));
+    assert_eq!(next().await, Some((name.0, name.1, true)));
     assert_eq!(other.seen.all().len(), 1);
     running.stop().await.unwrap();
     other.stop().await.unwrap();
@@ -179,7 +180,8 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     assert!(letter.contains_key("dlq.raw"));
     press(&mut conn, id).await;
     no_letter_left(&conn).await;
-    let (first, second) = (extra.recv().await.unwrap(), extra.recv().await.unwrap());
+    let mut next = async || wait::within("it is told", LONG, extra.recv()).await.unwrap();
+    let (first, second) = (next().await, next().await);
     assert_eq!(first.len(), 10_000);
     assert!(first == second, "the fields differ");
     running.stop().await.unwrap();
