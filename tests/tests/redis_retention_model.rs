@@ -8,10 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
 use eventbus::names::{EntryId, StreamKey};
-use eventbus::retention::{self, HeldBy, Retention, TrimMode};
+use eventbus::retention::{self, HeldBy};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use redis::aio::MultiplexedConnection;
@@ -64,7 +62,6 @@ impl Model {
 struct Walk {
     _server: RedisServer,
     conn: MultiplexedConnection,
-    bus: EventBus,
     stream: StreamKey,
     dice: SmallRng,
     model: Model,
@@ -77,11 +74,8 @@ impl Walk {
         // Small nodes, so that trimming finds whole ones often.
         let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
         let stream = StreamKey::new("s").unwrap();
-        let retention = Retention { mode: TrimMode::None, ..Retention::default() };
-        let config = BusConfig { retention, ..BusConfig::new(server.config(), stream.clone()) };
         let mut walk = Self {
             conn: server.connection().await,
-            bus: EventBus::connect(config).await.unwrap(),
             _server: server,
             stream,
             dice: SmallRng::seed_from_u64(seed),
@@ -127,13 +121,12 @@ impl Walk {
     }
 
     async fn publish(&mut self) {
-        let count = 1 + self.roll(12);
-        let bus = self.bus.clone();
-        let publish = (0..count).map(|n| {
-            let bus = bus.clone();
-            async move { bus.publish("t", &n, None).await.unwrap() }
-        });
-        self.model.entries.extend(futures::future::join_all(publish).await);
+        let mut batch = redis::pipe();
+        for _ in 0..1 + self.roll(12) {
+            batch.cmd("XADD").arg(&["s", "*", "type", "t", "payload", "1"]);
+        }
+        let ids: Vec<String> = batch.query_async(&mut self.conn).await.unwrap();
+        self.model.entries.extend(ids.iter().map(|id| id.parse::<EntryId>().unwrap()));
         self.model.last_generated = self.model.entries.last().copied().unwrap();
     }
 
