@@ -174,21 +174,41 @@ pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
         .expect("the server takes it")
 }
 
-/// Waits until so many consumers have each written this many heartbeats more.
-pub async fn heartbeats(conn: &mut MultiplexedConnection, consumers: usize, times: usize) {
+/// Waits until so many consumers have each written this many heartbeats more, and returns whether all came in time, so
+/// that no lease can have ended: a busy machine may be late, or end a connection.
+pub async fn heartbeats(
+    conn: &mut MultiplexedConnection,
+    consumers: usize,
+    times: usize,
+    lease: Duration,
+) -> bool {
+    let before = connections(conn).await;
     let key = config().stream.consumers_key(&config().group);
-    let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut written: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     wait::until("heartbeats are written", LONG, async || {
         let fields: BTreeMap<String, String> =
             ::redis::cmd("HGETALL").arg(&key).query_async(&mut conn.clone()).await.ok()?;
         for (field, state) in fields.into_iter().filter(|(field, _)| field.starts_with("c:")) {
-            written.entry(field).or_default().insert(state);
+            let state: serde_json::Value = serde_json::from_str(&state).expect("it is JSON");
+            let at = state["at"].as_u64().expect("a heartbeat has a time");
+            written.entry(field).or_default().insert(at);
         }
         // The first one may have been there before.
-        let enough = written.values().filter(|states| states.len() > times).count();
+        let enough = written.values().filter(|times_of| times_of.len() > times).count();
         (enough >= consumers).then_some(())
     })
     .await;
+    let gaps = written.values().flat_map(|at| at.iter().zip(at.iter().skip(1)));
+    let longest = gaps.map(|(before, after)| after - before).max().unwrap_or(0);
+    Duration::from_millis(longest) < lease / 2 && connections(conn).await == before
+}
+
+/// Connections that the server has taken so far.
+async fn connections(conn: &mut MultiplexedConnection) -> String {
+    let info = ::redis::cmd("INFO").arg("stats").query_async(conn).await;
+    let info: String = info.expect("the server tells its statistics");
+    let line = info.lines().find(|line| line.starts_with("total_connections_received:"));
+    line.expect("they are counted").to_owned()
 }
 
 /// How many entries are pending in the group, reserved names included.

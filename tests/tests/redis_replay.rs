@@ -171,7 +171,8 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     fields.extend((0..10_000).map(|n| (format!("f{n}"), n.to_string())));
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
     let (told, mut extra) = tokio::sync::mpsc::unbounded_channel();
-    let running = Running::start(server.config(), quick(), move |delivery: Arc<Delivery>| {
+    // With a longer lease: its commands are large, and may take a third of the lease.
+    let running = Running::start(server.config(), config(), move |delivery: Arc<Delivery>| {
         told.send(delivery.event.extra.clone()).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
     });
