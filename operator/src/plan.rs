@@ -205,10 +205,4 @@ mod tests {
         assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
         assert_eq!(plan.origin, Some(GroupOrigin::Created));
     }
-
-    #[test]
-    fn deciding_twice_gives_the_same_plan() {
-        let observed = testing::observed(seen(None));
-        assert_eq!(decided(&observed, None), decided(&observed, None));
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use ::redis::streams::StreamRangeReply;
 use eventbus::admin::Connection;
@@ -11,11 +10,9 @@ use eventbus::{Error, EventBus, NewEvent, Payload, PublishOutcome, StreamKey};
 use tempfile::TempDir;
 
 use crate::redis::RedisServer;
+use crate::subscriber::LONG;
 use crate::wait;
 use crate::watchdog::Watchdog;
-
-/// Longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(30);
 
 /// A directory on the disk that cargo builds on: what is temporary may be in memory.
 ///

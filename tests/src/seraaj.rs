@@ -4,7 +4,6 @@ pub mod load;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -181,10 +180,20 @@ impl Service {
         self.program.output()
     }
 
-    /// Asks it to end, and tells how it ended.
-    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Asks it to end, as Kubernetes does.
+    pub fn terminate(&self) {
         self.program.terminate();
-        self.program.ended(limit).await
+    }
+
+    /// Waits for its end, and returns how it ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.program.ended(SOON).await
     }
 }
 

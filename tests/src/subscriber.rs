@@ -1,6 +1,6 @@
 //! A subscriber of the library inside the test, whose handler notes what it gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wait;
 
-/// Longer than anything here takes on a busy machine.
-pub const LONG: Duration = Duration::from_secs(30);
+/// A deadline far beyond what anything here takes, on a busy machine too.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// A handler call.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -125,8 +125,9 @@ impl Running {
     /// Asks it to finish and leave, and waits until it has.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.cancel();
-        let ended = tokio::time::timeout(LONG, &mut self.task).await;
-        ended.expect("it ends in time").expect("it does not panic")
+        // Its grace is as long as the deadline of other waits.
+        let ended = wait::within("the subscriber ends", 2 * LONG, &mut self.task).await;
+        ended.expect("it does not panic")
     }
 
     /// Asks it to finish, without waiting.
@@ -158,6 +159,43 @@ pub async fn xadd(conn: &mut Connection, payload: &str) -> String {
         .query_async(conn)
         .await
         .expect("the server takes it")
+}
+
+/// Waits until so many consumers have each written this many heartbeats more, and returns whether all came in time, so
+/// that no lease can have ended: a busy machine may be late, or end a connection.
+pub async fn heartbeats(
+    conn: &mut Connection,
+    consumers: usize,
+    times: usize,
+    lease: Duration,
+) -> bool {
+    let before = connections(conn).await;
+    let key = config().stream.consumers_key(&config().group);
+    let mut written: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    wait::until("heartbeats are written", LONG, async || {
+        let fields: BTreeMap<String, String> =
+            ::redis::cmd("HGETALL").arg(&key).query_async(&mut conn.clone()).await.ok()?;
+        for (field, state) in fields.into_iter().filter(|(field, _)| field.starts_with("c:")) {
+            let state: serde_json::Value = serde_json::from_str(&state).expect("it is JSON");
+            let at = state["at"].as_u64().expect("a heartbeat has a time");
+            written.entry(field).or_default().insert(at);
+        }
+        // The first one may have been there before.
+        let enough = written.values().filter(|times_of| times_of.len() > times).count();
+        (enough >= consumers).then_some(())
+    })
+    .await;
+    let gaps = written.values().flat_map(|at| at.iter().zip(at.iter().skip(1)));
+    let longest = gaps.map(|(before, after)| after - before).max().unwrap_or(0);
+    Duration::from_millis(longest) < lease / 2 && connections(conn).await == before
+}
+
+/// Connections that the server has taken so far.
+async fn connections(conn: &mut Connection) -> String {
+    let info = ::redis::cmd("INFO").arg("stats").query_async(conn).await;
+    let info: String = info.expect("the server tells its statistics");
+    let line = info.lines().find(|line| line.starts_with("total_connections_received:"));
+    line.expect("they are counted").to_owned()
 }
 
 /// How many entries are pending in the group, reserved names included.

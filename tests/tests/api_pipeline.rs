@@ -3,8 +3,6 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use std::time::Duration;
-
 use eventbus::admin::Connection;
 use eventbus_operator::crd::{EventConsumerGroup, GroupOrigin, LagSource};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -338,7 +336,7 @@ async fn a_key_that_is_no_stream_is_told_and_left_alone() {
     fixture.run::<i64>("DEL s").await;
     let recovered =
         |s: &eventbus_operator::crd::EventConsumerGroupStatus| state_of(s) != "WrongType";
-    fixture.namespace.until("orders", "it recovers", Duration::from_secs(5), recovered).await;
+    fixture.namespace.until("orders", "it recovers", SOON, recovered).await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use eventbus::{
     RedisFailure, StreamEvent, StreamKey, chain,
 };
 use prometheus_client::registry::Registry;
+use tests::event_bus::{connect, connect_with_metrics, in_time, published};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, config, drained};
@@ -126,14 +127,18 @@ async fn publish(told: &Told, metrics: &Metrics) {
     let mut conn = canary.server.connection().await;
     let config = canary.bus(canary.by_url(PASSWORD));
     told.debug(&config);
-    let bus = EventBus::builder(config).metrics(metrics).connect().await.unwrap();
-    bus.publish_event(event()).await.unwrap();
+    let bus = connect_with_metrics(config, metrics).await;
+    published(&bus, event()).await;
     told.debug(&event());
 
     let failed = async |what: &str| {
         let error = bus.publish_event(event()).await.unwrap_err();
         told.text(what);
         told.error(&error);
+    };
+    let refused = async |what: &str| {
+        told.text(what);
+        told.error(&in_time(async || bus.publish_event(event()).await).await.unwrap_err());
     };
     let mut large = event();
     large.payload = Payload::from_value(&vec![CONTENT; 100_000]).unwrap();
@@ -144,13 +149,13 @@ async fn publish(told: &Told, metrics: &Metrics) {
     no_type.event_type = String::new();
     told.error(&bus.publish_event(no_type).await.unwrap_err());
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    failed("out of memory").await;
+    refused("out of memory").await;
     command(&mut conn, "CONFIG SET maxmemory 0").await;
     command(&mut conn, "DEL s").await;
     command(&mut conn, "SET s x").await;
-    failed("wrong type").await;
+    refused("wrong type").await;
     command(&mut conn, "ACL SETUSER writer -xadd").await;
-    failed("no right").await;
+    refused("no right").await;
     canary.server.pause();
     failed("no answer").await;
     canary.server.resume();
@@ -168,8 +173,8 @@ async fn publish(told: &Told, metrics: &Metrics) {
 /// A server that quotes what it does not understand.
 async fn publish_to_a_server_without_the_command(told: &Told) {
     let canary = Canary::start(&["--rename-command", "XADD", ""]).await;
-    let bus = EventBus::connect(canary.bus(canary.by_url(PASSWORD))).await.unwrap();
-    let error = bus.publish_event(event()).await.unwrap_err();
+    let bus = connect(canary.bus(canary.by_url(PASSWORD))).await;
+    let error = in_time(async || bus.publish_event(event()).await).await.unwrap_err();
     assert!(chain(&error).contains("unknown command"), "{}", chain(&error));
     told.error(&error);
 }
@@ -230,13 +235,13 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
         assert_eq!(letters::all(&mut conn).await.len(), 7);
     }
     stop.cancel();
-    task.await.unwrap().unwrap();
+    wait::within("the subscriber ends", 2 * LONG, task).await.unwrap().unwrap();
     look(told, &canary, &mut conn).await;
 }
 
 /// What the bus tells of a stream and its groups.
 async fn look(told: &Told, canary: &Canary, conn: &mut Connection) {
-    let bus = EventBus::connect(canary.bus(canary.by_file())).await.unwrap();
+    let bus = connect(canary.bus(canary.by_file())).await;
     let group = GroupName::new("g").unwrap();
     told.debug(&bus.get_stream_info().await.unwrap());
     told.debug(&bus.get_consumer_group_info(&group).await.unwrap());

@@ -92,8 +92,9 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     press(&mut conn, letter).await;
     no_letter_left(&conn).await;
     let name = (id.parse().unwrap(), format!("s/{id}"));
-    assert_eq!(ids.recv().await, Some((name.0, name.1.clone(), false)));
-    assert_eq!(ids.recv().await, Some((name.0, name.1, true)));
+    let mut next = async || wait::within("it is told", LONG, ids.recv()).await;
+    assert_eq!(next().await, Some((name.0, name.1.clone(), false)));
+    assert_eq!(next().await, Some((name.0, name.1, true)));
     assert_eq!(other.seen.all().len(), 1);
     running.stop().await.unwrap();
     other.stop().await.unwrap();
@@ -180,7 +181,8 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     fields.extend((0..10_000).map(|n| (format!("f{n}"), n.to_string())));
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
     let (told, mut extra) = tokio::sync::mpsc::unbounded_channel();
-    let running = Running::start(server.config(), quick(), move |delivery: Arc<Delivery>| {
+    // With a longer lease: its commands are large, and may take a third of the lease.
+    let running = Running::start(server.config(), config(), move |delivery: Arc<Delivery>| {
         let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
         told.send(delivery.event.extra().map(owned).collect::<Vec<_>>()).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
@@ -190,7 +192,8 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     assert!(letter.contains_key("dlq.raw"));
     press(&mut conn, id).await;
     no_letter_left(&conn).await;
-    let (first, second) = (extra.recv().await.unwrap(), extra.recv().await.unwrap());
+    let mut next = async || wait::within("it is told", LONG, extra.recv()).await.unwrap();
+    let (first, second) = (next().await, next().await);
     assert_eq!(first.len(), 10_000);
     assert!(first == second, "the fields differ");
     running.stop().await.unwrap();

@@ -6,12 +6,12 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use eventbus::admin::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 
 use eventbus::admin;
-use eventbus::admin::{Connection, HeldBy};
-use eventbus::config::{BusConfig, Retention, TrimMode};
-use eventbus::{EntryId, EventBus, StreamKey};
+use eventbus::admin::HeldBy;
+use eventbus::{EntryId, StreamKey};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use redis::streams::{StreamPendingReply, StreamRangeReply, StreamReadReply};
@@ -63,7 +63,6 @@ impl Model {
 struct Walk {
     _server: RedisServer,
     conn: Connection,
-    bus: EventBus,
     stream: StreamKey,
     dice: SmallRng,
     model: Model,
@@ -76,11 +75,8 @@ impl Walk {
         // Small nodes, so that trimming finds whole ones often.
         let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
         let stream = StreamKey::new("s").unwrap();
-        let retention = Retention { mode: TrimMode::None, ..Retention::default() };
-        let config = BusConfig::new(server.config(), stream.clone()).with_retention(retention);
         let mut walk = Self {
             conn: server.connection().await,
-            bus: EventBus::connect(config).await.unwrap(),
             _server: server,
             stream,
             dice: SmallRng::seed_from_u64(seed),
@@ -126,13 +122,12 @@ impl Walk {
     }
 
     async fn publish(&mut self) {
-        let count = 1 + self.roll(12);
-        let bus = self.bus.clone();
-        let publish = (0..count).map(|n| {
-            let bus = bus.clone();
-            async move { bus.publish("t", &n, None).await.unwrap() }
-        });
-        self.model.entries.extend(futures::future::join_all(publish).await);
+        let mut batch = redis::pipe();
+        for _ in 0..1 + self.roll(12) {
+            batch.cmd("XADD").arg(&["s", "*", "type", "t", "payload", "1"]);
+        }
+        let ids: Vec<String> = batch.query_async(&mut self.conn).await.unwrap();
+        self.model.entries.extend(ids.iter().map(|id| id.parse::<EntryId>().unwrap()));
         self.model.last_generated = self.model.entries.last().copied().unwrap();
     }
 

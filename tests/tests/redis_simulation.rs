@@ -194,7 +194,7 @@ async fn whatever_is_killed_paused_or_drained_every_event_is_handled_or_dead_by_
     let handled = world.handled.lock().unwrap().clone();
     let times: Vec<u32> = guilty.iter().map(|number| handled[number]).collect();
     assert_eq!(times, vec![1; guilty.len()], "replays pressed twice, seed {seed}");
-    consumers.end();
+    consumers.end().await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge where a person chooses the seed")]
@@ -247,9 +247,15 @@ impl Consumers {
         }
     }
 
-    fn end(self) {
-        for consumer in self.all {
+    async fn end(self) {
+        for consumer in &self.all {
             consumer.drain.cancel();
+        }
+        wait::until("all consumers have ended", LONG, async || {
+            self.all.iter().all(|consumer| consumer.thread.is_finished()).then_some(())
+        })
+        .await;
+        for consumer in self.all {
             consumer.thread.join().unwrap();
         }
     }

@@ -10,6 +10,7 @@ use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
 use eventbus::consume::SubscriberConfig;
 use eventbus::{Answer, Delivery, Error, EventBus, Metrics, NewEvent, Payload};
 use prometheus_client::registry::Registry;
+use tests::event_bus::in_time;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, config};
@@ -139,6 +140,11 @@ impl Flow {
         self.publish_as(id).await
     }
 
+    /// Tries until Redis answers in time, and returns the error with which it refuses the event.
+    pub async fn refusal(&mut self) -> Error {
+        in_time(async || self.try_publish().await).await.unwrap_err()
+    }
+
     async fn publish_as(&mut self, id: String) -> Result<(), Error> {
         let mut event = NewEvent::new("t", Payload::from_value(&self.next).unwrap());
         event.id = Some(id.clone());
@@ -152,7 +158,7 @@ impl Flow {
         for _ in 0..count {
             let id = format!("e-{}", self.next);
             self.next += 1;
-            tokio::time::timeout(LONG, async {
+            wait::within("an event is published", LONG, async {
                 while let Err(error) = self.publish_as(id.clone()).await {
                     // A file that is being replaced may be missing for a moment.
                     let is_known = error.is_transient() || error.is_auth();
@@ -160,8 +166,7 @@ impl Flow {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             })
-            .await
-            .expect("an event is published in time");
+            .await;
         }
     }
 

@@ -1,7 +1,5 @@
 //! Waiting for what the server tells of itself.
 
-use std::time::Duration;
-
 use eventbus::admin::Connection;
 use tests::subscriber::LONG;
 use tests::wait;
@@ -34,8 +32,8 @@ pub async fn reader_begins_to_wait(conn: &mut Connection) {
 }
 
 /// Waits until the stream has its one group.
-pub async fn group_stands(conn: &mut Connection, limit: Duration) {
-    wait::until("the group is there", limit, async || {
+pub async fn group_stands(conn: &mut Connection) {
+    wait::until("the group is there", LONG, async || {
         let mut info = redis::cmd("XINFO");
         let groups = info.arg("GROUPS").arg("s").query_async::<redis::Value>(conn);
         matches!(groups.await, Ok(redis::Value::Array(groups)) if groups.len() == 1).then_some(())

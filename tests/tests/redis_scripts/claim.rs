@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use eventbus::admin::Connection;
 use serde_json::json;
+use tests::subscriber::LONG;
+use tests::wait;
 
 use super::world::{CLAIM, DAY, DELAYED, SUSPECT, World, is_about, state};
 
@@ -74,23 +77,23 @@ async fn two_that_take_at_once_never_get_the_same() {
     for n in 1..=200 {
         world.give(&format!("{n}-0"), DELAYED, DAY, 1).await;
     }
-    let ask = |name: &'static str| {
-        let client = world.server.connection();
-        async move {
-            let (mut conn, mut ids) = (client.await, Vec::new());
-            loop {
-                let mut take = redis::cmd("EVAL");
-                let take = take.arg(CLAIM).arg(1).arg("s").arg("g").arg(name).arg(DELAYED).arg(3);
-                let claimed: Vec<(String, u32, Vec<String>)> =
-                    take.query_async(&mut conn).await.unwrap();
-                if claimed.is_empty() {
-                    return ids;
-                }
-                ids.extend(claimed.into_iter().map(|(id, ..)| id));
+    let ask = async |name: &str, mut conn: Connection| {
+        let mut ids = Vec::new();
+        loop {
+            let mut take = redis::cmd("EVAL");
+            let take = take.arg(CLAIM).arg(1).arg("s").arg("g").arg(name).arg(DELAYED).arg(3);
+            let claimed: Vec<(String, u32, Vec<String>)> =
+                take.query_async(&mut conn).await.unwrap();
+            if claimed.is_empty() {
+                return ids;
             }
+            ids.extend(claimed.into_iter().map(|(id, ..)| id));
         }
     };
-    let (mine, yours) = tokio::join!(ask("me"), ask("you"));
+    // Both are connected before one begins, so that neither finds the other done.
+    let connections = (world.server.connection().await, world.server.connection().await);
+    let both = async { tokio::join!(ask("me", connections.0), ask("you", connections.1)) };
+    let (mine, yours) = wait::within("all are taken", LONG, both).await;
     assert!(!mine.is_empty() && !yours.is_empty(), "{} and {}", mine.len(), yours.len());
     let all: BTreeSet<&String> = mine.iter().chain(&yours).collect();
     assert_eq!((all.len(), mine.len() + yours.len()), (200, 200));
