@@ -6,10 +6,8 @@
 pub mod apply;
 mod calls;
 pub mod claim;
-pub mod conditions;
 pub mod context;
 pub mod controller;
-pub mod crd;
 pub mod elector;
 pub mod endpoints;
 pub mod error;
@@ -23,7 +21,6 @@ pub mod observed;
 pub mod pacing;
 pub mod plan;
 pub mod pods;
-pub mod reasons;
 pub mod run;
 pub mod settings;
 pub mod state;

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn print_definition() -> ExitCode {
-    match io::stdout().write_all(eventbus_operator::crd::yaml().as_bytes()) {
+    match io::stdout().write_all(eventbus_api::yaml().as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that saw enough, such as `head`, closes the pipe.
         Err(_) => ExitCode::from(FAILED),

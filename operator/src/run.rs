@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus_api::EventConsumerGroup;
 use futures::future::join_all;
 use kube::api::{Api, ListParams};
 use kube::{Client, Config};
@@ -13,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::within;
 use crate::context::{Context, Parts};
 use crate::controller::{drive, feeds};
-use crate::crd::EventConsumerGroup;
 use crate::elector::Elector;
 use crate::endpoints::Endpoints;
 use crate::error::Error;

@@ -7,9 +7,9 @@ use eventbus::group::Start;
 use eventbus::lag::{Lag, LagSource};
 use eventbus::names::{EntryId, GroupName, StreamKey};
 use eventbus::sweep::{GroupFacts, ServerInfo};
+use eventbus_api::Format;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 
-use crate::crd::Format;
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView, StreamView};
 use crate::wanted::{DeliverySettings, HandlerKind, PodRedis, ResourceId, Target, Wanted};
 use crate::workload;

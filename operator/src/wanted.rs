@@ -5,8 +5,8 @@ use std::time::Duration;
 use eventbus::backoff::Backoff;
 use eventbus::group::Start;
 use eventbus::names::{GroupName, StreamKey};
+use eventbus_api::Format;
 
-use crate::crd::Format;
 use crate::endpoints::PodSecret;
 
 /// A valid resource.
