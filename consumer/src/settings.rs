@@ -11,15 +11,13 @@ use eventbus::delivery::{DeliveryConfig, Ordering};
 use eventbus::event::TypeFilter;
 use eventbus::names::{ConsumerName, GroupName, StreamKey};
 use eventbus::subscribe::{DeadLetters, SubscriberConfig};
+use eventbus_program::Setting;
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
 use crate::handler::dial::{DialPolicy, HandlerUrl};
 use crate::handler::http::HttpSettings;
 use crate::handler::request::Format;
-
-/// A setting's name, as an environment variable, and its description for `--help`.
-pub type Setting = (&'static str, &'static str);
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.

@@ -13,7 +13,6 @@ pub mod endpoints;
 pub mod error;
 mod events;
 mod hash;
-pub mod http;
 mod memory;
 pub mod metrics;
 pub mod observe;

@@ -11,13 +11,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The crates of this workspace, each with those of them that it may use.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("eventbus", &[]),
     ("eventbus-api", &[]),
-    ("eventbus-operator", &["eventbus", "eventbus-api"]),
-    ("eventbus-consumer", &["eventbus"]),
-    ("examples", &["eventbus"]),
-    ("seraaj", &["eventbus"]),
+    ("eventbus-program", &["eventbus"]),
+    ("eventbus-operator", &["eventbus", "eventbus-api", "eventbus-program"]),
+    ("eventbus-consumer", &["eventbus", "eventbus-program"]),
+    ("examples", &["eventbus", "eventbus-program"]),
+    ("seraaj", &["eventbus", "eventbus-program"]),
     ("tests", &["eventbus", "eventbus-api", "eventbus-consumer", "eventbus-operator"]),
 ];
 
