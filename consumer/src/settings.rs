@@ -6,18 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use eventbus::consume::{DeadLetters, DeliveryConfig, DeliveryOrder, SubscriberConfig};
+use eventbus::consume::{Backoff, DeadLetters, DeliveryConfig, DeliveryOrder, SubscriberConfig};
 use eventbus::{ConsumerName, GroupName, StreamKey, TypeFilter};
-use eventbus_core::retry::backoff::Backoff;
+use eventbus_program::Setting;
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
 use crate::handler::dial::{DialPolicy, HandlerUrl};
 use crate::handler::http::HttpSettings;
 use crate::handler::request::Format;
-
-/// A setting's name, as an environment variable, and its description for `--help`.
-pub type Setting = (&'static str, &'static str);
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.

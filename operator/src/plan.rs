@@ -1,9 +1,9 @@
 //! What to do, decided from what is wanted and what is there. Pure.
 
 use eventbus::{EntryId, Start};
+use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::crd::{EventConsumerGroupStatus, GroupOrigin};
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView};
 use crate::wanted::Wanted;
 use crate::{status, workload};
@@ -98,9 +98,9 @@ fn start_again(
 
 #[cfg(test)]
 mod tests {
-    use crate::crd::{PositionStatus, RedisStatus};
     use crate::observed::Trouble;
     use crate::testing::{self, deployed, seen, wanted};
+    use eventbus_api::{PositionStatus, RedisStatus};
 
     use super::*;
 

@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use eventbus::EntryId;
 use eventbus::observe::{ConsumerFacts, GroupFacts};
+use eventbus_api::conditions::{self, ConditionDraft};
+use eventbus_api::{
+    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
+    GroupOrigin, LagSource, PositionStatus, RedisStatus,
+};
 use eventbus_core::lag;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::conditions::{self, Said};
-use crate::crd::{
-    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
-    GroupOrigin, LagSource, PositionStatus, RedisStatus,
-};
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView};
-use crate::reasons;
 use crate::state::{self, Failures};
 use crate::validate::Refusal;
 use crate::wanted::{ResourceId, Wanted};
@@ -105,7 +104,8 @@ pub fn refused(
         DeploymentView::Absent | DeploymentView::Foreign => None,
     };
     let wanted = wanted.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(0);
-    let said = Said::new(reasons::READY, Some(false), refusal.reason, &*refusal.message);
+    let said =
+        ConditionDraft::new(conditions::READY, Some(false), refusal.reason, &*refusal.message);
     let mut status = base(resource, deployment, wanted);
     status.conditions = finished(vec![said], resource, previous, to_the_second(now));
     if let Some(previous) = previous {
@@ -160,13 +160,13 @@ fn base(
 }
 
 fn finished(
-    said: Vec<Said>,
+    said: Vec<ConditionDraft>,
     resource: &ResourceId,
     previous: Option<&EventConsumerGroupStatus>,
     now: Timestamp,
 ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
     let before = previous.map_or(&[][..], |status| &status.conditions);
-    said.into_iter().map(|said| said.condition(before, resource.generation, now)).collect()
+    said.into_iter().map(|said| said.complete(before, resource.generation, now)).collect()
 }
 
 fn keep_position(
@@ -271,7 +271,7 @@ fn to_the_second(time: Timestamp) -> Timestamp {
 pub fn ready(
     status: &EventConsumerGroupStatus,
 ) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    conditions::find(&status.conditions, reasons::READY)
+    conditions::find(&status.conditions, conditions::READY)
 }
 
 #[cfg(test)]

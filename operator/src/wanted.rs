@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use eventbus::{GroupName, Start, StreamKey};
+use eventbus_api::Format;
 use eventbus_core::retry::backoff::Backoff;
 
-use crate::crd::Format;
 use crate::endpoints::PodSecret;
 
 /// A valid resource.

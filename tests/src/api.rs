@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use eventbus_operator::crd::{self, EventConsumerGroup, EventConsumerGroupStatus};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::run::Operator;
 use eventbus_operator::settings::{LeaseTimes, Settings};
@@ -191,7 +191,7 @@ impl Drop for Namespace {
 
 async fn install(client: &Client) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    let wanted = crd::definition();
+    let wanted = eventbus_api::definition();
     let (name, params) = (wanted.name_any(), PatchParams::apply("test").force());
     let applied = definitions.patch(&name, &params, &Patch::Apply(&wanted)).await;
     applied.expect("the definition is accepted");

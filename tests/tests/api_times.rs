@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use eventbus::admin::Connection;
-use eventbus_operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;

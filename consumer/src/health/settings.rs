@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
 use eventbus::{GroupName, StreamKey};
-
-use crate::settings::Setting;
+use eventbus_program::Setting;
 
 /// What `consumer health` knows beside the settings of Redis.
 pub const HEALTH: [Setting; 2] = [

@@ -9,14 +9,13 @@ use crate::event_types::SERVICE_STARTED;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use eventbus::config::BusConfig;
 use eventbus::observe::health::looks;
 use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
+use eventbus_program::http;
 use jiff::Timestamp;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -33,7 +32,6 @@ use crate::{applications, bff, matching};
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// Bytes of a header that is kept.
 const MAX_HEADER: usize = 256;
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,16 +159,8 @@ pub async fn run(
             drain(body).await;
             Refusal::method()
         });
-    let ended = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    // An idle connection that is kept alive must not hold the process.
-    let too_late = async {
-        ended.cancelled().await;
-        tokio::time::sleep(LAST_REQUESTS).await
-    };
     let served = tokio::select! {
-        served = server => served,
-        () = too_late => Ok(()),
+        served = http::serve(listener, router, LAST_REQUESTS, stop) => served,
         never = answering.answer() => match never {},
     };
     publishing.tasks.close();
@@ -205,10 +195,8 @@ fn shared(registry: Arc<Registry>, received: Arc<Received>) -> Router {
         .route("/events", post(take))
         .with_state(received)
         .layer(DefaultBodyLimit::disable())
-        .route("/livez", get(|| async { "ok\n" }))
-        // The service serves without Redis, so that Redis decides nothing here.
-        .route("/readyz", get(|| async { "ok\n" }))
-        .route("/metrics", get(move || async move { show(&registry) }))
+        // Ready at once: the service serves without Redis.
+        .merge(http::probes(get(http::ok), http::metrics_of(registry)))
 }
 
 /// An event, as the consumer image brings it: a CloudEvent in binary mode. One that makes no sense is refused for good.
@@ -230,17 +218,6 @@ async fn take(
     let refused = |_| Refusal::bad(format!("the payload is none of an event {event_type}"));
     received.take(id, event_type, &payload).map_err(refused)?;
     Ok(StatusCode::OK)
-}
-
-fn show(registry: &Registry) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "cannot write the metrics");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::Parser;
 use eventbus::config::BusConfig;
 use eventbus::{Error, EventBus, Metrics, NewEvent, Payload, chain};
+use eventbus_program::{Program, environment};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 /// How often an event is tried, and how long is waited in between: 10 s and the tries' own time, in which a restart of
@@ -38,40 +38,16 @@ struct Settings {
     source: String,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let settings = Settings::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .init();
-    let config = match BusConfig::from_lookup(&of_environment) {
-        Ok(config) => config,
-        Err(errors) => {
-            errors.iter().for_each(|error| tracing::error!("{error}"));
-            return ExitCode::from(2);
-        }
-    };
-    let stream = config.stream.clone();
-    match publish(config, &settings).await {
-        Ok(()) => {
-            let (count, event_type) = (settings.count, &settings.event_type);
-            writeln!(io::stdout(), "published {count} of {event_type} to {stream}").ok();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A variable of the environment. What is not UTF-8 is made so, and refused later.
-#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
-fn of_environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    let start = Program { lookup: &environment::variable, check: false, log_filter: "warn" };
+    start.run(BusConfig::from_lookup, async |config| {
+        let stream = config.stream.clone();
+        publish(config, &settings).await.map_err(|error| chain(&error))?;
+        let (count, event_type) = (settings.count, &settings.event_type);
+        writeln!(io::stdout(), "published {count} of {event_type} to {stream}").ok();
+        Ok(())
+    })
 }
 
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {

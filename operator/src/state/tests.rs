@@ -7,7 +7,7 @@ use super::*;
 /// STATE and the status of Ready.
 fn state(wanted: &Wanted, observed: &Observed) -> (&'static str, bool) {
     let ready = conditions(wanted, observed, &Failures::default()).swap_remove(0);
-    (ready.reason, ready.holds.unwrap())
+    (ready.reason, ready.status.unwrap())
 }
 
 fn running(redis: RedisView, ready: i32) -> Observed {
@@ -116,9 +116,9 @@ fn each_trouble_has_its_state_and_leaves_the_group_unknown() {
     ] {
         let all =
             conditions(&wanted(), &running(RedisView::Trouble(trouble), 2), &Failures::default());
-        assert_eq!((all[0].reason, all[0].holds), (reason, Some(false)));
-        assert_eq!((all[1].kind, all[1].holds), ("RedisReachable", Some(reachable)), "{reason}");
-        assert_eq!((all[3].kind, all[3].holds), ("GroupReady", None), "{reason}");
+        assert_eq!((all[0].reason, all[0].status), (reason, Some(false)));
+        assert_eq!((all[1].type_, all[1].status), ("RedisReachable", Some(reachable)), "{reason}");
+        assert_eq!((all[3].type_, all[3].status), ("GroupReady", None), "{reason}");
     }
 }
 
@@ -146,7 +146,7 @@ fn the_loser_of_a_conflict_names_the_owner_and_wants_no_pods() {
     let all =
         conditions(&wanted(), &Observed { claim, ..observed(seen(Some(0))) }, &Failures::default());
     assert!(all[0].message.contains("\"older\""), "{}", all[0].message);
-    let kinds: Vec<_> = all.iter().map(|said| (said.kind, said.reason)).collect();
+    let kinds: Vec<_> = all.iter().map(|said| (said.type_, said.reason)).collect();
     assert_eq!(
         kinds,
         [

@@ -1,10 +1,15 @@
-//! The custom resource: its types are the one source of the CRD's names, bounds, defaults and rules.
+//! Types of the resource `EventConsumerGroup`, its condition types and their reasons.
+//!
+//! The types are the one source of the CRD's names, bounds, defaults and rules: [`definition()`] and [`yaml`] generate
+//! the CustomResourceDefinition from them.
 
+pub mod conditions;
 mod definition;
 mod delivery;
 mod handler;
 mod pod;
 mod policy;
+pub mod reasons;
 mod scalars;
 mod spec;
 mod status;

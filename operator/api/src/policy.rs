@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DurationText;
+use crate::DurationText;
 
 /// Where events go that cannot be handled.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

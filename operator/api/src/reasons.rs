@@ -1,17 +1,4 @@
-//! Types and reasons of conditions, each in one place.
-
-/// The condition that sums up the others; its reason is the STATE of `kubectl get`.
-pub const READY: &str = "Ready";
-/// Whether Redis answers.
-pub const REDIS_REACHABLE: &str = "RedisReachable";
-/// Whether the stream exists.
-pub const STREAM_EXISTS: &str = "StreamExists";
-/// Whether the group exists and can be read.
-pub const GROUP_READY: &str = "GroupReady";
-/// Whether the consumer pods run.
-pub const CONSUMERS_AVAILABLE: &str = "ConsumersAvailable";
-/// Present and true where another resource has the group.
-pub const CONFLICT: &str = "Conflict";
+//! Reasons of conditions, in `CamelCase` as Kubernetes asks for.
 
 /// A field is set that this version does not act on.
 pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
@@ -62,5 +49,7 @@ pub const UNKNOWN: &str = "Unknown";
 pub const AVAILABLE: &str = "Available";
 /// No pods are wanted.
 pub const NONE_WANTED: &str = "NoneWanted";
+/// Another resource owns the group.
+pub const CONFLICT: &str = "Conflict";
 /// Another resource has the group.
 pub const OLDER_RESOURCE: &str = "OlderResource";

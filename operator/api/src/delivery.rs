@@ -4,8 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DurationText;
-use super::scalars::where_span;
+use crate::DurationText;
+use crate::scalars::where_span;
 
 /// How a group's events reach its handler.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

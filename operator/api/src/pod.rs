@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Quantity;
+use crate::Quantity;
 
 /// Settings of the consumer pods beyond the operator's own.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

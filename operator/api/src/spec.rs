@@ -3,7 +3,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
     DeadLetter, Delivery, EventConsumerGroupStatus, Handler, Lifecycle, Objectives, PodTemplate,
     Reset, Scaling,
 };

@@ -1,10 +1,7 @@
 //! Scalar types whose schema says more than their Rust type.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use eventbus_core::time as duration;
-use eventbus_core::time::DurationError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +19,6 @@ pub(super) fn where_span(field: &str, rule: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DurationText(pub String);
-
-impl DurationText {
-    /// The span that the text means.
-    ///
-    /// # Errors
-    /// [`DurationError`] where the text is none; the API server refuses such a text before.
-    pub fn span(&self) -> Result<Duration, DurationError> {
-        duration::parse(&self.0)
-    }
-}
 
 impl From<&str> for DurationText {
     fn from(text: &str) -> Self {

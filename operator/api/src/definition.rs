@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::EventConsumerGroup;
+use crate::EventConsumerGroup;
 
 /// Fields of the status whose null means "cannot be known"; everywhere else a null is no value.
 const NULLABLE: [&str; 3] = ["lag", "backlog", "position/properties/entriesRead"];
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_committed_definition_is_the_generated_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/eventconsumergroups.yaml");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds/eventconsumergroups.yaml");
         let committed = std::fs::read_to_string(path).unwrap();
         assert!(
             committed == yaml(),
