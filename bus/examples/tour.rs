@@ -4,13 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::TypeFilter;
-use eventbus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED, USER_LOGIN};
-use eventbus::group::Start;
-use eventbus::names::{ConsumerName, EntryId, GroupName};
+use eventbus::{Answer, Delivery, EventBus, TypeFilter};
+use eventbus::{ConsumerName, EntryId, GroupName, Start};
 use serde_json::json;
 
 #[tokio::main]
@@ -23,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let created = bus.create_consumer_group(&group, Start::default()).await?;
     println!("group {group}: {}", if created { "created" } else { "it stood already" });
 
-    let types = [APPLICATION_CREATED, APPLICATION_SUBMITTED, USER_LOGIN];
+    let types = ["application.created", "application.submitted", "user.login"];
     for event_type in types {
         let payload = json!({"applicationId": "a-1", "volunteerId": "v-1"});
         let id = bus.publish(event_type, &payload, Some("tour")).await?;
@@ -42,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A look that moves nothing: the events are there as long as the stream keeps them.
     let page = bus.get_events_since(&group, EntryId::ZERO).await?;
     for event in &page.events {
-        println!("the stream keeps {} {}", event.event_type, event.payload.as_str());
+        println!("the stream keeps {} {}", event.event_type(), event.payload().as_str());
     }
     println!("more of them: {}", page.more);
     Ok(())
@@ -51,20 +47,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Called for every event, some of them at once; an answer other than `Done` keeps the event from being lost.
 #[expect(clippy::print_stdout, reason = "what it shows is for whoever runs it")]
 async fn handle(delivery: Arc<Delivery>) -> Answer {
-    let (event_type, attempt) = (delivery.event.event_type.as_str(), delivery.attempt);
+    let (event_type, attempt) = (delivery.event.event_type(), delivery.attempt);
     println!("handling {event_type}, attempt {attempt}");
     match event_type {
-        APPLICATION_CREATED => Answer::Done,
+        "application.created" => Answer::Done,
         // As if something that it needs were away for a moment.
-        APPLICATION_SUBMITTED if attempt == 1 => Answer::retry("try me again"),
-        APPLICATION_SUBMITTED => Answer::Done,
+        "application.submitted" if attempt == 1 => Answer::retry("try me again"),
+        "application.submitted" => Answer::Done,
         // A dead letter, with the reason.
         _ => Answer::dead("not for a tour"),
     }
 }
 
 /// Waits until the group has got every event and settled it.
-async fn settled(bus: &EventBus, group: &GroupName) -> Result<(), eventbus::error::Error> {
+async fn settled(bus: &EventBus, group: &GroupName) -> Result<(), eventbus::Error> {
     let mut look = tokio::time::interval(Duration::from_millis(100));
     loop {
         look.tick().await;

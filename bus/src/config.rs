@@ -1,5 +1,7 @@
 //! Settings, from a look-up of names: every wrong one is told, all at once.
 
+mod durability;
+mod outbox;
 mod url;
 
 use std::fmt;
@@ -7,34 +9,13 @@ use std::path::PathBuf;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use crate::error::Error;
-use crate::names::StreamKey;
-use crate::outbox::OutboxConfig;
-use crate::publish::Durability;
-use crate::retention::Retention;
+use eventbus_core::names::StreamKey;
 
-/// Where a setting's value comes from: environment, flags, a test's table.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
+pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
 
-/// A setting that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name}={value:?}: {allowed}")]
-pub struct SettingError {
-    /// The setting's name, such as `REDIS_URL`.
-    pub name: String,
-    /// What it was set to; without credentials.
-    pub value: String,
-    /// What is allowed, and the way out.
-    pub allowed: String,
-}
-
-impl SettingError {
-    /// A refusal of `name`'s `value`.
-    #[must_use]
-    pub fn new(name: &str, value: &str, allowed: impl fmt::Display) -> Self {
-        Self { name: name.to_owned(), value: value.to_owned(), allowed: allowed.to_string() }
-    }
-}
+pub use durability::{Durability, PUBLISH_TIMEOUT};
+pub use outbox::OutboxConfig;
 
 /// How to reach a Redis: its URL, and files for credentials and certificates.
 ///
@@ -123,6 +104,7 @@ impl fmt::Debug for RedisConfig {
 
 /// A bus: one stream on one Redis.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BusConfig {
     /// The server.
     pub redis: RedisConfig,
@@ -137,21 +119,39 @@ pub struct BusConfig {
 }
 
 impl BusConfig {
-    /// A bus with nothing set but what it needs; the rest has its defaults.
+    /// Returns a bus with the defaults of all other settings.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
         Self { redis, stream, retention, durability, outbox: None }
     }
 
+    /// Sets how much of the stream is kept.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Sets what has to have happened before a publish is answered.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// Keeps events on disk until Redis has them; see [`EventBus::publish_or_spool`](crate::EventBus::publish_or_spool).
+    #[must_use]
+    pub fn with_outbox(self, outbox: OutboxConfig) -> Self {
+        Self { outbox: Some(outbox), ..self }
+    }
+
     /// Reads the `REDIS_*` settings from the environment.
     ///
     /// # Errors
-    /// [`Error::Settings`] with every setting that is wrong.
-    pub fn from_env() -> Result<Self, Error> {
+    /// Every setting that is wrong.
+    pub fn from_env() -> Result<Self, SettingErrors> {
         #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
         let lookup = |name: &str| std::env::var(name).ok();
-        Self::from_lookup(&lookup).map_err(Error::Settings)
+        Self::from_lookup(&lookup).map_err(SettingErrors)
     }
 
     /// Reads the `REDIS_*` settings.
@@ -200,7 +200,7 @@ fn without_credentials(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::retention::TrimMode;
+    use eventbus_core::retention::TrimMode;
 
     use super::*;
 

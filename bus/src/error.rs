@@ -4,9 +4,10 @@ mod failure;
 
 use std::path::PathBuf;
 
-use crate::config::{RedisConfig, SettingError};
-use crate::declaration::{DeclarationError, Owner};
-use crate::names::{EntryId, GroupName, StreamKey};
+use crate::config::RedisConfig;
+use eventbus_core::declaration::{DeclarationError, Owner};
+use eventbus_core::names::{EntryId, GroupName, StreamKey};
+use eventbus_core::settings::SettingErrors;
 
 pub use failure::RedisFailure;
 
@@ -159,7 +160,7 @@ pub enum Error {
     },
     /// The user's rights do not allow what the settings ask for.
     #[error("the user may not {operation} on stream {stream}: it lacks {}", missing.join(", "))]
-    Rights {
+    MissingPermissions {
         /// A verb and its object.
         operation: &'static str,
         /// The stream.
@@ -178,13 +179,13 @@ pub enum Error {
         limit: std::time::Duration,
     },
     /// Settings that make no sense, all of them.
-    #[error("wrong settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Settings(Vec<SettingError>),
+    #[error(transparent)]
+    Settings(#[from] SettingErrors),
     /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
     #[error(
         "group {group} on stream {stream} was not left within {grace:?}: Redis was away, or too slow"
     )]
-    NotLeft {
+    ShutdownTimedOut {
         /// The stream.
         stream: StreamKey,
         /// The group.
@@ -264,7 +265,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// What stands in `P:ecg:groups` about a group cannot be read.
+    /// What stands in `P:eventbus:groups` about a group cannot be read.
     #[error("field {group} of {key} does not declare a group")]
     Declaration {
         /// The hash.
@@ -279,7 +280,7 @@ pub enum Error {
     #[error(
         "group {group} on stream {stream} is declared by the EventConsumerGroup {owner}: delete that resource instead"
     )]
-    Owned {
+    OwnedByResource {
         /// The stream.
         stream: StreamKey,
         /// The group.
@@ -291,6 +292,7 @@ pub enum Error {
 
 /// What helps against an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Remedy {
     /// The same command again after a backoff, on the same or on a new connection.
     Retry,
@@ -299,7 +301,7 @@ pub enum Remedy {
     /// The group or the stream has to be created first.
     CreateGroup,
     /// Someone has to change something: a type, a right, a password.
-    Person,
+    ManualFix,
 }
 
 impl Error {
@@ -311,9 +313,9 @@ impl Error {
                 Remedy::Retry
             }
             Self::NotDurable { source: None, .. } => Remedy::Retry,
-            Self::CannotFsync { .. } => Remedy::Person,
+            Self::CannotFsync { .. } => Remedy::ManualFix,
             Self::OutboxFull { source, .. } | Self::OutboxWrite { source, .. } => source.remedy(),
-            _ => self.redis().map_or(Remedy::Person, remedy),
+            _ => self.redis().map_or(Remedy::ManualFix, remedy),
         }
     }
 
@@ -346,7 +348,7 @@ impl Error {
     pub fn code(&self) -> Option<&str> {
         match self {
             // To each of the commands that are missing.
-            Self::Rights { .. } => Some("NOPERM"),
+            Self::MissingPermissions { .. } => Some("NOPERM"),
             _ => self.redis().and_then(RedisFailure::code),
         }
     }
@@ -366,15 +368,15 @@ impl Error {
             Self::StreamFull { .. } => "stream_full",
             Self::NotDurable { .. } => "not_durable",
             Self::CannotFsync { .. } => "cannot_fsync",
-            Self::Rights { .. } => "rights",
+            Self::MissingPermissions { .. } => "missing_permissions",
             Self::Encode { .. } => "encode",
             Self::TooLarge { .. } | Self::RecordTooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
             Self::Settings(_) => "settings",
-            Self::NotLeft { .. } => "not_left",
+            Self::ShutdownTimedOut { .. } => "shutdown_timed_out",
             Self::Key { .. } => "key",
             Self::Declaration { .. } => "declaration",
-            Self::Owned { .. } => "owned",
+            Self::OwnedByResource { .. } => "owned_by_resource",
             Self::OutboxTaken { .. } => "outbox_taken",
             Self::OutboxFile { .. } => "outbox_file",
             Self::OutboxForeign { .. } => "outbox_foreign",
@@ -457,7 +459,7 @@ pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
     match error.code() {
         Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
         Some("NOGROUP") => Remedy::CreateGroup,
-        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::Person,
+        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::ManualFix,
         // `ERR` too: "max number of clients reached" has no code of its own.
         _ => Remedy::Retry,
     }
@@ -481,8 +483,8 @@ mod tests {
             ("READONLY", Remedy::Reconnect),
             ("UNBLOCKED", Remedy::Reconnect),
             ("NOGROUP", Remedy::CreateGroup),
-            ("WRONGTYPE", Remedy::Person),
-            ("NOPERM", Remedy::Person),
+            ("WRONGTYPE", Remedy::ManualFix),
+            ("NOPERM", Remedy::ManualFix),
         ];
         for (code, remedy) in cases {
             assert_eq!(answered(code).remedy(), remedy, "{code}");

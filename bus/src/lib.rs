@@ -2,7 +2,7 @@
 //!
 //! **At least once**: an event that Redis took is handed to every group until one of its handlers is done with it, so a
 //! handler may see it twice, above all after a crash. Nothing is acknowledged before it was handled or stored as a dead
-//! letter. What tells a repeat from a new event is [`event_id`](event::StreamEvent::event_id).
+//! letter. A repeat has the same [`event_id`](StreamEvent::event_id) as the event before it.
 //!
 //! A program with nothing left out (`cargo run --example tour`):
 //!
@@ -10,43 +10,39 @@
 #![doc = include_str!("../examples/tour.rs")]
 //! ```
 //!
-//! An [`EventBus`] is where to begin. Beneath it, with every setting: [`subscribe`] runs one consumer by the decisions
-//! of [`delivery`], [`monitor`] looks at a stream again and again, [`health`] tells what it saw, [`sweep`], [`count`]
-//! and [`lag`] tell how far each group is, [`group`] and [`declaration`] say which groups there are to be. [`event`] is
-//! what stands on the wire with the types that are known, [`names`] are parsed once where they enter, [`config`] are
-//! the settings, [`error`] says what helps, [`metrics`] count.
+//! An [`EventBus`] is where to begin: it publishes, subscribes, creates groups and reports on them. Beneath it, with every
+//! setting: [`consume`] runs one consumer, [`observe`] takes snapshots of a stream and reports its health, [`admin`] has
+//! single operations on groups, dead letters and the stream's length, [`config`] has the settings.
 //!
-//! Modules that decide are pure: they know no connection, clock, environment or dice. Modules that act build on them.
+//! What decides is in the crate `eventbus-core`, which cannot do I/O; this crate acts. Its modules build on each other
+//! in one direction: `config`, `error`, `metrics`, `redis` (connections), `scripts`, then `publish`, `outbox`,
+//! [`consume`], [`observe`], [`admin`], and `client`, the façade.
 
-pub mod backoff;
-pub mod breaker;
+pub mod admin;
+mod client;
 pub mod config;
-pub mod connect;
-pub mod count;
-pub mod dead_letters;
-pub mod declaration;
-pub mod delivery;
-pub mod duration;
-pub mod error;
-pub mod event;
-mod event_bus;
-pub mod group;
-pub mod health;
-pub mod lag;
-pub mod metrics;
-pub mod monitor;
-pub mod names;
-mod outage;
-pub mod outbox;
-pub mod publish;
-mod reply;
-pub mod retention;
-mod rights;
-mod script;
-pub mod subscribe;
-pub mod sweep;
+pub mod consume;
+mod error;
+mod metrics;
+pub mod observe;
+mod outbox;
+mod publish;
+mod redis;
+mod scripts;
 
-pub use event_bus::{
-    CALL_TIMEOUT, ConsumerInfo, EventBus, EventPage, GroupInfo, GroupStatus, MOST_BYTES,
-    MOST_EVENTS, MOST_LOOKED_AT, StreamInfo, Subscription,
+pub use eventbus_core::delivery::{Answer, Delivery};
+pub use eventbus_core::event::{
+    EventTypeError, EventTypes, NewEvent, Payload, PayloadError, RawEntry, StreamEvent, TypeFilter,
+    Unreadable,
 };
+pub use eventbus_core::group::{Start, StartError};
+pub use eventbus_core::names::{ConsumerName, EntryId, GroupName, NameError, StreamKey};
+
+pub use client::{
+    CALL_TIMEOUT, ConsumerInfo, EventBus, EventBusBuilder, EventPage, GroupInfo, GroupStatus,
+    MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_PAGE_EVENTS, PublishOutcome, StreamInfo, Subscription,
+    SubscriptionBuilder,
+};
+pub use error::{Error, RedisFailure, Remedy, chain};
+pub use metrics::Metrics;
+pub use publish::MAX_PAYLOAD;

@@ -12,9 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::breaker::BreakerState;
-use crate::delivery::Counts;
-use crate::names::{GroupName, StreamKey};
+use eventbus_core::delivery::Counts;
+use eventbus_core::names::{GroupName, StreamKey};
+use eventbus_core::retry::breaker::BreakerState;
 
 pub(crate) use outbox::OutboxMetrics;
 pub(crate) use publishing::StreamMetrics;

@@ -16,18 +16,18 @@ pub(crate) mod record;
 mod sender;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Lookup, SettingError};
-use crate::connect::SharedConnection;
+use crate::config::OutboxConfig;
 use crate::error::Error;
 use crate::metrics::OutboxMetrics;
-use crate::names::{EntryId, StreamKey};
 use crate::publish::Batches;
+use crate::redis::SharedConnection;
+use eventbus_core::names::{EntryId, StreamKey};
 
 use commit::Appending;
 use directory::Directory;
@@ -37,55 +37,6 @@ use writer::Writer;
 
 pub(crate) use frame::MOST as MAX_RECORD;
 pub(crate) use writer::Refused;
-
-/// `REDIS_OUTBOX_MAX_BYTES` where it is not set.
-pub const DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
-/// The least that `REDIS_OUTBOX_MAX_BYTES` may be.
-pub const LEAST_MAX_BYTES: u64 = 1024 * 1024;
-/// The most that `REDIS_OUTBOX_MAX_BYTES` may be.
-pub const MOST_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
-
-/// Where events are kept until Redis has taken them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutboxConfig {
-    /// `REDIS_OUTBOX_DIR`: a directory of this process alone; it is made where it is missing.
-    pub dir: PathBuf,
-    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: what all segments together may take. Events beyond it
-    /// are not kept, but published directly. Copies of damaged segments come on top.
-    pub max_bytes: u64,
-}
-
-impl OutboxConfig {
-    /// An outbox in `dir` with the default size.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), max_bytes: DEFAULT_MAX_BYTES }
-    }
-
-    /// Reads `REDIS_OUTBOX_DIR` and `REDIS_OUTBOX_MAX_BYTES`; `None` where the former is not set, or empty.
-    ///
-    /// # Errors
-    /// [`SettingError`] with what is allowed.
-    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, SettingError> {
-        const MAX_BYTES: &str = "REDIS_OUTBOX_MAX_BYTES";
-        let max_bytes = match lookup(MAX_BYTES) {
-            None => DEFAULT_MAX_BYTES,
-            Some(text) => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                let bytes = text.parse().ok().filter(|_| digits);
-                let allowed = LEAST_MAX_BYTES..=MOST_MAX_BYTES;
-                bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(|| {
-                    let allowed = format!(
-                        "must be a number of bytes from {LEAST_MAX_BYTES} to {MOST_MAX_BYTES}"
-                    );
-                    SettingError::new(MAX_BYTES, &text, allowed)
-                })?
-            }
-        };
-        let dir = lookup("REDIS_OUTBOX_DIR").filter(|dir| !dir.is_empty());
-        Ok(dir.map(|dir| Self { dir: dir.into(), max_bytes }))
-    }
-}
 
 /// An open outbox. It ends with this value; what is not sent then is sent by the next one.
 pub(crate) struct Outbox {
@@ -112,7 +63,7 @@ impl Outbox {
         let opening = tokio::task::spawn_blocking(move || {
             let directory = Directory::lock(&dir, &stream)?;
             let found = directory.recover()?;
-            Ok((directory, found))
+            Ok::<_, Error>((directory, found))
         });
         let (directory, found) = match opening.await {
             Ok(opened) => opened?,
@@ -190,37 +141,6 @@ impl Outbox {
                 return;
             }
             emptied.await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(settings: &[(&str, &str)]) -> Result<Option<OutboxConfig>, SettingError> {
-        let find = |name: &str| settings.iter().find(|(n, _)| *n == name);
-        OutboxConfig::from_lookup(&|name| find(name).map(|(_, value)| (*value).to_owned()))
-    }
-
-    #[test]
-    fn without_a_directory_there_is_no_outbox() {
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[("REDIS_OUTBOX_DIR", "")]), Ok(None));
-    }
-
-    #[test]
-    fn a_directory_is_enough_and_its_size_is_a_gibibyte() {
-        let expected = OutboxConfig { dir: "/o".into(), max_bytes: 1_073_741_824 };
-        assert_eq!(read(&[("REDIS_OUTBOX_DIR", "/o")]), Ok(Some(expected)));
-    }
-
-    #[test]
-    fn a_size_out_of_its_range_is_refused() {
-        for text in ["", "1048575", "1GiB", "-1", "+1048576", "1099511627777"] {
-            let error = read(&[("REDIS_OUTBOX_MAX_BYTES", text)]).unwrap_err();
-            let told = "must be a number of bytes from 1048576 to 1099511627776";
-            assert_eq!((error.value.as_str(), error.allowed.as_str()), (text, told));
         }
     }
 }

@@ -3,53 +3,49 @@
 mod batch;
 mod confirmed;
 mod durability;
-mod rights;
-mod spool;
+mod permissions;
+mod trimmer;
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::{Cmd, RedisResult, Value};
-use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::config::BusConfig;
-use crate::connect::SharedConnection;
+use crate::config::{BusConfig, Durability};
 use crate::error::Error;
-use crate::event::{NewEvent, Payload, types};
-use crate::event_bus::EventBus;
-use crate::group::entry_id;
 use crate::metrics::{Metrics, StreamMetrics};
-use crate::names::{EntryId, StreamKey};
-use crate::outbox::MAX_RECORD;
-use crate::retention::{Gate, HardCap, Keeper, Pass, TrimMode};
+use crate::redis::SharedConnection;
+use crate::redis::reply::entry_id;
+use eventbus_core::event::{NewEvent, is_type};
+use eventbus_core::names::{EntryId, StreamKey};
+use eventbus_core::retention::{Gate, HardCap, Pass, TrimMode};
 
 use confirmed::Confirmed;
+use trimmer::Trimmer;
 
 pub(crate) use batch::Batches;
-pub use durability::Durability;
-pub use spool::PublishOutcome;
 
 const OPERATION: &str = "publish an event";
 
 /// A payload may have this many bytes.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
-/// A publish fails after this long, connecting included; later where it waits for replicas or the disk, see
-/// [`Durability::publish_timeout`].
-pub const PUBLISH_TIMEOUT: Duration = Duration::from_millis(250);
-
 /// What publishing needs beside the connection that it shares.
 pub(crate) struct Publisher {
-    metrics: StreamMetrics,
-    keeper: Keeper,
+    stream: StreamKey,
+    connection: SharedConnection,
+    /// Whether entries that every group has finished are trimmed, so that a refusal names what that needs too.
+    trims: bool,
+    pub(crate) metrics: StreamMetrics,
+    trimmer: Trimmer,
     full: Option<Full>,
     confirmed: Option<Confirmed>,
     /// `XADD … MAXLEN ~`.
     max_length: Option<u64>,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     started: Instant,
     checked: OnceCell<()>,
 }
@@ -75,16 +71,23 @@ impl Publisher {
     pub fn start(config: &BusConfig, connection: &SharedConnection, metrics: &Metrics) -> Self {
         let (stream, retention) = (&config.stream, &config.retention);
         let of_stream = metrics.of_stream(stream);
-        let keeper =
-            Keeper::start(connection.clone(), stream.clone(), retention.clone(), of_stream.clone());
+        let trimmer = Trimmer::start(
+            connection.clone(),
+            stream.clone(),
+            retention.clone(),
+            of_stream.clone(),
+        );
         let full = retention.hard_cap.map(|cap| Full { cap, gate: Mutex::new(Gate::new(cap)) });
         let confirmed = match config.durability {
             Durability::Async => None,
             durability => Some(Confirmed::start(connection, stream.clone(), durability, metrics)),
         };
         Self {
+            stream: stream.clone(),
+            connection: connection.clone(),
+            trims: retention.mode == TrimMode::Acked,
             metrics: of_stream,
-            keeper,
+            trimmer,
             full,
             confirmed,
             max_length: (retention.mode == TrimMode::MaxLen).then_some(retention.max_entries),
@@ -97,19 +100,16 @@ impl Publisher {
     /// Has the server tell, once, what cannot be had of what was asked for.
     ///
     /// # Errors
-    /// [`Error::Rights`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
+    /// [`Error::MissingPermissions`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
     /// it is asked again.
-    pub async fn check(
-        &self,
-        connection: &SharedConnection,
-        stream: &StreamKey,
-    ) -> Result<(), Error> {
+    pub async fn check(&self) -> Result<(), Error> {
         let check = async || {
             if let Some(Full { cap, gate }) = &self.full {
                 // So that a process that publishes one event finds the stream full too.
-                let length = rights::check(cap.overflow, connection, stream).await?;
+                let length =
+                    permissions::check(cap.overflow, &self.connection, &self.stream).await?;
                 if locked(gate).noted(length) {
-                    self.keeper.wake();
+                    self.trimmer.wake();
                 }
             }
             match &self.confirmed {
@@ -125,17 +125,17 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::StreamFull`], or what Redis answered when it was asked to make room.
-    async fn pass(&self, stream: &StreamKey, now: Instant) -> Result<bool, Error> {
+    async fn pass(&self, now: Instant) -> Result<bool, Error> {
         let Some(Full { cap, gate }) = &self.full else { return Ok(false) };
         let refused =
-            |length| Error::StreamFull { stream: stream.clone(), length, cap: cap.entries };
+            |length| Error::StreamFull { stream: self.stream.clone(), length, cap: cap.entries };
         let pass = locked(gate).pass(now - self.started);
         match pass {
             Pass::Send => Ok(false),
             Pass::SendAndAsk => Ok(true),
             Pass::Refuse(length) => Err(refused(length)),
             Pass::MakeRoom => {
-                let length = self.keeper.make_room().await?;
+                let length = self.trimmer.make_room().await?;
                 locked(gate).looked(length);
                 if length >= cap.entries { Err(refused(length)) } else { Ok(false) }
             }
@@ -143,9 +143,9 @@ impl Publisher {
     }
 
     /// An XADD without its fields.
-    fn xadd(&self, stream: &StreamKey) -> Cmd {
+    fn xadd(&self) -> Cmd {
         let mut command = redis::cmd("XADD");
-        command.arg(stream.as_str());
+        command.arg(self.stream.as_str());
         if let Some(length) = self.max_length {
             command.arg("MAXLEN").arg("~").arg(length);
         }
@@ -154,62 +154,34 @@ impl Publisher {
     }
 
     fn appended(&self, appended: &Appended) {
-        self.keeper.published();
+        self.trimmer.published();
         if let (Some(full), Some(length)) = (&self.full, appended.length)
             && locked(&full.gate).noted(length)
         {
-            self.keeper.wake();
+            self.trimmer.wake();
         }
     }
-}
 
-impl EventBus {
-    /// Publishes an event with this type, payload and source.
+    /// Appends an event to the stream and returns its entry's ID; see [`EventBus::publish_event`](crate::EventBus::publish_event).
     ///
     /// # Errors
-    /// As [`publish_event`](Self::publish_event), and [`Error::Encode`] if the payload has no JSON form.
-    pub async fn publish(
-        &self,
-        event_type: &str,
-        payload: &impl Serialize,
-        source_service: Option<&str>,
-    ) -> Result<EntryId, Error> {
-        let payload = Payload::from_value(payload)
-            .map_err(|source| Error::Encode { event_type: event_type.to_owned(), source })?;
-        let event = NewEvent {
-            source_service: source_service.map(str::to_owned),
-            ..NewEvent::new(event_type, payload)
-        };
-        self.publish_event(event).await
-    }
-
-    /// Appends an event to the stream and answers its entry's ID, within [`Durability::publish_timeout`].
-    ///
-    /// An event without an ID of its own gets a UUIDv7. An error does not say that Redis has not taken the event:
-    /// publish it again with the same `id`, and handlers can tell the repeat. `key`, `id` and the trace context are
-    /// passed on as they are, whatever they hold.
-    ///
-    /// # Errors
-    /// [`Error::EventType`]; [`Error::TooLarge`] beyond [`MAX_PAYLOAD`]; [`Error::StreamFull`] at a hard cap that
-    /// rejects; [`Error::Rights`] with all that the user lacks to publish; [`Error::NotDurable`] where the event stands
-    /// in the stream, but not as safe as it should; [`Error::TimedOut`]; [`Error::File`], [`Error::Connect`] or
-    /// [`Error::BreakerOpen`] without a connection; else what Redis answered.
+    /// Those of [`EventBus::publish_event`](crate::EventBus::publish_event).
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
         check(&event)?;
         let id = event.id.clone().unwrap_or_else(new_id);
-        let (began, limit) = (now(), self.publisher.timeout);
-        let span = tracing::debug_span!("publish", stream = %self.stream(),
+        let (began, limit) = (now(), self.timeout);
+        let span = tracing::debug_span!("publish", stream = %self.stream,
             event_type = event.event_type, event_id = id, traceparent = event.traceparent);
         let append = self.append(&event, &id, began).instrument(span);
         let result = tokio::time::timeout(limit, append).await.unwrap_or_else(|_| {
-            match &self.publisher.confirmed {
+            match &self.confirmed {
                 Some(confirmed) => confirmed.timed_out(),
                 None => self.connection.timed_out(),
             }
-            let stream = self.stream().clone();
+            let stream = self.stream.clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
-        let metrics = &self.publisher.metrics;
+        let metrics = &self.metrics;
         match &result {
             Ok(_) => metrics.published(&event.event_type, now() - began),
             Err(error) => metrics.failed(&event.event_type, error.label(), now() - began),
@@ -218,13 +190,13 @@ impl EventBus {
     }
 
     async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
-        self.publisher.check(&self.connection, self.stream()).await?;
-        let asks = self.publisher.pass(self.stream(), now).await?;
-        let mut command = self.publisher.xadd(self.stream());
+        self.check().await?;
+        let asks = self.pass(now).await?;
+        let mut command = self.xadd();
         for (name, value) in event.encode(id, wall_clock()) {
             command.arg(name).arg(value.as_ref());
         }
-        let appended = match &self.publisher.confirmed {
+        let appended = match &self.confirmed {
             Some(confirmed) => confirmed.append(command, asks).await,
             None => self.send(command, asks).await,
         };
@@ -233,17 +205,18 @@ impl EventBus {
             result => result?,
         };
         // However safe it is, it takes its place.
-        self.publisher.appended(&appended);
+        self.appended(&appended);
         appended.doubt.map_or(Ok(appended.id), Err)
     }
 
     /// What a publish that was refused lacks, all at once; `refused` itself where that cannot be told.
     async fn lacking(&self, refused: Error) -> Error {
-        let trims = self.config.retention.mode == TrimMode::Acked;
-        match rights::missing(trims, &self.connection, self.stream()).await {
-            Ok(missing) if !missing.is_empty() => {
-                Error::Rights { operation: OPERATION, stream: self.stream().clone(), missing }
-            }
+        match permissions::missing(self.trims, &self.connection, &self.stream).await {
+            Ok(missing) if !missing.is_empty() => Error::MissingPermissions {
+                operation: OPERATION,
+                stream: self.stream.clone(),
+                missing,
+            },
             _ => refused,
         }
     }
@@ -259,7 +232,7 @@ impl EventBus {
 
     async fn send_once(&self, command: &Cmd, asks: bool) -> Result<Appended, Error> {
         let (number, mut conn) = self.connection.open().await?;
-        let stream = self.stream();
+        let stream = &self.stream;
         let failed = |source: redis::RedisError| Error::Stream {
             operation: OPERATION,
             stream: stream.clone(),
@@ -283,8 +256,8 @@ impl EventBus {
 }
 
 /// Whether the bus takes this event.
-fn check(event: &NewEvent) -> Result<(), Error> {
-    if !types::is_type(&event.event_type) {
+pub(crate) fn check(event: &NewEvent) -> Result<(), Error> {
+    if !is_type(&event.event_type) {
         return Err(Error::event_type(&event.event_type));
     }
     let size = event.payload.as_str().len();
@@ -319,16 +292,16 @@ fn locked(gate: &Mutex<Gate>) -> std::sync::MutexGuard<'_, Gate> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that names events")]
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that stamps events")]
-fn wall_clock() -> jiff::Timestamp {
+pub(crate) fn wall_clock() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that measures")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

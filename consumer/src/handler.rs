@@ -6,7 +6,7 @@ pub mod http;
 pub mod log;
 pub mod request;
 
-use eventbus::delivery::{Answer, Delivery};
+use eventbus::{Answer, Delivery};
 
 use self::http::{HttpHandler, HttpSettings};
 

@@ -11,12 +11,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use eventbus::health::{Looks, Report, looks};
+use eventbus::observe::health::{Looks, Report, looks};
+use eventbus_program::http;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::settings::HealthSettings;
-use crate::http;
+use crate::LAST_REQUESTS;
 
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///
@@ -31,7 +32,7 @@ pub async fn run(
 ) -> io::Result<()> {
     let (looks, answering) = looks(settings.redis, settings.stream, settings.groups);
     tokio::select! {
-        served = http::serve(listener, router(looks), stop) => served,
+        served = http::serve(listener, router(looks), LAST_REQUESTS, stop) => served,
         never = answering.answer() => match never {},
     }
 }
@@ -40,10 +41,11 @@ fn router(looks: Looks) -> Router {
     Router::new()
         .route("/api/health/events", get(events))
         .route("/health/events", get(events))
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(show_metrics))
-        .with_state(looks)
+        .with_state(looks.clone())
+        .merge(http::probes(
+            get(ready).with_state(looks.clone()),
+            get(show_metrics).with_state(looks),
+        ))
 }
 
 /// 200 also while Redis is away: the answer says so.

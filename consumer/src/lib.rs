@@ -4,14 +4,14 @@
 
 pub mod handler;
 pub mod health;
-pub mod http;
 pub mod settings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use eventbus::delivery::Delivery;
-use eventbus::metrics::Metrics;
-use eventbus::subscribe::Subscriber;
+use eventbus::consume::Subscriber;
+use eventbus::{Delivery, Metrics};
+use eventbus_program::http;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handler::Handler;
 use crate::settings::Settings;
+
+/// How long a request for a probe may go on after the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Why the consumer ended before it was told to, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +34,7 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     /// The subscriber gave up, or could not leave cleanly.
     #[error("the consumer did not end well")]
-    Subscriber(#[source] eventbus::error::Error),
+    Subscriber(#[source] eventbus::Error),
 }
 
 /// Consumes until `stop` is cancelled and all that was in hand is settled; serves the probes on `listener` meanwhile.
@@ -49,11 +52,14 @@ pub async fn run(
     let metrics = Metrics::register(&mut registry);
     let handler = Handler::new(settings.handler).map_err(Error::Client)?;
     let subscriber = Subscriber::new(settings.redis, settings.subscriber, metrics);
-    let router = http::probes(subscriber.readiness(), Arc::new(registry));
+    let readiness = subscriber.readiness();
+    // Ready once the group was found, also in a later outage of Redis.
+    let ready = http::ready_while(move || readiness.has_connected(), "group");
+    let router = http::probes(ready, http::metrics_of(Arc::new(registry)));
 
     let drained = CancellationToken::new();
     // The probes answer until the drain has ended: a pod that stops is still alive.
-    let probes = tokio::spawn(http::serve(listener, router, drained.clone()));
+    let probes = tokio::spawn(http::serve(listener, router, LAST_REQUESTS, drained.clone()));
     let handle = move |delivery: Arc<Delivery>| {
         let handler = handler.clone();
         async move { handler.handle(&delivery).await }

@@ -5,21 +5,16 @@ mod reader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use eventbus::delivery::{DeliveryConfig, Ordering};
-use eventbus::event::TypeFilter;
-use eventbus::names::{ConsumerName, GroupName, StreamKey};
-use eventbus::subscribe::{DeadLetters, SubscriberConfig};
+use eventbus::consume::{Backoff, DeadLetters, DeliveryConfig, DeliveryOrder, SubscriberConfig};
+use eventbus::{ConsumerName, GroupName, StreamKey, TypeFilter};
+use eventbus_program::Setting;
 
 use self::reader::Reader;
 use crate::handler::HandlerSettings;
 use crate::handler::dial::{DialPolicy, HandlerUrl};
 use crate::handler::http::HttpSettings;
 use crate::handler::request::Format;
-
-/// A setting's name, as an environment variable, and its description for `--help`.
-pub type Setting = (&'static str, &'static str);
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.
@@ -156,16 +151,12 @@ impl Settings {
         let errors = reader.into_errors();
         match (bus, group, consumer, handler) {
             (Some(bus), Some(group), Some(consumer), Some(handler)) if errors.is_empty() => {
-                let subscriber = SubscriberConfig {
-                    stream: bus.stream,
-                    group,
-                    consumer,
-                    types: types.unwrap_or_default(),
-                    start,
-                    dead_letters,
-                    delivery,
-                    handler: handler.kind().to_owned(),
-                };
+                let mut subscriber = SubscriberConfig::new(bus.stream, group, consumer);
+                subscriber.types = types.unwrap_or_default();
+                subscriber.start = start;
+                subscriber.dead_letters = dead_letters;
+                subscriber.delivery = delivery;
+                handler.kind().clone_into(&mut subscriber.handler);
                 let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)));
                 Ok(Self { redis: bus.redis, subscriber, handler, listen })
             }
@@ -180,7 +171,7 @@ const GROUP: &str =
 fn consumer(reader: &mut Reader<'_>, host_name: Option<&str>) -> Option<ConsumerName> {
     let parse = |text: &str| {
         ConsumerName::new(text)
-            .map_err(|_| "must have 1 to 320 visible ASCII characters and be none of ecg:parked, ecg:suspect")
+            .map_err(|_| "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect")
     };
     if reader.text("EVENT_CONSUMER").is_some() {
         return reader.parsed("EVENT_CONSUMER", parse);
@@ -205,26 +196,26 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
     let seconds = Duration::from_secs;
     let timeout = reader.span("DELIVERY_TIMEOUT", default.timeout, MILLISECOND..=HOUR);
     let ordering = reader.parsed("DELIVERY_ORDERING", |text| match text {
-        "None" => Ok(Ordering::None),
-        "Stream" => Ok(Ordering::Stream),
+        "None" => Ok(DeliveryOrder::None),
+        "Stream" => Ok(DeliveryOrder::Stream),
         _ => Err("must be None or Stream"),
     });
     let ordering = ordering.unwrap_or_default();
-    let workers = if ordering == Ordering::Stream { 1 } else { default.concurrency };
+    let workers = if ordering == DeliveryOrder::Stream { 1 } else { default.concurrency };
     let concurrency = reader.number("DELIVERY_CONCURRENCY", workers, 1..=256);
-    if ordering == Ordering::Stream && concurrency > 1 {
+    if ordering == DeliveryOrder::Stream && concurrency > 1 {
         reader.refuse("DELIVERY_CONCURRENCY", "must be 1 where DELIVERY_ORDERING is Stream");
     }
-    DeliveryConfig {
-        max_attempts: reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100),
-        timeout,
-        ordering,
-        concurrency,
-        batch_size: reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000),
-        lease: reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR),
-        backoff: backoff(reader),
-        grace: reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR),
-    }
+    let mut config = DeliveryConfig::default();
+    config.max_attempts = reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100);
+    config.timeout = timeout;
+    config.ordering = ordering;
+    config.concurrency = concurrency;
+    config.batch_size = reader.number("DELIVERY_BATCH_SIZE", default.batch_size, 1..=1000);
+    config.lease = reader.span("DELIVERY_LEASE", default.lease, seconds(5)..=HOUR);
+    config.backoff = backoff(reader);
+    config.grace = reader.span("SHUTDOWN_GRACE", timeout + seconds(5), MILLISECOND..=2 * HOUR);
+    config
 }
 
 fn backoff(reader: &mut Reader<'_>) -> Backoff {
@@ -265,7 +256,9 @@ fn dead_letters(
             format!("must contain :dlq: and be in the stream's hash slot, such as {usual}")
         })
     });
-    let kept = DeadLetters { stream: given.unwrap_or(usual), max_length };
+    let kept = DeadLetters::of(stream, group)
+        .with_stream(given.unwrap_or(usual))
+        .with_max_length(max_length);
     enabled.unwrap_or(true).then_some(kept)
 }
 

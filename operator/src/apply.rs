@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use eventbus::error::chain;
-use eventbus::group::{GroupCreation, Start};
+use eventbus::admin::GroupCreation;
+use eventbus::{Start, chain};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
@@ -11,7 +12,6 @@ use serde_json::json;
 
 use crate::calls::within;
 use crate::context::{self, Context};
-use crate::crd::{EventConsumerGroup, EventConsumerGroupStatus};
 use crate::error::Error;
 use crate::events;
 use crate::observed::{DeploymentView, Observed};

@@ -2,10 +2,10 @@
 
 use std::cmp::Ordering;
 
+use eventbus_api::EventConsumerGroup;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::crd::EventConsumerGroup;
 use crate::endpoints::{self, Endpoints};
 use crate::observed::Claim;
 

@@ -9,10 +9,10 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 
+use eventbus_api::EventConsumerGroup;
 use tokio::sync::watch;
 
 use crate::claim::{Contender, GroupKey};
-use crate::crd::EventConsumerGroup;
 use crate::elector::Elector;
 use crate::endpoints::Endpoints;
 use crate::error::Error;

@@ -5,13 +5,13 @@ mod feed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus, GroupOrigin, reasons};
+use eventbus_core::retry::backoff::Backoff;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use crate::apply::{self, Applied};
 use crate::context::{self, Context};
-use crate::crd::{EventConsumerGroup, EventConsumerGroupStatus, GroupOrigin};
 use crate::error::Error;
 use crate::observe::{self, observe};
 use crate::observed::{DeploymentView, Observed, RedisView};
@@ -20,7 +20,7 @@ use crate::status::{self, Input};
 use crate::validate::{Refusal, resource_id, validate};
 use crate::wake::Guarded;
 use crate::wanted::Wanted;
-use crate::{events, hash, reasons};
+use crate::{events, hash};
 
 pub use feed::{Feed, drive, feeds};
 
@@ -154,7 +154,7 @@ async fn note_origin(
     // A creation whose numbers came too late is tried again, and finds the group that it made.
     let is_new = context.memory.origin(uid).is_none();
     if let (Some(origin), Some(creation), true) = (origin, &applied.creation, is_new) {
-        let existed = matches!(creation, eventbus::group::GroupCreation::Existed { .. });
+        let existed = matches!(creation, eventbus::admin::GroupCreation::Existed { .. });
         let origin = if existed { GroupOrigin::Adopted } else { origin };
         context.memory.set_origin(uid, origin);
         events::created(context, resource, wanted, origin, creation).await;

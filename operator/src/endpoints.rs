@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use eventbus::StreamKey;
 use eventbus::config::{CredentialFiles, RedisConfig};
-use eventbus::names::StreamKey;
 use serde::Deserialize;
 
 /// The endpoint of a resource that names none.

@@ -94,7 +94,7 @@ impl Error {
             // The cause's own text shows the whole reply.
             return format!("{self}: {}", status.message);
         }
-        eventbus::error::chain(self)
+        eventbus::chain(self)
     }
 }
 

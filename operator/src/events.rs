@@ -1,14 +1,13 @@
 //! Events, for transitions only.
 
-use eventbus::group::{GroupCreation, Start};
-use eventbus::names::EntryId;
+use eventbus::admin::GroupCreation;
+use eventbus::{EntryId, Start};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus, GroupOrigin, reasons};
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 
 use crate::calls::within;
 use crate::context::Context;
-use crate::crd::{EventConsumerGroup, EventConsumerGroupStatus, GroupOrigin};
-use crate::reasons;
 use crate::status;
 use crate::wanted::Wanted;
 
@@ -144,15 +143,19 @@ async fn publish(context: &Context, resource: &EventConsumerGroup, told: Told) {
 mod tests {
     use jiff::Timestamp;
 
-    use crate::conditions::Said;
     use crate::testing::wanted;
+    use eventbus_api::conditions::ConditionDraft;
 
     use super::*;
 
     fn status(holds: bool, reason: &'static str) -> EventConsumerGroupStatus {
         let now = Timestamp::from_second(1).unwrap();
         EventConsumerGroupStatus {
-            conditions: vec![Said::new("Ready", Some(holds), reason, "why").condition(&[], 1, now)],
+            conditions: vec![ConditionDraft::new("Ready", Some(holds), reason, "why").complete(
+                &[],
+                1,
+                now,
+            )],
             ..EventConsumerGroupStatus::default()
         }
     }

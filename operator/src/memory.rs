@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::crd::{EventConsumerGroupStatus, GroupOrigin};
+use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 
 /// By UID.
 #[derive(Debug, Default)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use eventbus::lag::Lag;
-use eventbus::names::EntryId;
-use eventbus::sweep::{GroupFacts, ServerInfo, StreamFacts};
+use eventbus::EntryId;
+use eventbus::observe::{GroupFacts, Lag, ServerInfo, StreamFacts};
 use k8s_openapi::api::apps::v1::Deployment;
 
 /// What is there for one resource.
@@ -166,7 +165,8 @@ impl GroupView {
             consumer.idle = Duration::ZERO;
             let is_live = consumer.is_live(server_ms);
             let lease = Duration::from_secs(u64::from(is_live));
-            consumer.beat = consumer.beat.map(|_| eventbus::sweep::Beat { at_ms: 0, lease });
+            consumer.heartbeat =
+                consumer.heartbeat.map(|_| eventbus::observe::Heartbeat { at_ms: 0, lease });
         }
         view
     }

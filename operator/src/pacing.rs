@@ -1,8 +1,8 @@
 //! When a status that changed is written: soon after quiet, seldom while it keeps moving. Pure.
 
+use eventbus_api::EventConsumerGroupStatus;
 use std::time::{Duration, Instant};
 
-use crate::crd::EventConsumerGroupStatus;
 use crate::status;
 
 /// Between two writes of one resource whose numbers keep moving.
@@ -102,13 +102,13 @@ impl Budget {
 mod tests {
     use jiff::Timestamp;
 
-    use crate::conditions::Said;
+    use eventbus_api::conditions::ConditionDraft;
 
     use super::*;
 
     fn status(holds: bool, reason: &'static str, lag: u64) -> EventConsumerGroupStatus {
         let now = Timestamp::from_second(1).unwrap();
-        let ready = Said::new("Ready", Some(holds), reason, "").condition(&[], 1, now);
+        let ready = ConditionDraft::new("Ready", Some(holds), reason, "").complete(&[], 1, now);
         EventConsumerGroupStatus {
             observed_generation: Some(1),
             lag: Some(lag),

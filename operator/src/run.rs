@@ -1,8 +1,11 @@
 //! The whole program: probes, election, and the controllers while this replica leads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use eventbus_api::EventConsumerGroup;
+use eventbus_program::http;
 use futures::future::join_all;
 use kube::api::{Api, ListParams};
 use kube::{Client, Config};
@@ -13,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::within;
 use crate::context::{Context, Parts};
 use crate::controller::{drive, feeds};
-use crate::crd::EventConsumerGroup;
 use crate::elector::Elector;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
-use crate::http::{Readiness, serve};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::sweeps::Sweeps;
 
 /// Between two looks for the definition of the resource.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long a request for a probe may go on after the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// What the operator is run with.
 pub struct Operator {
@@ -45,7 +48,8 @@ struct Replica {
     client: Client,
     elector: Arc<Elector>,
     metrics: Metrics,
-    readiness: Readiness,
+    /// This replica waits for its turn, or leads with the cluster's state in memory.
+    is_ready: Arc<AtomicBool>,
 }
 
 impl Operator {
@@ -66,16 +70,19 @@ impl Operator {
         let replica = Replica {
             elector: Arc::new(Elector::new(leases, lease, &self.identity, times)),
             metrics: Metrics::register(&mut registry),
-            readiness: Readiness::default(),
+            is_ready: Arc::default(),
             endpoints: Arc::new(self.endpoints),
             settings: self.settings,
             identity: self.identity,
             client,
         };
         let probes_stop = CancellationToken::new();
-        let readiness = replica.readiness.clone();
+        let is_ready = Arc::clone(&replica.is_ready);
+        let ready = http::ready_while(move || is_ready.load(Ordering::Relaxed), "the API server");
+        let router = http::probes(ready, http::metrics_of(Arc::new(registry)));
         let probes = async {
-            let served = serve(listener, readiness, Arc::new(registry), probes_stop.clone()).await;
+            let served = http::serve(listener, router, LAST_REQUESTS, probes_stop.clone());
+            let served = served.await.map_err(Error::Http);
             // Without probes the kubelet would end us anyway.
             stop.cancel();
             served
@@ -95,12 +102,12 @@ impl Replica {
         }
         loop {
             // One that waits for its turn is as ready as it can be.
-            self.readiness.set(true);
+            self.is_ready.store(true, Ordering::Relaxed);
             if !self.elector.acquire(stop).await {
                 break;
             }
             tracing::info!(identity = %self.identity, "leading");
-            self.readiness.set(false);
+            self.is_ready.store(false, Ordering::Relaxed);
             self.metrics.set_leader(true);
             let (lost, done) = (CancellationToken::new(), CancellationToken::new());
             let lead = async {
@@ -110,7 +117,7 @@ impl Replica {
             };
             tokio::join!(lead, self.elector.keep(&lost, &done));
         }
-        self.readiness.set(false);
+        self.is_ready.store(false, Ordering::Relaxed);
     }
 
     /// Reconciles until `stop`, and finishes what was begun; or until the lease is `lost`, and drops it.
@@ -135,7 +142,7 @@ impl Replica {
                 () = context.until_synced() => true,
                 () = leading.cancelled() => false,
             };
-            self.readiness.set(synced);
+            self.is_ready.store(synced, Ordering::Relaxed);
         };
         tokio::select! {
             _ = async { tokio::join!(join_all(feeds.into_iter().map(drive)), synced) } => {}

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eventbus::config::{Lookup, SettingError};
-
-/// A setting's name, and what it is for.
-pub type Setting = (&'static str, &'static str);
+use eventbus_program::Setting;
 
 /// The settings, in the order of the help text.
 pub const SETTINGS: [Setting; 6] = [

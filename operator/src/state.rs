@@ -1,16 +1,16 @@
 //! Conditions from what was wanted, seen and done: above all Ready, whose reason is the STATE. Pure.
 
-use eventbus::sweep::GroupFacts;
+use eventbus::observe::GroupFacts;
+use eventbus_api::conditions::{self, ConditionDraft};
+use eventbus_api::reasons;
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::conditions::Said;
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView, Trouble};
-use crate::reasons;
 use crate::wanted::Wanted;
 use crate::workload;
 
 /// So many entries may wait for another attempt; consumers stop reading beyond.
-const MOST_PARKED: u64 = 10_000;
+const MAX_DELAYED: u64 = 10_000;
 const NOT_ASKED: &str = "Redis was not asked yet";
 
 /// What came of the steps of a plan.
@@ -24,12 +24,21 @@ pub struct Failures {
 
 /// All conditions, Ready first.
 #[must_use]
-pub fn conditions(wanted: &Wanted, observed: &Observed, failures: &Failures) -> Vec<Said> {
+pub fn conditions(
+    wanted: &Wanted,
+    observed: &Observed,
+    failures: &Failures,
+) -> Vec<ConditionDraft> {
     let consumers = consumers_available(wanted, observed, failures);
     let mut all = vec![ready(wanted, observed, failures, &consumers)];
     if let Claim::Other { name } = &observed.claim {
         let message = conflict_message(wanted, name.as_deref());
-        all.push(Said::new(reasons::CONFLICT, Some(true), reasons::OLDER_RESOURCE, message));
+        all.push(ConditionDraft::new(
+            conditions::CONFLICT,
+            Some(true),
+            reasons::OLDER_RESOURCE,
+            message,
+        ));
     } else {
         all.push(redis_reachable(&observed.redis));
         all.push(stream_exists(wanted, &observed.redis));
@@ -39,8 +48,15 @@ pub fn conditions(wanted: &Wanted, observed: &Observed, failures: &Failures) -> 
     all
 }
 
-fn ready(wanted: &Wanted, observed: &Observed, failures: &Failures, consumers: &Said) -> Said {
-    let no = |reason, message: String| Said::new(reasons::READY, Some(false), reason, message);
+fn ready(
+    wanted: &Wanted,
+    observed: &Observed,
+    failures: &Failures,
+    consumers: &ConditionDraft,
+) -> ConditionDraft {
+    let no = |reason, message: String| {
+        ConditionDraft::new(conditions::READY, Some(false), reason, message)
+    };
     if observed.deployment == DeploymentView::Foreign {
         let name = workload::name(&wanted.resource);
         let message = format!(
@@ -71,8 +87,8 @@ fn ready(wanted: &Wanted, observed: &Observed, failures: &Failures, consumers: &
     if consumers.reason == reasons::CONSUMERS_UNAVAILABLE {
         return no(reasons::CONSUMERS_UNAVAILABLE, consumers.message.clone());
     }
-    if group.parked >= MOST_PARKED {
-        let message = format!("{MOST_PARKED} entries wait for another attempt: no more are read");
+    if group.delayed >= MAX_DELAYED {
+        let message = format!("{MAX_DELAYED} entries wait for another attempt: no more are read");
         return no(reasons::RETRY_BACKLOG, message);
     }
     let has_work = view.backlog() != Some(0);
@@ -85,7 +101,7 @@ fn ready(wanted: &Wanted, observed: &Observed, failures: &Failures, consumers: &
 }
 
 /// What the user asked for is so; which state of it?
-fn working(wanted: &Wanted, consumers: &Said, has_work: bool) -> Said {
+fn working(wanted: &Wanted, consumers: &ConditionDraft, has_work: bool) -> ConditionDraft {
     let (reason, message) = if wanted.suspend {
         (reasons::SUSPENDED, "no pods while suspend is true; the group keeps its position")
     } else if wanted.replicas == 0 && has_work {
@@ -97,7 +113,7 @@ fn working(wanted: &Wanted, consumers: &Said, has_work: bool) -> Said {
     } else {
         (reasons::IDLE, "all events are handled")
     };
-    Said::new(reasons::READY, Some(true), reason, message)
+    ConditionDraft::new(conditions::READY, Some(true), reason, message)
 }
 
 fn conflict_message(wanted: &Wanted, owner: Option<&str>) -> String {
@@ -126,67 +142,81 @@ pub fn trouble_reason(trouble: &Trouble) -> &'static str {
     }
 }
 
-fn redis_reachable(redis: &RedisView) -> Said {
-    let kind = reasons::REDIS_REACHABLE;
+fn redis_reachable(redis: &RedisView) -> ConditionDraft {
+    let type_ = conditions::REDIS_REACHABLE;
     match redis {
         // The server answered; what is wrong is the key.
         RedisView::Seen(_) | RedisView::Trouble(Trouble::WrongType(_)) => {
-            Said::new(kind, Some(true), reasons::ANSWERS, "")
+            ConditionDraft::new(type_, Some(true), reasons::ANSWERS, "")
         }
         RedisView::Trouble(trouble) => {
-            Said::new(kind, Some(false), trouble_reason(trouble), trouble.message())
+            ConditionDraft::new(type_, Some(false), trouble_reason(trouble), trouble.message())
         }
-        RedisView::NotAsked => Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
+        RedisView::NotAsked => ConditionDraft::new(type_, None, reasons::UNKNOWN, NOT_ASKED),
     }
 }
 
-fn stream_exists(wanted: &Wanted, redis: &RedisView) -> Said {
-    let kind = reasons::STREAM_EXISTS;
+fn stream_exists(wanted: &Wanted, redis: &RedisView) -> ConditionDraft {
+    let type_ = conditions::STREAM_EXISTS;
     match redis {
         RedisView::Seen(view) if view.stream_exists => {
-            Said::new(kind, Some(true), reasons::EXISTS, "")
+            ConditionDraft::new(type_, Some(true), reasons::EXISTS, "")
         }
         RedisView::Seen(_) => {
             let message = format!("there is no stream {}", wanted.target.stream);
-            Said::new(kind, Some(false), reasons::MISSING, message)
+            ConditionDraft::new(type_, Some(false), reasons::MISSING, message)
         }
         RedisView::Trouble(Trouble::WrongType(message)) => {
-            Said::new(kind, Some(false), reasons::WRONG_TYPE, message)
+            ConditionDraft::new(type_, Some(false), reasons::WRONG_TYPE, message)
         }
-        RedisView::Trouble(trouble) => Said::new(kind, None, reasons::UNKNOWN, trouble.message()),
-        RedisView::NotAsked => Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
+        RedisView::Trouble(trouble) => {
+            ConditionDraft::new(type_, None, reasons::UNKNOWN, trouble.message())
+        }
+        RedisView::NotAsked => ConditionDraft::new(type_, None, reasons::UNKNOWN, NOT_ASKED),
     }
 }
 
-fn group_ready(wanted: &Wanted, redis: &RedisView, failures: &Failures) -> Said {
-    let kind = reasons::GROUP_READY;
+fn group_ready(wanted: &Wanted, redis: &RedisView, failures: &Failures) -> ConditionDraft {
+    let type_ = conditions::GROUP_READY;
     let view = match redis {
         RedisView::Seen(view) => view,
         RedisView::Trouble(trouble) => {
-            return Said::new(kind, None, reasons::UNKNOWN, trouble.message());
+            return ConditionDraft::new(type_, None, reasons::UNKNOWN, trouble.message());
         }
-        RedisView::NotAsked => return Said::new(kind, None, reasons::UNKNOWN, NOT_ASKED),
+        RedisView::NotAsked => {
+            return ConditionDraft::new(type_, None, reasons::UNKNOWN, NOT_ASKED);
+        }
     };
     match &view.group {
         None => {
             let why = failures.group.as_deref().unwrap_or("it is being created");
-            Said::new(kind, Some(false), reasons::MISSING, format!("group {}: {why}", wanted.group))
+            ConditionDraft::new(
+                type_,
+                Some(false),
+                reasons::MISSING,
+                format!("group {}: {why}", wanted.group),
+            )
         }
         Some(group) if view.is_ahead() => {
             let message = ahead_message(wanted, view, group);
-            Said::new(kind, Some(false), reasons::GROUP_AHEAD_OF_STREAM, message)
+            ConditionDraft::new(type_, Some(false), reasons::GROUP_AHEAD_OF_STREAM, message)
         }
         Some(group) => {
             // A key beside the stream that cannot be read does not stop the group.
             let message = group.problem.clone().unwrap_or_default();
-            Said::new(kind, Some(true), reasons::EXISTS, message)
+            ConditionDraft::new(type_, Some(true), reasons::EXISTS, message)
         }
     }
 }
 
-fn consumers_available(wanted: &Wanted, observed: &Observed, failures: &Failures) -> Said {
-    let said =
-        |holds, reason, message| Said::new(reasons::CONSUMERS_AVAILABLE, holds, reason, message);
+fn consumers_available(
+    wanted: &Wanted,
+    observed: &Observed,
+    failures: &Failures,
+) -> ConditionDraft {
+    let said = |holds, reason, message| {
+        ConditionDraft::new(conditions::CONSUMERS_AVAILABLE, holds, reason, message)
+    };
     let is_loser = observed.claim != Claim::Ours;
     let desired = if is_loser { 0 } else { wanted.desired_replicas() };
     if let Some(failure) = &failures.deployment {

@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use eventbus::lag;
-use eventbus::names::EntryId;
-use eventbus::sweep::{ConsumerFacts, GroupFacts};
+use eventbus::EntryId;
+use eventbus::observe::{ConsumerFacts, GroupFacts};
+use eventbus_api::conditions::{self, ConditionDraft};
+use eventbus_api::{
+    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
+    GroupOrigin, LagSource, PositionStatus, RedisStatus,
+};
+use eventbus_core::lag;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::conditions::{self, Said};
-use crate::crd::{
-    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
-    GroupOrigin, LagSource, PositionStatus, RedisStatus,
-};
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView};
-use crate::reasons;
 use crate::state::{self, Failures};
 use crate::validate::Refusal;
 use crate::wanted::{ResourceId, Wanted};
@@ -105,7 +104,8 @@ pub fn refused(
         DeploymentView::Absent | DeploymentView::Foreign => None,
     };
     let wanted = wanted.and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(0);
-    let said = Said::new(reasons::READY, Some(false), refusal.reason, &*refusal.message);
+    let said =
+        ConditionDraft::new(conditions::READY, Some(false), refusal.reason, &*refusal.message);
     let mut status = base(resource, deployment, wanted);
     status.conditions = finished(vec![said], resource, previous, to_the_second(now));
     if let Some(previous) = previous {
@@ -160,13 +160,13 @@ fn base(
 }
 
 fn finished(
-    said: Vec<Said>,
+    said: Vec<ConditionDraft>,
     resource: &ResourceId,
     previous: Option<&EventConsumerGroupStatus>,
     now: Timestamp,
 ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
     let before = previous.map_or(&[][..], |status| &status.conditions);
-    said.into_iter().map(|said| said.condition(before, resource.generation, now)).collect()
+    said.into_iter().map(|said| said.complete(before, resource.generation, now)).collect()
 }
 
 fn keep_position(
@@ -192,7 +192,7 @@ fn fill(status: &mut EventConsumerGroupStatus, view: &GroupView, now: Timestamp)
     status.lag_source = Some(lag_source(view.lag.source));
     status.display.get_or_insert_default().lag = Some(view.lag.to_string());
     status.pending = Some(group.pending);
-    status.retrying = Some(group.parked);
+    status.retrying = Some(group.delayed);
     status.backlog = view.backlog();
     // An ID may lie in the future: its publisher's clock, or its publisher's wish. An age is never below zero.
     let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(view.stream.server_ms), ..id });
@@ -236,13 +236,13 @@ fn consumers(facts: &[ConsumerFacts], server_ms: u64) -> ConsumersStatus {
 }
 
 fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {
-    let pod = facts.beat.and(facts.name.rsplit_once('/')).map(|(pod, _)| pod.to_owned());
+    let pod = facts.heartbeat.and(facts.name.rsplit_once('/')).map(|(pod, _)| pod.to_owned());
     let idle = Duration::from_secs(facts.idle.as_secs());
     ConsumerStatus {
         name: facts.name.clone(),
         pod,
         pending: facts.pending,
-        idle: Some(eventbus::duration::format(idle)),
+        idle: Some(eventbus_core::time::format(idle)),
     }
 }
 
@@ -271,7 +271,7 @@ fn to_the_second(time: Timestamp) -> Timestamp {
 pub fn ready(
     status: &EventConsumerGroupStatus,
 ) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    conditions::find(&status.conditions, reasons::READY)
+    conditions::find(&status.conditions, conditions::READY)
 }
 
 #[cfg(test)]

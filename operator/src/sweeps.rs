@@ -7,9 +7,8 @@ mod stream;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eventbus::error::Error;
-use eventbus::group::{GroupCreation, Start};
-use eventbus::names::GroupName;
+use eventbus::admin::GroupCreation;
+use eventbus::{Error, GroupName, Start};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -127,7 +126,7 @@ impl Sweeps {
     /// Creates a group on a stream that is looked at.
     ///
     /// # Errors
-    /// Those of [`eventbus::group::create`]; `None` where nobody looks at the stream any more.
+    /// Those of [`eventbus::admin::create`]; `None` where nobody looks at the stream any more.
     pub async fn create_group(
         &self,
         target: &Target,

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use eventbus::backoff::Backoff;
-use eventbus::group::Start;
-use eventbus::lag::{Lag, LagSource};
-use eventbus::names::{EntryId, GroupName, StreamKey};
-use eventbus::sweep::{GroupFacts, ServerInfo};
+use eventbus::observe::{GroupFacts, Lag, LagSource, ServerInfo};
+use eventbus::{EntryId, GroupName, Start, StreamKey};
+use eventbus_api::Format;
+use eventbus_core::retry::backoff::Backoff;
 use k8s_openapi::api::apps::v1::DeploymentStatus;
 
-use crate::crd::Format;
 use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView, StreamView};
 use crate::wanted::{DeliverySettings, HandlerKind, PodRedis, ResourceId, Target, Wanted};
 use crate::workload;

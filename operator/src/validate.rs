@@ -2,14 +2,13 @@
 
 mod unsupported;
 
-use eventbus::backoff::Backoff;
-use eventbus::group::Start;
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, Start, StreamKey};
+use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, reasons};
+use eventbus_core::retry::backoff::Backoff;
+use eventbus_core::time as duration;
 use kube::ResourceExt;
 
-use crate::crd::{self, EventConsumerGroup, EventConsumerGroupSpec};
 use crate::endpoints::{self, Endpoints};
-use crate::reasons;
 use crate::wanted::{DeliverySettings, HandlerKind, PodRedis, ResourceId, Target, Wanted};
 
 /// Why nothing is done for a resource: the reason and message of its condition Ready.
@@ -82,7 +81,7 @@ pub fn resource_id(resource: &EventConsumerGroup) -> ResourceId {
 
 fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
     let Some(start) = &spec.start else {
-        return Ok(Start::Id(eventbus::names::EntryId::ZERO));
+        return Ok(Start::Id(eventbus::EntryId::ZERO));
     };
     let (field, text) = match (&start.id, &start.time) {
         (Some(id), _) => ("start.id", id),
@@ -134,15 +133,15 @@ fn is_dns_label(name: &str) -> bool {
         && edge(name.chars().next_back())
 }
 
-fn service_url(service: &crd::ServiceRef, namespace: &str) -> String {
+fn service_url(service: &api::ServiceRef, namespace: &str) -> String {
     let port = if service.port == 80 { String::new() } else { format!(":{}", service.port) };
     let slash = if service.path.starts_with('/') { "" } else { "/" };
     format!("http://{}.{namespace}.svc{port}{slash}{}", service.name, service.path)
 }
 
-fn delivery(delivery: &crd::Delivery) -> Result<DeliverySettings, Refusal> {
-    let span = |field: &str, text: &crd::DurationText| {
-        text.span().map_err(|error| Refusal::template(field, error))
+fn delivery(delivery: &api::Delivery) -> Result<DeliverySettings, Refusal> {
+    let span = |field: &str, text: &api::DurationText| {
+        duration::parse(&text.0).map_err(|error| Refusal::template(field, error))
     };
     let backoff = &delivery.backoff;
     Ok(DeliverySettings {
@@ -222,7 +221,7 @@ mod tests {
     fn the_smallest_resource_gets_the_documented_defaults() {
         let wanted = validated(json!({"stream": "s", "handler": {"log": {}}})).unwrap();
         assert_eq!(wanted.group.as_str(), "n");
-        assert_eq!(wanted.start, Start::Id(eventbus::names::EntryId::ZERO));
+        assert_eq!(wanted.start, Start::Id(eventbus::EntryId::ZERO));
         assert_eq!((wanted.replicas, wanted.suspend, &*wanted.image), (1, false, "img"));
         assert_eq!(wanted.delivery.concurrency, 8);
         assert_eq!(wanted.delivery.timeout, Duration::from_secs(30));
@@ -241,7 +240,7 @@ mod tests {
         ];
         for (service, url) in cases {
             let spec = json!({"stream": "s", "handler": {"http": {"service": service}}});
-            let format = crate::crd::Format::CloudEventBinary;
+            let format = eventbus_api::Format::CloudEventBinary;
             let expected = HandlerKind::Http { url: url.to_owned(), format };
             assert_eq!(validated(spec).unwrap().handler, expected);
         }

@@ -1,10 +1,10 @@
 //! Waking a resource: its next reconcile begins at once.
 
+use eventbus_api::EventConsumerGroup;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::crd::EventConsumerGroup;
 use crate::wanted::ResourceId;
 
 /// A resource as it is watched: one that this version cannot read must not stop the others.

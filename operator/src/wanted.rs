@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
-use eventbus::group::Start;
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, Start, StreamKey};
+use eventbus_api::Format;
+use eventbus_core::retry::backoff::Backoff;
 
-use crate::crd::Format;
 use crate::endpoints::PodSecret;
 
 /// A valid resource.

@@ -6,6 +6,7 @@ mod in_place;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use eventbus_api::EventConsumerGroup;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, PodSecurityContext, PodSpec,
@@ -17,7 +18,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 
-use crate::crd::EventConsumerGroup;
 use crate::wanted::{ResourceId, Wanted};
 
 pub use environment::environment;

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::metrics::Metrics;
-use eventbus::names::StreamKey;
-use eventbus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::consume::{Subscriber, SubscriberConfig};
+use eventbus::{Answer, Delivery, EventBus, Metrics, StreamKey};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tests::raw::Raw;
@@ -364,7 +361,7 @@ async fn handler_spans(server: &RedisServer) -> Vec<Duration> {
     let spans = Arc::new(std::sync::Mutex::new(Vec::new()));
     let note = spans.clone();
     subscribe(server, RATE, move |delivery| {
-        let span = age(delivery.event.payload.as_str());
+        let span = age(delivery.event.payload().as_str());
         note.lock().expect("nobody panics with it").push(span);
     })
     .await;

@@ -5,9 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventbus::EventBus;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
+use eventbus::{EventBus, Metrics, NewEvent, Payload};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tests::event_bus::bus_on;
@@ -89,7 +87,7 @@ async fn syncs() -> (f64, f64) {
     let (server, dir) = (RedisServer::start(), directory());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let bus = EventBus::connect_with_metrics(config(&server, dir.path()), &metrics);
+    let bus = EventBus::builder(config(&server, dir.path())).metrics(&metrics).connect();
     let bus = bus.await.expect("it connects");
     let took = timed(spool(&bus, EVENTS, CALLERS)).await;
     let mut text = String::new();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use eventbus_operator::crd::{self, EventConsumerGroup, EventConsumerGroupStatus};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::run::Operator;
 use eventbus_operator::settings::{LeaseTimes, Settings};
@@ -25,8 +25,8 @@ use crate::redis::RedisServer;
 use crate::rules;
 use crate::wait;
 
-/// Longer than anything takes that is not measured.
-pub const SOON: Duration = Duration::from_secs(30);
+/// A deadline far beyond what anything takes, on a busy machine too.
+pub const SOON: Duration = Duration::from_secs(60);
 /// The image of consumers; nothing runs it where there are no nodes.
 pub const IMAGE: &str = "consumer:test";
 
@@ -102,8 +102,8 @@ impl Namespace {
     #[must_use]
     pub fn kubectl(&self, args: &[&str], input: &str) -> Output {
         use std::io::Write;
-        let mut child = Command::new("kubectl")
-            .args(["--namespace", &self.name])
+        let mut child = Command::new("timeout")
+            .args(["60", "kubectl", "--namespace", &self.name])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -191,7 +191,7 @@ impl Drop for Namespace {
 
 async fn install(client: &Client) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    let wanted = crd::definition();
+    let wanted = eventbus_api::definition();
     let (name, params) = (wanted.name_any(), PatchParams::apply("test").force());
     let applied = definitions.patch(&name, &params, &Patch::Apply(&wanted)).await;
     applied.expect("the definition is accepted");
@@ -275,14 +275,16 @@ impl RunningOperator {
     pub async fn end(mut self) {
         self.stop.cancel();
         let task = self.task.take().expect("it was not ended before");
-        let ended = tokio::time::timeout(SOON, task).await.expect("the operator ends");
+        let ended = wait::within("the operator ends", SOON, task).await;
         ended.expect("the operator does not panic").expect("the operator ends well");
     }
 
     /// What it serves at `path`: status and text.
     pub async fn get(&self, path: &str) -> (u16, String) {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let answer = reqwest::get(format!("http://{}{path}", self.address)).await;
+        let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();
+        let client = client.expect("a client can be made");
+        let answer = client.get(format!("http://{}{path}", self.address)).send().await;
         let answer = answer.expect("the operator serves HTTP");
         (answer.status().as_u16(), answer.text().await.expect("the answer is text"))
     }

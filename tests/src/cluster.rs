@@ -54,7 +54,9 @@ pub fn install() {
 }
 
 fn run(program: &str, args: &[&str], input: &str) -> Result<String, String> {
-    let mut child = Command::new(program)
+    // Beyond the limits that are given to the programs themselves.
+    let mut child = Command::new("timeout")
+        .args(["300", program])
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

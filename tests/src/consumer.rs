@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{FromRedisValue, Value};
+use eventbus::admin::Connection;
 
 use crate::programs::Running;
 use crate::redis::RedisServer;
@@ -20,8 +20,8 @@ pub type Fields = Vec<(String, Vec<u8>)>;
 
 /// The group's dead letters.
 pub const DEAD_LETTERS: &str = "{s}:dlq:g";
-/// How long anything may take that a consumer does soon.
-pub const SOON: Duration = Duration::from_secs(20);
+/// A deadline far beyond what anything takes that a consumer does soon, on a busy machine too.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A consumer that runs; it is killed when this is dropped.
 pub struct Consumer {
@@ -98,18 +98,18 @@ impl Consumer {
 }
 
 /// Adds an event of this type with this payload to [`STREAM`], as a plain publisher does, and answers the entry's ID.
-pub async fn publish(conn: &mut MultiplexedConnection, event_type: &str, payload: &str) -> String {
+pub async fn publish(conn: &mut Connection, event_type: &str, payload: &str) -> String {
     let fields = [("type", event_type), ("payload", payload), ("source", "applications")];
     add(conn, &fields.map(|(name, value)| (name, value.as_bytes()))).await
 }
 
 /// Adds an entry with these fields to [`STREAM`], and answers its ID.
-pub async fn add(conn: &mut MultiplexedConnection, fields: &[(&str, &[u8])]) -> String {
+pub async fn add(conn: &mut Connection, fields: &[(&str, &[u8])]) -> String {
     run(conn, ::redis::cmd("XADD").arg(STREAM).arg("*").arg(fields)).await
 }
 
 /// Entries of [`GROUP`] that were delivered and not acknowledged; `None` without a group.
-pub async fn pending(conn: &mut MultiplexedConnection) -> Option<u64> {
+pub async fn pending(conn: &mut Connection) -> Option<u64> {
     match group(conn).await?["pending"] {
         Value::Int(number) => u64::try_from(number).ok(),
         _ => None,
@@ -117,7 +117,7 @@ pub async fn pending(conn: &mut MultiplexedConnection) -> Option<u64> {
 }
 
 /// Waits until the group has read the stream to its end and all of it is acknowledged.
-pub async fn settled(conn: &mut MultiplexedConnection) {
+pub async fn settled(conn: &mut Connection) {
     wait::until("everything is acknowledged", SOON, async || {
         let info: HashMap<String, Value> =
             ::redis::cmd("XINFO").arg("STREAM").arg(STREAM).query_async(conn).await.ok()?;
@@ -128,14 +128,14 @@ pub async fn settled(conn: &mut MultiplexedConnection) {
     .await;
 }
 
-async fn group(conn: &mut MultiplexedConnection) -> Option<HashMap<String, Value>> {
+async fn group(conn: &mut Connection) -> Option<HashMap<String, Value>> {
     let groups: Vec<HashMap<String, Value>> =
         ::redis::cmd("XINFO").arg("GROUPS").arg(STREAM).query_async(conn).await.ok()?;
     groups.into_iter().find(|group| group["name"] == Value::BulkString(GROUP.into()))
 }
 
 /// The dead letters, each with its fields, as soon as there are `number`.
-pub async fn dead_letters(conn: &mut MultiplexedConnection, number: usize) -> Vec<Fields> {
+pub async fn dead_letters(conn: &mut Connection, number: usize) -> Vec<Fields> {
     let what = format!("{number} dead letters are stored");
     wait::until(&what, SOON, async || {
         let entries: Vec<(String, Fields)> =
@@ -147,6 +147,6 @@ pub async fn dead_letters(conn: &mut MultiplexedConnection, number: usize) -> Ve
 }
 
 /// Runs a command that cannot fail.
-pub async fn run<T: FromRedisValue>(conn: &mut MultiplexedConnection, command: &::redis::Cmd) -> T {
+pub async fn run<T: FromRedisValue>(conn: &mut Connection, command: &::redis::Cmd) -> T {
     command.query_async(conn).await.expect("the server does as it is told")
 }

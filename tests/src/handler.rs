@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +14,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::consumer::SOON;
 use crate::wait;
 
 /// A request as it came in.
@@ -159,7 +160,7 @@ impl Handler {
     /// All requests, as soon as there are `number` at least.
     pub async fn received(&self, number: usize) -> Vec<Request> {
         let what = format!("{number} requests came in");
-        wait::until(&what, Duration::from_secs(20), async || {
+        wait::until(&what, SOON, async || {
             Some(self.requests()).filter(|requests| requests.len() >= number)
         })
         .await

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::StreamRangeReply;
-use eventbus::names::{EntryId, StreamKey};
+use eventbus::admin::Connection;
+use eventbus::{EntryId, StreamKey};
 
 use crate::subscriber::config;
 
@@ -18,7 +18,7 @@ pub fn stream() -> StreamKey {
 pub type Letter = (EntryId, BTreeMap<String, Vec<u8>>);
 
 /// All of them, the oldest first.
-pub async fn all(conn: &mut MultiplexedConnection) -> Vec<Letter> {
+pub async fn all(conn: &mut Connection) -> Vec<Letter> {
     let mut range = ::redis::cmd("XRANGE");
     let range = range.arg(stream().as_str()).arg("-").arg("+");
     let reply: StreamRangeReply = range.query_async(conn).await.expect("it is a stream, or none");
@@ -31,6 +31,6 @@ pub async fn all(conn: &mut MultiplexedConnection) -> Vec<Letter> {
 }
 
 /// The fields of all of them.
-pub async fn fields(conn: &mut MultiplexedConnection) -> Vec<BTreeMap<String, Vec<u8>>> {
+pub async fn fields(conn: &mut Connection) -> Vec<BTreeMap<String, Vec<u8>>> {
     all(conn).await.into_iter().map(|(_, fields)| fields).collect()
 }

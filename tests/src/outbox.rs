@@ -2,25 +2,17 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::streams::StreamRangeReply;
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
-use eventbus::error::Error;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::names::StreamKey;
-use eventbus::outbox::OutboxConfig;
-use eventbus::publish::PublishOutcome;
+use eventbus::admin::Connection;
+use eventbus::config::{BusConfig, OutboxConfig};
+use eventbus::{Error, EventBus, NewEvent, Payload, PublishOutcome, StreamKey};
 use tempfile::TempDir;
 
 use crate::redis::RedisServer;
+use crate::subscriber::LONG;
 use crate::wait;
 use crate::watchdog::Watchdog;
-
-/// Longer than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(30);
 
 /// A directory on the disk that cargo builds on: what is temporary may be in memory.
 ///
@@ -42,7 +34,11 @@ pub fn directory() -> TempDir {
 pub fn config(server: &RedisServer, dir: &Path) -> BusConfig {
     let stream = StreamKey::new("s").expect("it is a key");
     let outbox = Some(OutboxConfig::new(dir));
-    BusConfig { outbox, ..BusConfig::new(server.config(), stream) }
+    {
+        let mut config = BusConfig::new(server.config(), stream);
+        config.outbox = outbox;
+        config
+    }
 }
 
 /// A bus with these settings, as soon as the outbox before it in the same directory has ended.
@@ -64,7 +60,7 @@ pub async fn open(config: BusConfig) -> EventBus {
 #[must_use]
 pub fn event(n: usize) -> NewEvent {
     let payload = Payload::from_text(n.to_string()).expect("a number is JSON");
-    NewEvent { id: Some(n.to_string()), ..NewEvent::new("t", payload) }
+    NewEvent::new("t", payload).with_id(n.to_string())
 }
 
 /// Publishes events `numbers`, one behind the other, and answers what became of each.
@@ -86,7 +82,7 @@ pub async fn publish(
 ///
 /// # Panics
 /// If the stream's key is no stream.
-pub async fn ids(conn: &mut MultiplexedConnection) -> Vec<String> {
+pub async fn ids(conn: &mut Connection) -> Vec<String> {
     let mut range = ::redis::cmd("XRANGE");
     let range = range.arg("s").arg("-").arg("+");
     let reply: StreamRangeReply = range.query_async(conn).await.expect("it is a stream, or none");
@@ -95,7 +91,7 @@ pub async fn ids(conn: &mut MultiplexedConnection) -> Vec<String> {
 }
 
 /// The same, each at its first place alone.
-pub async fn first_ids(conn: &mut MultiplexedConnection) -> Vec<String> {
+pub async fn first_ids(conn: &mut Connection) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let mut ids = ids(conn).await;
     ids.retain(|id| seen.insert(id.clone()));

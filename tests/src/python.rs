@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::subscriber::LONG;
+use crate::wait;
 
 /// What the program `name`, such as `publish.py`, prints when it is run with these arguments.
 ///
@@ -22,7 +23,7 @@ pub async fn run(name: &str, args: &[&str]) -> String {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(LONG, output).await.expect("the program ends in time");
+    let output = wait::within("the program ends", LONG, output).await;
     let output = output.expect("Python can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} failed:\n{errors}");

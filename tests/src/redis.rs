@@ -8,16 +8,16 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use ::redis::AsyncConnectionConfig;
-use ::redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use eventbus::config::{CredentialFiles, RedisConfig};
 use tempfile::TempDir;
 
+use crate::subscriber::LONG;
 use crate::wait;
 use crate::watchdog::Watchdog;
 
 /// Milliseconds within which a server is ready, its data read from disk.
-const START: u64 = 20_000;
+const START: u64 = 60_000;
 /// Milliseconds between two looks whether it is.
 const TRY: u64 = 5;
 
@@ -74,21 +74,19 @@ impl RedisServer {
             .expect("the URL is right")
     }
 
-    /// A new connection that waits for its answers as long as they take.
-    pub async fn connection(&self) -> MultiplexedConnection {
+    /// A new connection that waits long for its answers, on a busy machine too.
+    pub async fn connection(&self) -> Connection {
         self.connection_to(&self.url()).await
     }
 
     /// A new connection as `user`.
-    pub async fn connection_as(&self, user: &str, password: &str) -> MultiplexedConnection {
+    pub async fn connection_as(&self, user: &str, password: &str) -> Connection {
         self.connection_to(&format!("redis://{user}:{password}@127.0.0.1:{}", self.port)).await
     }
 
-    async fn connection_to(&self, url: &str) -> MultiplexedConnection {
-        let client = ::redis::Client::open(url).expect("the URL is right");
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        client
-            .get_multiplexed_async_connection_with_config(&config)
+    async fn connection_to(&self, url: &str) -> Connection {
+        let redis = RedisConfig::new("REDIS_URL", url, CredentialFiles::default());
+        Connection::open(&redis.expect("the URL is right"), LONG)
             .await
             .expect("the server takes connections")
     }
@@ -147,8 +145,19 @@ impl RedisServer {
     }
 
     /// Halts the server: connections stay open, nothing is answered.
+    ///
+    /// # Panics
+    /// If it does not halt in time.
     pub fn pause(&self) {
         self.signal("STOP");
+        let pid = self.process.as_ref().expect("the server runs").0.id();
+        for _ in 0..START / TRY {
+            if is_halted(pid) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(TRY));
+        }
+        panic!("redis-server does not halt");
     }
 
     /// Lets a halted server go on.
@@ -214,6 +223,17 @@ fn program() -> PathBuf {
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Whether every thread of the process is stopped by a signal, as far as the system tells.
+fn is_halted(pid: u32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let mut states = tasks.flatten().filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        // Behind the program's name, which is in parentheses.
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+    });
+    states.all(|state| state == 'T')
 }
 
 /// Whether the server with process id `pid` is ready on `port`: somebody else's may be there.

@@ -1,6 +1,6 @@
 //! Resources that the definition's rules refuse, each with the message: for the rules run offline and by a real server.
 
-use eventbus_operator::crd::{EventConsumerGroup, EventConsumerGroupSpec};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupSpec};
 use serde_json::{Value, json};
 
 /// A resource, what it was before if it is a change, and the message with which it is refused.

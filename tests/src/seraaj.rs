@@ -4,7 +4,6 @@ pub mod load;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -181,15 +180,25 @@ impl Service {
         self.program.output()
     }
 
-    /// Asks it to end, and tells how it ended.
-    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Asks it to end, as Kubernetes does.
+    pub fn terminate(&self) {
         self.program.terminate();
-        self.program.ended(limit).await
+    }
+
+    /// Waits for its end, and returns how it ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.program.ended(SOON).await
     }
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, Value), String> {
-    let said = |error: reqwest::Error| eventbus::error::chain(&error);
+    let said = |error: reqwest::Error| eventbus::chain(&error);
     let response = request.send().await.map_err(said)?;
     let status = response.status().as_u16();
     Ok((status, response.json().await.map_err(said)?))

@@ -1,20 +1,16 @@
 //! A subscriber of the library inside the test, whose handler notes what it gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use eventbus::backoff::Backoff;
+use eventbus::admin::Connection;
 use eventbus::config::RedisConfig;
-use eventbus::delivery::{Answer, Delivery, DeliveryConfig, Ordering};
-use eventbus::error::Error;
-use eventbus::event::TypeFilter;
-use eventbus::metrics::Metrics;
-use eventbus::names::{ConsumerName, GroupName, StreamKey};
-use eventbus::subscribe::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
+use eventbus::consume::{Readiness, Subscriber, SubscriberConfig};
+use eventbus::{Answer, ConsumerName, Delivery, Error, GroupName, Metrics, StreamKey};
+use eventbus_core::retry::backoff::Backoff;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -22,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::wait;
 
-/// Longer than anything here takes on a busy machine.
-pub const LONG: Duration = Duration::from_secs(30);
+/// A deadline far beyond what anything here takes, on a busy machine too.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// A handler call.
 pub type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -35,28 +31,19 @@ pub fn config() -> SubscriberConfig {
         StreamKey::new("s").expect("the name is right"),
         GroupName::new("g").expect("the name is right"),
     );
-    let dead_letters = Some(DeadLetters::of(&stream, &group));
     let second = Duration::from_secs(1);
     let backoff = Backoff { initial: second / 10, max: second, multiplier: 2, jitter_percent: 0 };
-    SubscriberConfig {
-        stream,
-        group,
-        consumer: ConsumerName::new("pod").expect("the name is right"),
-        types: TypeFilter::default(),
-        start: Some("0".parse().expect("it is a start")),
-        dead_letters,
-        delivery: DeliveryConfig {
-            max_attempts: 5,
-            timeout: LONG,
-            concurrency: 4,
-            batch_size: 8,
-            lease: 5 * second,
-            backoff,
-            ordering: Ordering::None,
-            grace: LONG,
-        },
-        handler: "test".to_owned(),
-    }
+    let consumer = ConsumerName::new("pod").expect("the name is right");
+    let mut config = SubscriberConfig::new(stream, group, consumer);
+    config.start = Some("0".parse().expect("it is a start"));
+    config.handler = "test".to_owned();
+    config.delivery.timeout = LONG;
+    config.delivery.concurrency = 4;
+    config.delivery.batch_size = 8;
+    config.delivery.lease = 5 * second;
+    config.delivery.backoff = backoff;
+    config.delivery.grace = LONG;
+    config
 }
 
 /// A handler that is done with an event once `gate` has a permit for it.
@@ -80,7 +67,7 @@ pub struct Seen(Arc<Mutex<Vec<(String, u32)>>>);
 impl Seen {
     /// Notes a delivery.
     pub fn note(&self, delivery: &Delivery) {
-        let payload = delivery.event.payload.as_str().to_owned();
+        let payload = delivery.event.payload().as_str().to_owned();
         self.0.lock().expect("nobody panics with it").push((payload, delivery.attempt));
     }
 
@@ -138,8 +125,9 @@ impl Running {
     /// Asks it to finish and leave, and waits until it has.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.cancel();
-        let ended = tokio::time::timeout(LONG, &mut self.task).await;
-        ended.expect("it ends in time").expect("it does not panic")
+        // Its grace is as long as the deadline of other waits.
+        let ended = wait::within("the subscriber ends", 2 * LONG, &mut self.task).await;
+        ended.expect("it does not panic")
     }
 
     /// Asks it to finish, without waiting.
@@ -155,14 +143,14 @@ impl Drop for Running {
 }
 
 /// Runs a command given as one line of words.
-pub async fn command(conn: &mut MultiplexedConnection, line: &str) -> ::redis::Value {
+pub async fn command(conn: &mut Connection, line: &str) -> ::redis::Value {
     let mut words = line.split(' ');
     let mut command = ::redis::cmd(words.next().expect("there is a word"));
     command.arg(words.collect::<Vec<_>>()).query_async(conn).await.expect("the server takes it")
 }
 
 /// Appends an event with this payload in the plainest way, and answers its entry's ID.
-pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
+pub async fn xadd(conn: &mut Connection, payload: &str) -> String {
     let fields = [("type", "t"), ("payload", payload), ("source", "test"), ("ts", "")];
     ::redis::cmd("XADD")
         .arg("s")
@@ -173,8 +161,45 @@ pub async fn xadd(conn: &mut MultiplexedConnection, payload: &str) -> String {
         .expect("the server takes it")
 }
 
+/// Waits until so many consumers have each written this many heartbeats more, and returns whether all came in time, so
+/// that no lease can have ended: a busy machine may be late, or end a connection.
+pub async fn heartbeats(
+    conn: &mut Connection,
+    consumers: usize,
+    times: usize,
+    lease: Duration,
+) -> bool {
+    let before = connections(conn).await;
+    let key = config().stream.consumers_key(&config().group);
+    let mut written: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    wait::until("heartbeats are written", LONG, async || {
+        let fields: BTreeMap<String, String> =
+            ::redis::cmd("HGETALL").arg(&key).query_async(&mut conn.clone()).await.ok()?;
+        for (field, state) in fields.into_iter().filter(|(field, _)| field.starts_with("c:")) {
+            let state: serde_json::Value = serde_json::from_str(&state).expect("it is JSON");
+            let at = state["at"].as_u64().expect("a heartbeat has a time");
+            written.entry(field).or_default().insert(at);
+        }
+        // The first one may have been there before.
+        let enough = written.values().filter(|times_of| times_of.len() > times).count();
+        (enough >= consumers).then_some(())
+    })
+    .await;
+    let gaps = written.values().flat_map(|at| at.iter().zip(at.iter().skip(1)));
+    let longest = gaps.map(|(before, after)| after - before).max().unwrap_or(0);
+    Duration::from_millis(longest) < lease / 2 && connections(conn).await == before
+}
+
+/// Connections that the server has taken so far.
+async fn connections(conn: &mut Connection) -> String {
+    let info = ::redis::cmd("INFO").arg("stats").query_async(conn).await;
+    let info: String = info.expect("the server tells its statistics");
+    let line = info.lines().find(|line| line.starts_with("total_connections_received:"));
+    line.expect("they are counted").to_owned()
+}
+
 /// How many entries are pending in the group, reserved names included.
-pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
+pub async fn pending(conn: &mut Connection) -> u64 {
     let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) = ::redis::cmd("XPENDING")
         .arg("s")
         .arg("g")
@@ -185,7 +210,7 @@ pub async fn pending(conn: &mut MultiplexedConnection) -> u64 {
 }
 
 /// Waits until the group has delivered everything and nothing is pending.
-pub async fn drained(conn: &mut MultiplexedConnection) {
+pub async fn drained(conn: &mut Connection) {
     wait::until("the group is drained", LONG, async || {
         let mut info = ::redis::cmd("XINFO");
         let groups = info.arg("GROUPS").arg("s");

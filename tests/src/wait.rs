@@ -1,4 +1,4 @@
-//! Waiting for a condition, with a deadline.
+//! Waiting for a condition or for the end of some work, with a deadline.
 
 use std::time::Duration;
 
@@ -18,6 +18,14 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
             tokio::time::sleep(LOOK).await;
         }
     };
-    let found = tokio::time::timeout(limit, found).await;
-    found.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
+    within(what, limit, found).await
+}
+
+/// What `work` results in.
+///
+/// # Panics
+/// If it takes longer than `limit`; `what` says what was waited for.
+pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
 }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use eventbus_operator::crd::{EventConsumerGroup, GroupOrigin, LagSource};
+use eventbus::admin::Connection;
+use eventbus_api::{EventConsumerGroup, GroupOrigin, LagSource};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use tests::api::{IMAGE, Namespace, RunningOperator, SOON, Setup, condition, state_of};
 use tests::redis::RedisServer;
@@ -18,7 +18,7 @@ use tests::wait;
 struct Fixture {
     namespace: Namespace,
     redis: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     operator: RunningOperator,
 }
 
@@ -85,9 +85,7 @@ async fn the_status_tells_lag_pending_and_dead_letters_as_events_come_and_go() {
     let mut fixture = Fixture::start().await;
     fixture.publish(3).await;
     fixture.namespace.apply("orders", json!({})).await;
-    let lag = |lag| {
-        move |status: &eventbus_operator::crd::EventConsumerGroupStatus| status.lag == Some(lag)
-    };
+    let lag = |lag| move |status: &eventbus_api::EventConsumerGroupStatus| status.lag == Some(lag);
     let resource = fixture.namespace.until("orders", "lag is 3", SOON, lag(3)).await;
     let status = resource.status.unwrap();
     assert_eq!((status.lag_source, status.pending), (Some(LagSource::Exact), Some(0)));
@@ -96,7 +94,7 @@ async fn the_status_tells_lag_pending_and_dead_letters_as_events_come_and_go() {
     assert!(status.oldest_unprocessed_time.is_some());
     fixture.run::<redis::Value>("XREADGROUP GROUP orders c COUNT 2 STREAMS s >").await;
     fixture.run::<String>("XADD {s}:dlq:orders * type t").await;
-    let moved = |status: &eventbus_operator::crd::EventConsumerGroupStatus| {
+    let moved = |status: &eventbus_api::EventConsumerGroupStatus| {
         let letters = status.dead_letter.as_ref().and_then(|letters| letters.length);
         (status.lag, status.pending, letters) == (Some(1), Some(2), Some(1))
     };
@@ -193,7 +191,7 @@ async fn a_group_that_exists_keeps_its_position_and_an_event_names_both() {
     }
     fixture.run::<()>("XGROUP CREATE s orders 3-0").await;
     fixture.namespace.apply("orders", json!({"start": {"id": "1-0"}})).await;
-    let known = |s: &eventbus_operator::crd::EventConsumerGroupStatus| s.group_origin.is_some();
+    let known = |s: &eventbus_api::EventConsumerGroupStatus| s.group_origin.is_some();
     let resource = fixture.namespace.until("orders", "the origin is known", SOON, known).await;
     let status = resource.status.unwrap();
     assert_eq!((status.group_origin, status.lag), (Some(GroupOrigin::Adopted), Some(2)));
@@ -210,7 +208,7 @@ async fn a_start_at_the_end_is_warned_about_with_its_id() {
     let (kind, note) = until_event(&fixture.namespace, "GroupCreated").await;
     assert_eq!(kind, "Warning");
     assert!(note.contains("7-0"), "{note}");
-    let known = |s: &eventbus_operator::crd::EventConsumerGroupStatus| s.lag == Some(0);
+    let known = |s: &eventbus_api::EventConsumerGroupStatus| s.lag == Some(0);
     let resource = fixture.namespace.until("orders", "the lag is 0", SOON, known).await;
     assert_eq!(resource.status.unwrap().group_origin, Some(GroupOrigin::Created));
 }
@@ -235,10 +233,10 @@ async fn a_group_that_vanishes_is_created_again_where_it_was() {
     }
     fixture.run::<redis::Value>("XREADGROUP GROUP orders c COUNT 3 STREAMS s >").await;
     fixture.run::<i64>("XACK s orders 1-0").await;
-    let told = |s: &eventbus_operator::crd::EventConsumerGroupStatus| s.pending == Some(2);
+    let told = |s: &eventbus_api::EventConsumerGroupStatus| s.pending == Some(2);
     fixture.namespace.until("orders", "two are pending", SOON, told).await;
     fixture.run::<i64>("XGROUP DESTROY s orders").await;
-    let again = |s: &eventbus_operator::crd::EventConsumerGroupStatus| {
+    let again = |s: &eventbus_api::EventConsumerGroupStatus| {
         s.group_origin == Some(GroupOrigin::Recreated) && s.lag.is_some()
     };
     let resource = fixture.namespace.until("orders", "the group is back", SOON, again).await;
@@ -336,8 +334,7 @@ async fn a_key_that_is_no_stream_is_told_and_left_alone() {
     let api = fixture.namespace.api::<Deployment>();
     assert!(api.get_opt("ecg-orders").await.unwrap().is_none());
     fixture.run::<i64>("DEL s").await;
-    let recovered =
-        |s: &eventbus_operator::crd::EventConsumerGroupStatus| state_of(s) != "WrongType";
+    let recovered = |s: &eventbus_api::EventConsumerGroupStatus| state_of(s) != "WrongType";
     fixture.namespace.until("orders", "it recovers", Duration::from_secs(5), recovered).await;
 }
 
@@ -348,8 +345,7 @@ async fn groups_that_no_resource_declares_are_named() {
     fixture.run::<()>("XGROUP CREATE s legacy 0 MKSTREAM").await;
     fixture.namespace.apply("orders", json!({})).await;
     fixture.namespace.apply("more", json!({})).await;
-    let named =
-        |s: &eventbus_operator::crd::EventConsumerGroupStatus| s.unmanaged_groups == ["legacy"];
+    let named = |s: &eventbus_api::EventConsumerGroupStatus| s.unmanaged_groups == ["legacy"];
     fixture.namespace.until("orders", "the foreign group is named alone", SOON, named).await;
     fixture.namespace.until("more", "the foreign group is named alone", SOON, named).await;
 }

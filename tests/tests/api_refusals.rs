@@ -3,7 +3,7 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus_operator::crd::{EventConsumerGroup, EventConsumerGroupStatus};
+use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt;
@@ -161,7 +161,7 @@ async fn of_two_resources_for_one_group_the_older_runs_and_the_other_takes_over_
     resources.delete("older", &DeleteParams::background()).await.unwrap();
     let deployment = namespace.until_deployment("younger", "the younger one runs", |_| true).await;
     assert_eq!(Some(&deployment.owner_references()[0].uid), younger.uid().as_ref());
-    let ours = |s: &eventbus_operator::crd::EventConsumerGroupStatus| {
+    let ours = |s: &eventbus_api::EventConsumerGroupStatus| {
         s.conflicts_with.is_none() && condition(s, "Conflict").is_none() && s.lag == Some(0)
     };
     namespace.until("younger", "the conflict is over", SOON, ours).await;
@@ -266,7 +266,7 @@ async fn what_keeps_the_pods_from_starting_is_told() {
         .await
         .unwrap();
     namespace.apply("orders", json!({})).await;
-    let told = |s: &eventbus_operator::crd::EventConsumerGroupStatus| {
+    let told = |s: &eventbus_api::EventConsumerGroupStatus| {
         let consumers = condition(s, "ConsumersAvailable");
         consumers.is_some_and(|c| c.message.contains("ErrImagePull: no such image"))
     };

@@ -124,7 +124,7 @@ async fn a_null_is_refused_and_not_kept() {
 async fn defaults_stand_in_a_resource_that_says_nothing() {
     let namespace = Namespace::create().await;
     let spec = namespace.apply("n", json!({})).await.spec;
-    assert_eq!(spec.delivery, eventbus_operator::crd::Delivery::default());
-    assert_eq!(spec.lifecycle, eventbus_operator::crd::Lifecycle::default());
+    assert_eq!(spec.delivery, eventbus_api::Delivery::default());
+    assert_eq!(spec.lifecycle, eventbus_api::Lifecycle::default());
     assert_eq!((spec.suspend, spec.replicas, spec.group), (false, None, None));
 }

@@ -3,9 +3,8 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::event::TypeFilter;
-use eventbus::group::Start;
-use eventbus::names::{ConsumerName, EntryId, GroupName, StreamKey};
+use eventbus::{ConsumerName, EntryId, GroupName, Start, StreamKey, TypeFilter};
+use eventbus_core::names::{DELAYED, SUSPECT};
 
 type Parse = fn(&str) -> Result<(), String>;
 
@@ -32,8 +31,8 @@ fn what_is_refused_is_named_with_what_is_allowed() {
         ),
         (
             CONSUMER,
-            "must have 1 to 320 visible ASCII characters and be none of ecg:parked, ecg:suspect",
-            &["", " ", "a b", "a\t", "a\n", "é", "ecg:parked", "ecg:suspect", &long(321)],
+            "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect",
+            &["", " ", "a b", "a\t", "a\n", "é", DELAYED, SUSPECT, &long(321)],
         ),
         (
             ENTRY,
@@ -84,7 +83,7 @@ fn what_is_at_the_limit_is_taken() {
     let cases: [(Parse, &[&str]); 6] = [
         (STREAM, &["s", " ", "a b", "{a}:b", "}{", "{}", "é\n", &long(512)]),
         (GROUP, &["g", "0", "a.B_c:d-9", &long(200)]),
-        (CONSUMER, &["c", "{c}", "~!/", "ecg:parked2", &long(320)]),
+        (CONSUMER, &["c", "{c}", "~!/", "eventbus:delayed2", &long(320)]),
         (ENTRY, &["0", "0-0", "01", "18446744073709551615-18446744073709551615"]),
         (START, &["0", "$", "1", "1-1", "2026-01-31T08:00:00Z", "2026-01-31T08:00:00+02:00"]),
         (TYPE, &["a", "*", "a.*", "A_b-9.c", &long(128)]),

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
+use eventbus_consumer::handler::HandlerSettings;
+use eventbus_consumer::handler::http::HttpSettings;
+use eventbus_consumer::handler::request::Format;
 use eventbus_consumer::settings::Settings;
+use eventbus_core::retry::backoff::Backoff;
 use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::validate::validate;
 use eventbus_operator::workload::deployment;
@@ -34,6 +37,13 @@ fn environment(fields: Value) -> BTreeMap<String, String> {
 fn parsed(fields: Value) -> Settings {
     let environment = environment(fields);
     Settings::from_lookup(&|name| environment.get(name).cloned(), None).unwrap()
+}
+
+fn http(settings: &Settings) -> &HttpSettings {
+    match &settings.handler {
+        HandlerSettings::Http(http) => http,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -65,8 +75,9 @@ fn a_consumer_reads_what_the_resource_asks_for() {
         jitter_percent: 5,
     };
     assert_eq!(delivery.backoff, backoff);
-    let handler = format!("{:?}", settings.handler);
-    assert!(handler.contains("web.shop.svc:8080") || handler.contains("http"), "{handler}");
+    let http = http(&settings);
+    assert_eq!(http.url.url().as_str(), "http://web.shop.svc:8080/events");
+    assert_eq!(http.format, Format::Json);
 }
 
 #[test]
@@ -100,4 +111,5 @@ fn a_stream_and_a_url_with_odd_characters_arrive_as_they_are() {
         "stream": stream, "group": "g", "handler": {"http": {"url": "http://h/$(HOME)?a=b,c"}},
     }));
     assert_eq!(settings.subscriber.stream.as_str(), stream);
+    assert_eq!(http(&settings).url.url().as_str(), "http://h/$(HOME)?a=b,c");
 }

@@ -3,7 +3,6 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus_operator::crd;
 use kube::core::cel::Validator;
 use serde_json::Value;
 use tests::rules::{accepted, refused, resource};
@@ -14,7 +13,7 @@ fn broken(before: Option<&Value>, spec: &Value) -> Vec<String> {
 }
 
 fn broken_as(name: &str, before: Option<&Value>, spec: &Value) -> Vec<String> {
-    let definition = serde_json::to_value(crd::definition()).unwrap();
+    let definition = serde_json::to_value(eventbus_api::definition()).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let object = |spec| serde_json::to_value(resource(name, spec)).unwrap();
     let before = before.map(object);
@@ -59,7 +58,7 @@ fn a_name_of_more_than_52_characters_is_refused() {
 
 #[test]
 fn no_rule_is_without_a_resource_that_breaks_it() {
-    let definition = serde_json::to_value(crd::definition()).unwrap();
+    let definition = serde_json::to_value(eventbus_api::definition()).unwrap();
     let mut rules = Vec::new();
     messages(&definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"], &mut rules);
     assert!(rules.len() > 20, "{rules:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::programs::Running;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 async fn run(args: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut program = Running::start("operator", args, settings);

@@ -9,16 +9,15 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use eventbus::EventBus;
+use eventbus::admin::Connection;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::{Error, RedisFailure, chain};
-use eventbus::event::{NewEvent, Payload, StreamEvent};
-use eventbus::metrics::Metrics;
-use eventbus::names::{EntryId, GroupName, StreamKey};
-use eventbus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::consume::Subscriber;
+use eventbus::{
+    Answer, Delivery, EntryId, Error, EventBus, GroupName, Metrics, NewEvent, Payload,
+    RedisFailure, StreamEvent, StreamKey, chain,
+};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
+use tests::event_bus::{connect, connect_with_metrics, in_time, published};
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, config, drained};
@@ -128,14 +127,18 @@ async fn publish(told: &Told, metrics: &Metrics) {
     let mut conn = canary.server.connection().await;
     let config = canary.bus(canary.by_url(PASSWORD));
     told.debug(&config);
-    let bus = EventBus::connect_with_metrics(config, metrics).await.unwrap();
-    bus.publish_event(event()).await.unwrap();
+    let bus = connect_with_metrics(config, metrics).await;
+    published(&bus, event()).await;
     told.debug(&event());
 
     let failed = async |what: &str| {
         let error = bus.publish_event(event()).await.unwrap_err();
         told.text(what);
         told.error(&error);
+    };
+    let refused = async |what: &str| {
+        told.text(what);
+        told.error(&in_time(async || bus.publish_event(event()).await).await.unwrap_err());
     };
     let mut large = event();
     large.payload = Payload::from_value(&vec![CONTENT; 100_000]).unwrap();
@@ -146,13 +149,13 @@ async fn publish(told: &Told, metrics: &Metrics) {
     no_type.event_type = String::new();
     told.error(&bus.publish_event(no_type).await.unwrap_err());
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    failed("out of memory").await;
+    refused("out of memory").await;
     command(&mut conn, "CONFIG SET maxmemory 0").await;
     command(&mut conn, "DEL s").await;
     command(&mut conn, "SET s x").await;
-    failed("wrong type").await;
+    refused("wrong type").await;
     command(&mut conn, "ACL SETUSER writer -xadd").await;
-    failed("no right").await;
+    refused("no right").await;
     canary.server.pause();
     failed("no answer").await;
     canary.server.resume();
@@ -170,13 +173,13 @@ async fn publish(told: &Told, metrics: &Metrics) {
 /// A server that quotes what it does not understand.
 async fn publish_to_a_server_without_the_command(told: &Told) {
     let canary = Canary::start(&["--rename-command", "XADD", ""]).await;
-    let bus = EventBus::connect(canary.bus(canary.by_url(PASSWORD))).await.unwrap();
-    let error = bus.publish_event(event()).await.unwrap_err();
+    let bus = connect(canary.bus(canary.by_url(PASSWORD))).await;
+    let error = in_time(async || bus.publish_event(event()).await).await.unwrap_err();
     assert!(chain(&error).contains("unknown command"), "{}", chain(&error));
     told.error(&error);
 }
 
-async fn add(conn: &mut MultiplexedConnection, fields: &[(&str, &[u8])]) {
+async fn add(conn: &mut Connection, fields: &[(&str, &[u8])]) {
     redis::cmd("XADD").arg("s").arg("*").arg(fields).exec_async(conn).await.unwrap();
 }
 
@@ -200,7 +203,7 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
         ];
         add(&mut conn, &fields).await;
     }
-    let mut config = SubscriberConfig { consumer: config().consumer, ..config() };
+    let mut config = config();
     config.delivery.max_attempts = 2;
     if !dead_letters {
         config.dead_letters = None;
@@ -211,7 +214,7 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
     let (stop, listener) = (CancellationToken::new(), told.clone());
     let handler = move |delivery: Arc<Delivery>| {
         listener.debug(&delivery);
-        let answer = match delivery.event.event_type.as_str() {
+        let answer = match delivery.event.event_type() {
             "retry" => Answer::retry("not now"),
             "dead" => Answer::dead(format!("its payload is {CONTENT}")),
             "panic" => std::panic::resume_unwind(Box::new(CONTENT)),
@@ -232,13 +235,13 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
         assert_eq!(letters::all(&mut conn).await.len(), 7);
     }
     stop.cancel();
-    task.await.unwrap().unwrap();
+    wait::within("the subscriber ends", 2 * LONG, task).await.unwrap().unwrap();
     look(told, &canary, &mut conn).await;
 }
 
 /// What the bus tells of a stream and its groups.
-async fn look(told: &Told, canary: &Canary, conn: &mut MultiplexedConnection) {
-    let bus = EventBus::connect(canary.bus(canary.by_file())).await.unwrap();
+async fn look(told: &Told, canary: &Canary, conn: &mut Connection) {
+    let bus = connect(canary.bus(canary.by_file())).await;
     let group = GroupName::new("g").unwrap();
     told.debug(&bus.get_stream_info().await.unwrap());
     told.debug(&bus.get_consumer_group_info(&group).await.unwrap());
@@ -262,7 +265,7 @@ fn refuse_settings(told: &Told) {
     ];
     for url in urls {
         let error = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap_err();
-        told.error(&Error::Settings(vec![error]));
+        told.error(&Error::Settings(eventbus::config::SettingErrors(vec![error])));
     }
 }
 
@@ -309,7 +312,7 @@ fn an_event_is_shown_without_what_it_tells() {
     let mut fields = vec![(b"type".to_vec(), b"t".to_vec()), (b"payload".to_vec(), b"{}".to_vec())];
     fields.push((b"key".to_vec(), CONTENT.into()));
     fields.push((b"extra".to_vec(), CONTENT.into()));
-    let entry = eventbus::event::RawEntry { id: EntryId::ZERO, fields };
+    let entry = eventbus::RawEntry::new(EntryId::ZERO, fields);
     let event = StreamEvent::decode(&StreamKey::new("s").unwrap(), entry).unwrap();
     assert_eq!(
         format!("{event:?}"),

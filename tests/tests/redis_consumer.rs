@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::{RawEntry, StreamEvent};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{Answer, Delivery, GroupName, RawEntry, StreamEvent, StreamKey};
 use eventbus_consumer::handler::dial::{DialPolicy, HandlerUrl};
 use eventbus_consumer::handler::http::{HttpHandler, HttpSettings};
 use eventbus_consumer::handler::request::Format;
@@ -274,8 +272,8 @@ fn delivery() -> Delivery {
     let stream = StreamKey::new("s").expect("a name");
     let fields = [("type", SUBMITTED), ("payload", "{}")];
     let fields = fields.map(|(name, value)| (name.into(), value.into())).to_vec();
-    let entry = RawEntry { id: "1-0".parse().expect("an ID"), fields };
+    let entry = RawEntry::new("1-0".parse().expect("an ID"), fields);
     let event = StreamEvent::decode(&stream, entry).expect("an event");
     let group = GroupName::new("g").expect("a name");
-    Delivery { event, attempt: 1, stream, group, replay: false }
+    Delivery::new(event, 1, stream, group)
 }

@@ -184,7 +184,7 @@ async fn told_to_stop_it_finishes_what_it_has_in_hand_and_leaves_the_group() {
         run(&mut conn, redis::cmd("XINFO").arg("CONSUMERS").arg("s").arg("g")).await;
     for consumer in consumers {
         let name = redis::from_redis_value::<String>(consumer[1].clone()).unwrap();
-        assert!(name.starts_with("ecg:"), "{name} has not left");
+        assert!(name.starts_with("eventbus:"), "{name} has not left");
     }
 
     // The second event may have come by the read that was under way: it was then handed back, and not lost.

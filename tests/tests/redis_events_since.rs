@@ -3,10 +3,9 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::event::Unreadable;
-use eventbus::names::EntryId;
-use eventbus::{EventBus, EventPage, MOST_BYTES};
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::{EntryId, Unreadable};
+use eventbus::{EventBus, EventPage, MAX_PAGE_BYTES};
 use tests::event_bus::{bus_on, bus_with_rights, group};
 use tests::redis::RedisServer;
 use tests::subscriber::command;
@@ -17,7 +16,7 @@ fn id(ms: u64) -> EntryId {
 
 /// Adds events `from`-0 to `to`-0 of a type, whose payload is a text of `size` bytes.
 async fn add(
-    conn: &mut MultiplexedConnection,
+    conn: &mut Connection,
     event_type: &str,
     ids: std::ops::RangeInclusive<u64>,
     size: usize,
@@ -31,13 +30,13 @@ async fn add(
     batch.query_async::<()>(conn).await.unwrap();
 }
 
-async fn declare(conn: &mut MultiplexedConnection, field: &str) {
+async fn declare(conn: &mut Connection, field: &str) {
     let mut command = redis::cmd("HSET");
-    command.arg("{s}:ecg:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
+    command.arg("{s}:eventbus:groups").arg("g").arg(field).exec_async(conn).await.unwrap();
 }
 
 fn ids(page: &EventPage) -> Vec<u64> {
-    page.events.iter().map(|event| event.id.ms).collect()
+    page.events.iter().map(|event| event.id().ms).collect()
 }
 
 /// Every page from the stream's beginning on.
@@ -59,7 +58,7 @@ async fn the_events_after_an_id_come_in_their_order_without_it() {
     let page = bus.get_events_since(&group("g"), id(2)).await.unwrap();
     assert_eq!(ids(&page), [3, 4]);
     assert_eq!((page.more, page.next), (false, id(4)));
-    assert_eq!(page.events[0].payload.as_str(), r#""x""#);
+    assert_eq!(page.events[0].payload().as_str(), r#""x""#);
 }
 
 #[tokio::test]
@@ -158,7 +157,7 @@ async fn an_event_larger_than_a_page_comes_alone() {
     let server = RedisServer::start();
     let (bus, mut conn) = (bus_on(&server).await, server.connection().await);
     add(&mut conn, "a", 1..=3, 1).await;
-    add(&mut conn, "a", 4..=4, 2 * MOST_BYTES).await;
+    add(&mut conn, "a", 4..=4, 2 * MAX_PAGE_BYTES).await;
     add(&mut conn, "a", 5..=6, 1).await;
     let listed: Vec<Vec<u64>> = pages(&bus).await.iter().map(ids).collect();
     assert_eq!(listed, [vec![1, 2, 3], vec![4], vec![5, 6]]);
@@ -184,6 +183,6 @@ async fn a_declaration_that_cannot_be_read_is_an_error_and_not_all_types() {
     for field in [r#"{"types":["!"]}"#, "[", "1"] {
         declare(&mut conn, field).await;
         let error = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap_err();
-        assert_eq!(error.to_string(), "field g of {s}:ecg:groups does not declare a group");
+        assert_eq!(error.to_string(), "field g of {s}:eventbus:groups does not declare a group");
     }
 }

@@ -4,7 +4,6 @@
 #![cfg(test)]
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use redis::streams::StreamRangeReply;
 use serde_json::Value;
@@ -29,8 +28,8 @@ impl Notifier {
         })
         .await;
         rustls::crypto::ring::default_provider().install_default().ok();
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
-        Self { program, client, address }
+        let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();
+        Self { program, client: client.expect("a client can be made"), address }
     }
 
     fn url(&self, path: &str) -> String {
@@ -67,9 +66,10 @@ async fn what_the_publisher_publishes_the_notifier_receives() {
 
     let received = notifier.received().await;
     assert_eq!(told, "published 40 of application.submitted to s\n");
-    assert_eq!(received["count"], 42);
-    assert_eq!(received["types"]["application.submitted"], 40);
-    assert_eq!(received["types"]["user.login"], 2);
+    // An event that Redis did not confirm in time on a busy machine comes again under its ID.
+    let count = |value: &Value| value.as_u64().unwrap();
+    assert!(count(&received["types"]["application.submitted"]) >= 40, "{received}");
+    assert!(count(&received["types"]["user.login"]) >= 2, "{received}");
     let ids: HashSet<&str> =
         received["event_ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(ids.len(), 42);
@@ -79,7 +79,7 @@ async fn what_the_publisher_publishes_the_notifier_receives() {
             ["application.submitted", "user.login"].contains(&event_type) && ids.contains(id)
         })
     });
-    assert_eq!(lines.count(), 42, "{output}");
+    assert_eq!(lines.count() as u64, count(&received["count"]), "{output}");
 }
 
 #[tokio::test]
@@ -96,7 +96,8 @@ async fn the_notifier_fails_when_told_to_and_gets_the_event_again() {
 
     notifier.fail(200).await;
     settled(&mut server.connection().await).await;
-    assert_eq!(notifier.received().await["count"], 1);
+    let received = notifier.received().await;
+    assert_eq!(received["event_ids"].as_array().unwrap().len(), 1, "{received}");
 }
 
 #[tokio::test]
@@ -109,8 +110,13 @@ async fn the_notifier_ends_when_it_is_told_to() {
 #[tokio::test]
 async fn the_publisher_outlasts_a_redis_that_hangs_and_repeats_events_under_their_ids() {
     let server = RedisServer::start();
-    let settings = [("REDIS_URL", server.url()), ("REDIS_STREAM_NAME", "s".to_owned())];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let url = server.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_STREAM_NAME", "s"),
+        // Each try that fails is a line then.
+        ("RUST_LOG", "publish=debug"),
+    ];
     let mut program = Running::start("publish", &["--count", "100", "--rate", "100"], &settings);
     let mut connection = server.connection().await;
     wait::until("it has begun", SOON, async || {
@@ -119,8 +125,10 @@ async fn the_publisher_outlasts_a_redis_that_hangs_and_repeats_events_under_thei
     })
     .await;
     server.pause();
-    // Four times as long as a publish waits.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    wait::until("it tries an event again", SOON, async || {
+        program.output().contains("cannot publish an event").then_some(())
+    })
+    .await;
     server.resume();
 
     assert!(program.ended(SOON).await.success(), "{}", program.output());

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use eventbus::delivery::Answer;
-use redis::aio::MultiplexedConnection;
+use eventbus::Answer;
+use eventbus::admin::Connection;
 use tests::redis::RedisServer;
 use tests::subscriber::{Running, config, drained, xadd};
 
@@ -55,7 +55,7 @@ async fn among_good_events(entries: &[Fields]) -> Outcome {
     Outcome { handled, dead: dead_letters(&mut conn).await, ids }
 }
 
-async fn dead_letters(conn: &mut MultiplexedConnection) -> BTreeMap<Vec<u8>, Fields> {
+async fn dead_letters(conn: &mut Connection) -> BTreeMap<Vec<u8>, Fields> {
     let range = redis::cmd("XRANGE").arg("{s}:dlq:g").arg("-").arg("+").to_owned();
     // As pairs, not as a map: names may be odd and stand there twice.
     let letters: Vec<(String, Fields)> = range.query_async(conn).await.unwrap();

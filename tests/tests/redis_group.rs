@@ -3,15 +3,16 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::group::{self, GroupCreation, Start};
-use eventbus::names::{EntryId, GroupName, StreamKey};
-use redis::aio::MultiplexedConnection;
+use eventbus::admin;
+use eventbus::admin::Connection;
+use eventbus::admin::GroupCreation;
+use eventbus::{EntryId, GroupName, Start, StreamKey};
 use redis::streams::StreamInfoGroupsReply;
 use tests::redis::RedisServer;
 
 struct Fixture {
     server: RedisServer,
-    conn: MultiplexedConnection,
+    conn: Connection,
     stream: StreamKey,
 }
 
@@ -48,7 +49,7 @@ impl Fixture {
     async fn create(&mut self, group: &str, start: &str) -> GroupCreation {
         let group = GroupName::new(group).unwrap();
         let start: Start = start.parse().unwrap();
-        group::create(&mut self.conn, &self.stream, &group, &start).await.unwrap()
+        admin::create(&mut self.conn, &self.stream, &group, &start).await.unwrap()
     }
 
     /// What XINFO GROUPS tells of `group`: entries read and lag.
@@ -173,7 +174,7 @@ async fn of_many_who_create_a_group_at_once_one_creates_it() {
         let (mut conn, stream) = (s.conn.clone(), s.stream.clone());
         async move {
             let group = GroupName::new("g").unwrap();
-            group::create(&mut conn, &stream, &group, &Start::Latest).await.unwrap()
+            admin::create(&mut conn, &stream, &group, &Start::Latest).await.unwrap()
         }
     });
     let outcomes = futures::future::join_all(tries).await;
@@ -186,7 +187,7 @@ async fn a_key_of_another_type_is_an_error_that_names_the_stream_and_changes_not
     let mut s = Fixture::empty().await;
     s.run("SET s text").await;
     let group = GroupName::new("g").unwrap();
-    let error = group::create(&mut s.conn, &s.stream, &group, &Start::Latest).await.unwrap_err();
+    let error = admin::create(&mut s.conn, &s.stream, &group, &Start::Latest).await.unwrap_err();
     assert!(error.is_wrong_type(), "{error:?}");
     assert_eq!(error.to_string(), "cannot set the start in group g on stream s");
     assert_eq!(s.run("GET s").await, redis::Value::BulkString(b"text".to_vec()));
@@ -198,6 +199,6 @@ async fn a_user_without_the_right_to_create_a_group_is_told_so() {
     s.run("ACL SETUSER u on >p ~s +@read +@scripting +@connection").await;
     let mut conn = s.server.connection_as("u", "p").await;
     let group = GroupName::new("g").unwrap();
-    let error = group::create(&mut conn, &s.stream, &group, &Start::Latest).await.unwrap_err();
+    let error = admin::create(&mut conn, &s.stream, &group, &Start::Latest).await.unwrap_err();
     assert_eq!(error.code(), Some("NOPERM"), "{error:?}");
 }

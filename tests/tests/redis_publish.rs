@@ -4,36 +4,30 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use eventbus::EventBus;
-use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::event::{NewEvent, Payload, StreamEvent};
-use eventbus::names::StreamKey;
-use eventbus::publish::{MAX_PAYLOAD, PUBLISH_TIMEOUT};
+use eventbus::config::{BusConfig, CredentialFiles, PUBLISH_TIMEOUT, RedisConfig};
+use eventbus::{MAX_PAYLOAD, NewEvent, Payload, StreamEvent, StreamKey};
 use redis::streams::StreamRangeReply;
 use serde_json::json;
-use tests::event_bus::bus_with_rights;
+use tests::event_bus::{bus_on, bus_with_rights, connect, in_time, is_late, publish, published};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
-
-async fn bus_on(server: &RedisServer) -> EventBus {
-    let config = BusConfig::new(server.config(), StreamKey::new("s").unwrap());
-    EventBus::connect(config).await.unwrap()
-}
 
 #[tokio::test]
 async fn an_event_stands_in_the_stream_under_the_id_that_publish_answers() {
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
-    let id = bus.publish("user.login", &json!({"user": 7}), Some("bff")).await.unwrap();
+    let publish = async || bus.publish("user.login", &json!({"user": 7}), Some("bff")).await;
+    let id = in_time(publish).await.unwrap();
     let mut conn = server.connection().await;
     let mut range = redis::cmd("XRANGE");
+    let id_text = id.to_string();
     let reply: StreamRangeReply =
-        range.arg("s").arg("-").arg("+").query_async(&mut conn).await.unwrap();
-    let entry = reply.ids.into_iter().next().unwrap();
-    assert_eq!(entry.id, id.to_string());
+        range.arg("s").arg(&id_text).arg(&id_text).query_async(&mut conn).await.unwrap();
+    let entry = reply.ids.into_iter().next().expect("it stands there under its ID");
     let text = |value| redis::from_redis_value::<String>(value).unwrap();
     let fields: BTreeMap<String, String> =
         entry.map.into_iter().map(|(name, value)| (name, text(value))).collect();
@@ -43,24 +37,38 @@ async fn an_event_stands_in_the_stream_under_the_id_that_publish_answers() {
     assert_eq!((fields["type"].as_str(), fields["source"].as_str()), ("user.login", "bff"));
     let published: jiff::Timestamp = fields["ts"].parse().unwrap();
     let stored = jiff::Timestamp::from_millisecond(i64::try_from(id.ms).unwrap()).unwrap();
-    assert!(published.duration_until(stored).abs() < jiff::SignedDuration::from_secs(10));
+    assert!(published.duration_until(stored).abs() < jiff::SignedDuration::from_mins(5));
 }
 
 #[tokio::test]
 async fn many_callers_share_one_connection() {
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
-    let publish = (0..200).map(|n| {
-        let bus = bus.clone();
-        async move { bus.publish("t", &n, None).await.unwrap() }
+    let mut conn = server.connection().await;
+    let before = connections(&mut conn).await;
+    // On a busy machine some may be late, each of which may cost a connection.
+    let late = AtomicU32::new(0);
+    let publish = (0..200).map(async |n: u32| {
+        wait::until("a publish works", LONG, async || match bus.publish("t", &n, None).await {
+            Err(error) if error.is_transient() => {
+                late.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            result => Some(result.unwrap()),
+        })
+        .await
     });
     let ids = futures::future::join_all(publish).await;
     assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 200);
-    let mut conn = server.connection().await;
-    let stats: String = redis::cmd("INFO").arg("stats").query_async(&mut conn).await.unwrap();
+    let (made, late) = (connections(&mut conn).await - before, late.into_inner());
+    assert!(made <= late, "{made} more connections, {late} of 200 were late");
+}
+
+/// Connections that the server has taken so far.
+async fn connections(conn: &mut eventbus::admin::Connection) -> u32 {
+    let stats: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
     let connections = stats.lines().find_map(|l| l.strip_prefix("total_connections_received:"));
-    // The start-up look, the bus, and the one that asks.
-    assert!(connections.unwrap().trim().parse::<u32>().unwrap() <= 3, "{connections:?}");
+    connections.unwrap().trim().parse().unwrap()
 }
 
 #[tokio::test]
@@ -80,12 +88,12 @@ async fn while_redis_hangs_a_publish_fails_in_time_and_works_again_afterwards() 
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
     server.pause();
-    // The publish has its own, shorter limit: this one is for a machine that is busy.
-    let publish = tokio::time::timeout(Duration::from_secs(5), bus.publish("t", &1, None)).await;
-    let error = publish.expect("it fails in time").unwrap_err();
-    assert!(error.is_transient(), "{error}");
+    // Without a limit of its own it would wait as long as Redis hangs.
+    let failed = wait::within("the publish fails", LONG, bus.publish("t", &1, None)).await;
+    let error = failed.unwrap_err();
+    assert!(error.is_transient() && is_late(&error), "{error}");
     server.resume();
-    wait::until("a publish works", LONG, async || bus.publish("t", &2, None).await.ok()).await;
+    publish(&bus, "t", 2).await;
 }
 
 #[tokio::test]
@@ -95,7 +103,7 @@ async fn after_a_restart_of_redis_publishing_goes_on() {
     server.stop();
     assert!(bus.publish("t", &1, None).await.unwrap_err().is_transient());
     server.restart();
-    wait::until("a publish works", LONG, async || bus.publish("t", &2, None).await.ok()).await;
+    publish(&bus, "t", 2).await;
 }
 
 /// A way to the server on which every new connection first does nothing for a while.
@@ -121,9 +129,9 @@ async fn a_connect_that_takes_longer_than_a_publish_serves_the_next_one() {
     let url = format!("redis://127.0.0.1:{}/1", slow_way_to(&server).await);
     let redis = RedisConfig::new("url", &url, CredentialFiles::default()).unwrap();
     let config = BusConfig::new(redis, StreamKey::new("s").unwrap());
-    let bus = EventBus::connect(config).await.unwrap();
+    let bus = connect(config).await;
     server.restart();
-    wait::until("a publish works", LONG, async || bus.publish("t", &1, None).await.ok()).await;
+    publish(&bus, "t", 2).await;
 }
 
 #[tokio::test]
@@ -158,14 +166,14 @@ async fn a_payload_without_a_json_form_is_an_error_that_does_not_show_it() {
     let map = std::collections::HashMap::from([((1, 2), "hunter2")]);
     let error = bus_on(&server).await.publish("t", &map, None).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot write the payload of an event of type t as JSON");
-    assert!(!eventbus::error::chain(&error).contains("hunter2"));
+    assert!(!eventbus::chain(&error).contains("hunter2"));
 }
 
 #[tokio::test]
 async fn an_event_has_its_own_id_before_it_is_sent_and_the_longest_type_is_taken() {
     let server = RedisServer::start();
     let bus = bus_on(&server).await;
-    bus.publish(&"x".repeat(128), &1, None).await.unwrap();
+    in_time(async || bus.publish(&"x".repeat(128), &1, None).await).await.unwrap();
     let mut conn = server.connection().await;
     let mut range = redis::cmd("XRANGE");
     let reply: StreamRangeReply =
@@ -180,7 +188,7 @@ async fn a_stream_of_another_type_is_an_error_that_names_it() {
     let bus = bus_on(&server).await;
     let mut conn = server.connection().await;
     redis::cmd("SET").arg("s").arg("x").exec_async(&mut conn).await.unwrap();
-    let error = bus.publish("t", &1, None).await.unwrap_err();
+    let error = in_time(async || bus.publish("t", &1, None).await).await.unwrap_err();
     assert!(error.is_wrong_type() && !error.is_transient());
     assert!(error.to_string().contains("on stream s"), "{error}");
 }
@@ -194,7 +202,7 @@ async fn what_is_published_reads_back() {
     // Not one that W3C would take: it is passed on all the same.
     event.traceparent = Some("00-1-2-01".to_owned());
     event.tracestate = Some("a=1,b=2".to_owned());
-    bus.publish_event(event).await.unwrap();
+    published(&bus, event).await;
     let seen = std::sync::Arc::new(std::sync::Mutex::new(None::<StreamEvent>));
     let note = seen.clone();
     let running = tests::subscriber::Running::start(
@@ -202,16 +210,16 @@ async fn what_is_published_reads_back() {
         tests::subscriber::config(),
         move |delivery| {
             *note.lock().unwrap() = Some(delivery.event.clone());
-            async { eventbus::delivery::Answer::Done }
+            async { eventbus::Answer::Done }
         },
     );
     let mut conn = server.connection().await;
     tests::subscriber::drained(&mut conn).await;
     let event = seen.lock().unwrap().take().unwrap();
-    assert_eq!((event.event_id.as_str(), event.key.as_deref()), ("mi\0ne\r\n", Some("k\n\0")));
-    assert_eq!(event.traceparent.as_deref(), Some("00-1-2-01"));
-    assert_eq!(event.tracestate.as_deref(), Some("a=1,b=2"));
-    assert_eq!(event.payload.as_str(), "[1, 2]");
+    assert_eq!((event.event_id(), event.key()), ("mi\0ne\r\n", Some("k\n\0")));
+    assert_eq!(event.traceparent(), Some("00-1-2-01"));
+    assert_eq!(event.tracestate(), Some("a=1,b=2"));
+    assert_eq!(event.payload().as_str(), "[1, 2]");
     running.stop().await.unwrap();
 }
 
@@ -219,7 +227,7 @@ async fn what_is_published_reads_back() {
 async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
     let server = RedisServer::start();
     let bus = bus_with_rights(&server, &["+xlen", "+xinfo|groups"]).await;
-    let error = bus.publish("t", &1, None).await.unwrap_err();
+    let error = in_time(async || bus.publish("t", &1, None).await).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "the user may not publish an event on stream s: it lacks XADD, XTRIM (to trim), XINFO STREAM (to trim), \
@@ -235,12 +243,12 @@ async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
 async fn a_publisher_that_may_only_append_publishes_and_leaves_trimming_to_others() {
     let server = RedisServer::start();
     let bus = bus_with_rights(&server, &["+xadd"]).await;
-    bus.publish("t", &1, None).await.unwrap();
+    publish(&bus, "t", 1).await;
 }
 
 #[tokio::test]
 async fn a_bus_that_only_subscribes_needs_no_right_to_publish() {
     let server = RedisServer::start();
     let bus = bus_with_rights(&server, &[]).await;
-    bus.ping().await.unwrap();
+    in_time(async || bus.ping().await).await.unwrap();
 }

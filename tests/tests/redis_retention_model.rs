@@ -6,15 +6,14 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use eventbus::admin::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventbus::EventBus;
-use eventbus::config::BusConfig;
-use eventbus::names::{EntryId, StreamKey};
-use eventbus::retention::{self, HeldBy, Retention, TrimMode};
+use eventbus::admin;
+use eventbus::admin::HeldBy;
+use eventbus::{EntryId, StreamKey};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamPendingReply, StreamRangeReply, StreamReadReply};
 use tests::redis::RedisServer;
 
@@ -63,8 +62,7 @@ impl Model {
 
 struct Walk {
     _server: RedisServer,
-    conn: MultiplexedConnection,
-    bus: EventBus,
+    conn: Connection,
     stream: StreamKey,
     dice: SmallRng,
     model: Model,
@@ -77,11 +75,8 @@ impl Walk {
         // Small nodes, so that trimming finds whole ones often.
         let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
         let stream = StreamKey::new("s").unwrap();
-        let retention = Retention { mode: TrimMode::None, ..Retention::default() };
-        let config = BusConfig { retention, ..BusConfig::new(server.config(), stream.clone()) };
         let mut walk = Self {
             conn: server.connection().await,
-            bus: EventBus::connect(config).await.unwrap(),
             _server: server,
             stream,
             dice: SmallRng::seed_from_u64(seed),
@@ -127,13 +122,12 @@ impl Walk {
     }
 
     async fn publish(&mut self) {
-        let count = 1 + self.roll(12);
-        let bus = self.bus.clone();
-        let publish = (0..count).map(|n| {
-            let bus = bus.clone();
-            async move { bus.publish("t", &n, None).await.unwrap() }
-        });
-        self.model.entries.extend(futures::future::join_all(publish).await);
+        let mut batch = redis::pipe();
+        for _ in 0..1 + self.roll(12) {
+            batch.cmd("XADD").arg(&["s", "*", "type", "t", "payload", "1"]);
+        }
+        let ids: Vec<String> = batch.query_async(&mut self.conn).await.unwrap();
+        self.model.entries.extend(ids.iter().map(|id| id.parse::<EntryId>().unwrap()));
         self.model.last_generated = self.model.entries.last().copied().unwrap();
     }
 
@@ -179,7 +173,7 @@ impl Walk {
     async fn trim(&mut self) {
         let keep = self.roll(20);
         let before = self.model.entries.clone();
-        let trimmed = retention::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
+        let trimmed = admin::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
         let after = self.entries().await;
         assert!(after.is_subset(&before));
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();
@@ -201,7 +195,7 @@ impl Walk {
         let count = 1 + self.roll(25);
         let before = self.model.entries.clone();
         let dropped =
-            retention::drop_oldest(&mut self.conn, &self.stream, count as u64, 0).await.unwrap();
+            admin::drop_oldest(&mut self.conn, &self.stream, count as u64, 0).await.unwrap();
         let after = self.entries().await;
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();
         let oldest: Vec<EntryId> = before.iter().copied().take(removed.len()).collect();

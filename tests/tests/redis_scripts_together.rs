@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::names::PARKED;
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
+use eventbus::{Answer, Delivery};
+use eventbus_core::names::DELAYED;
 use tests::letters;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, config, drained, pending, xadd};
@@ -30,7 +30,7 @@ async fn never_ends(_: Arc<Delivery>) -> Answer {
 }
 
 /// Who has the only pending entry, and after how many attempts.
-async fn owner(conn: &mut MultiplexedConnection) -> Option<(String, u32)> {
+async fn owner(conn: &mut Connection) -> Option<(String, u32)> {
     let mut query = redis::cmd("XPENDING");
     let query = query.arg("s").arg("g").arg("-").arg("+").arg(1);
     let reply: Vec<(String, String, u64, u32)> = query.query_async(conn).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_an_outage_longer_than_the_lease_cut_off_is_repeated_under_the_same
     });
     wait::until("its handler has it", LONG, async || running.seen.all().pop()).await;
     server.pause();
-    tokio::time::timeout(LONG, ended.recv()).await.unwrap();
+    wait::within("the call is cut off", LONG, ended.recv()).await.unwrap();
     gate.add_permits(1);
     server.resume();
     let mut conn = server.connection().await;
@@ -75,7 +75,7 @@ async fn two_starts_of_one_process_are_two_consumers() {
     let running = [(); 2].map(|()| Running::start(server.config(), config(), never_ends));
     let names = wait::until("both have beaten", LONG, async || {
         let mut keys = redis::cmd("HKEYS");
-        let keys = keys.arg("{s}:ecg:consumers:g");
+        let keys = keys.arg("{s}:eventbus:consumers:g");
         let mut names: Vec<String> = keys.query_async(&mut conn).await.ok()?;
         names.retain(|name| name.starts_with("c:pod/"));
         (names.len() == 2).then_some(names)
@@ -101,7 +101,7 @@ async fn while_the_server_is_full_events_are_handled_and_a_dead_letter_waits_for
             let gate = gate.clone();
             async move {
                 gate.acquire().await.unwrap().forget();
-                if delivery.event.payload.as_str() == "1" {
+                if delivery.event.payload().as_str() == "1" {
                     Answer::Done
                 } else {
                     Answer::dead("no")
@@ -113,8 +113,8 @@ async fn while_the_server_is_full_events_are_handled_and_a_dead_letter_waits_for
     command(&mut conn, "CONFIG SET maxmemory 1").await;
     gate.add_permits(2);
     // With no attempt left, so that nobody calls the handler again.
-    wait::until("the good one is acknowledged, the dead one parked", LONG, async || {
-        let waits = owner(&mut conn).await == Some((PARKED.to_owned(), 5));
+    wait::until("the good one is acknowledged, the dead one delayed", LONG, async || {
+        let waits = owner(&mut conn).await == Some((DELAYED.to_owned(), 5));
         (waits && pending(&mut conn).await == 1).then_some(())
     })
     .await;
@@ -137,7 +137,7 @@ async fn without_redis_a_stop_ends_with_the_grace_and_says_so() {
     wait::until("its handler has it", LONG, async || running.seen.all().pop()).await;
     server.stop();
     let error = running.stop().await.unwrap_err();
-    assert!(matches!(error, eventbus::error::Error::NotLeft { .. }), "{error}");
+    assert!(matches!(error, eventbus::Error::ShutdownTimedOut { .. }), "{error}");
 }
 
 #[tokio::test]

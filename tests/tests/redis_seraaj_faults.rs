@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::names::{EntryId, GroupName, StreamKey};
+use eventbus::{EntryId, EventBus, GroupName, StreamKey};
 use serde_json::{Value, json};
 use tests::consumer::{SOON, STREAM};
+use tests::event_bus::connect;
 use tests::redis::RedisServer;
 use tests::seraaj::{EventsFile, Service};
 use tests::wait;
@@ -35,17 +35,19 @@ fn ids_in_file(file: &EventsFile) -> Vec<String> {
     file.events().into_iter().map(|event| event.id).collect()
 }
 
-/// In the order of the stream.
+/// In the order of the stream, each at its first place: what Redis did not confirm in time is sent again.
 async fn ids_in_redis(bus: &EventBus) -> Vec<String> {
     let group = GroupName::new("applications").unwrap();
     let page = bus.get_events_since(&group, EntryId::ZERO).await.unwrap();
     assert!(!page.more);
-    page.events.into_iter().map(|event| event.event_id).collect()
+    let mut seen = BTreeSet::new();
+    let ids = page.events.iter().map(|event| event.event_id().to_owned());
+    ids.filter(|id| seen.insert(id.clone())).collect()
 }
 
 async fn bus_on(server: &RedisServer) -> EventBus {
     let stream = StreamKey::new(STREAM).unwrap();
-    EventBus::connect(BusConfig::new(server.config(), stream)).await.unwrap()
+    connect(BusConfig::new(server.config(), stream)).await
 }
 
 #[tokio::test]
@@ -54,7 +56,14 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
     let outbox = file.outbox("applications");
     let settings = [("REDIS_OUTBOX_DIR", outbox.to_str().unwrap())];
     let service = Service::start("applications", &server.url(), &file.path(), &settings).await;
+    let all_are_sent = async || {
+        wait::until("the outbox is empty", SOON, async || {
+            (service.metric("eventbus_outbox_waiting_events").await == Some(0)).then_some(())
+        })
+        .await;
+    };
     apply(&service, 3).await;
+    all_are_sent().await;
     server.stop();
     apply(&service, 5).await;
     assert_eq!(service.metric("eventbus_outbox_waiting_events").await, Some(10));
@@ -64,10 +73,7 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
     assert!(refused <= 1, "each of its connections says the same: {}", service.output());
     server.restart();
     apply(&service, 2).await;
-    wait::until("the outbox is empty", SOON, async || {
-        (service.metric("eventbus_outbox_waiting_events").await == Some(0)).then_some(())
-    })
-    .await;
+    all_are_sent().await;
     assert_eq!(ids_in_redis(&bus_on(&server).await).await, ids_in_file(&file));
     assert_eq!(service.metric("seraaj_bus_failures_total").await.unwrap_or(0), 0);
 }
@@ -76,7 +82,13 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
 async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_that_are() {
     let (mut server, file) = (RedisServer::start_with(&AOF), EventsFile::new());
     let service = Service::start("applications", &server.url(), &file.path(), &[]).await;
-    apply(&service, 2).await;
+    let bus = bus_on(&server).await;
+    // On a busy machine some may not be taken in time; then they are counted too.
+    wait::until("Redis has taken some", SOON, async || {
+        apply(&service, 2).await;
+        (!ids_in_redis(&bus).await.is_empty()).then_some(())
+    })
+    .await;
     let before = ids_in_file(&file);
     server.stop();
     apply(&service, 5).await;
@@ -85,12 +97,12 @@ async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_th
     server.restart();
 
     let redis: BTreeSet<_> = ids_in_redis(&bus_on(&server).await).await.into_iter().collect();
-    let missing: BTreeSet<_> =
-        ids_in_file(&file).into_iter().filter(|id| !redis.contains(id)).collect();
-    // On a busy machine some of the others may not have been taken in time; then they are counted too.
+    let all = ids_in_file(&file);
+    let missing: BTreeSet<_> = all.iter().filter(|id| !redis.contains(*id)).cloned().collect();
     assert!(missing.is_superset(&after), "{missing:?} {after:?}");
     let failures = service.metric("seraaj_bus_failures_total").await.unwrap();
-    assert!(failures >= missing.len() as u64 && failures < 15, "{failures} for {missing:?}");
+    let (fewest, all) = (missing.len() as u64, all.len() as u64);
+    assert!((fewest..all).contains(&failures), "{failures} for {missing:?} of {all}");
     let told = service.output();
     assert!(told.contains("the event stands in the file alone: the bus did not take it"), "{told}");
 }
@@ -158,13 +170,22 @@ async fn f34_a_full_stream_fails_no_request_and_the_file_is_written_all_the_same
     let service = Service::start("applications", &server.url(), &file.path(), &settings).await;
     apply(&service, 3).await;
     assert_eq!(file.of_type("application.submitted").len(), 3);
+    let failed = async |labels: &str| {
+        service.metric(&format!("seraaj_bus_failures_total{labels}")).await.unwrap_or(0)
+    };
     // The start and the first application ask at the same time, and one of them asks for room: the other may pass.
     wait::until("each event is refused, and counted, or stands there", SOON, async || {
-        let full = r#"seraaj_bus_failures_total{error="stream_full"}"#;
-        let refused = service.metric(full).await.unwrap_or(0);
-        let failed = service.metric("seraaj_bus_failures_total").await.unwrap_or(0);
         let length: u64 = redis::cmd("XLEN").arg(STREAM).query_async(&mut conn).await.unwrap();
-        (refused >= 4 && length - 400 + failed >= 7).then_some(())
+        (length - 400 + failed("").await >= 7).then_some(())
+    })
+    .await;
+    // On a busy machine some may have failed for another reason.
+    wait::until("events are refused for want of room", SOON, async || {
+        let refused = failed(r#"{error="stream_full"}"#).await;
+        if refused < 4 {
+            apply(&service, 1).await;
+        }
+        (refused >= 4).then_some(())
     })
     .await;
 }

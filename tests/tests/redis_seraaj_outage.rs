@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{EventBus, GroupName, StreamKey};
 use tests::consumer::{Consumer, STREAM};
+use tests::event_bus::connect;
 use tests::handler::Handler;
 use tests::programs::Running;
 use tests::redis::RedisServer;
@@ -18,10 +18,11 @@ use tests::seraaj::load::{Answer, Load, Services, subject};
 use tests::seraaj::{EventsFile, FileEvent, Service};
 use tests::wait;
 
-/// How long a request may take whatever Redis does: 250 ms for each of its two events, and the rest for a busy machine.
-const BOUND: Duration = Duration::from_secs(1);
-/// Requests go on for so long before and after an outage, and during it.
-const WHILE: Duration = Duration::from_secs(3);
+/// How long a request may take whatever Redis does: 250 ms for each of its two events, and ten times that for a busy
+/// machine.
+const BOUND: Duration = Duration::from_secs(5);
+/// So many requests are answered before and after an outage, and as many that began during it. A second has 50.
+const REQUESTS: usize = 150;
 const LONG: Duration = Duration::from_secs(60);
 const GROUPS: [&str; 3] = ["applications", "matching", "bff"];
 /// The group of the example consumer.
@@ -53,7 +54,7 @@ impl Platform {
         let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
         let (url, file) = (server.url(), EventsFile::new());
         let config = BusConfig::new(server.config(), StreamKey::new(STREAM).unwrap());
-        let bus = EventBus::connect(config).await.unwrap();
+        let bus = connect(config).await;
         let path = file.path();
         let service = async |name| {
             let outbox = file.outbox(name);
@@ -116,24 +117,25 @@ impl Platform {
         sum
     }
 
-    /// Lets `away` take Redis away, waits until events pile up, and lets `back` bring it back.
+    /// Lets `away` take Redis away, waits until requests that began meanwhile are answered, and lets `back` bring it back.
     async fn without_redis(
         &mut self,
+        load: &Load,
         away: impl AsyncFnOnce(&mut Self),
         back: impl AsyncFnOnce(&mut Self),
     ) {
         away(self).await;
-        tokio::time::sleep(WHILE).await;
+        answered(load).await;
         assert!(self.waiting().await > 0, "Redis was not away");
         back(self).await;
     }
 
     /// Lets a load run on through `outage`, and waits until all that came of it has settled.
-    async fn seen(&mut self, outage: impl AsyncFnOnce(&mut Self)) -> Seen {
+    async fn seen(&mut self, outage: impl AsyncFnOnce(&mut Self, &Load)) -> Seen {
         let load = Load::start(self.services.clone());
-        tokio::time::sleep(WHILE).await;
-        outage(self).await;
-        tokio::time::sleep(WHILE).await;
+        answered(&load).await;
+        outage(self, &load).await;
+        answered(&load).await;
         let answers = load.end().await;
         self.settled().await;
         let received = GROUPS.into_iter().zip(&self.handlers).map(|(group, handler)| {
@@ -159,6 +161,15 @@ impl Platform {
         }
         seen
     }
+}
+
+/// Waits until requests that begin from now on are answered.
+async fn answered(load: &Load) {
+    let begun = load.begun();
+    wait::until("requests are answered", LONG, async || {
+        (load.answered_since(begun) >= REQUESTS).then_some(())
+    })
+    .await;
 }
 
 impl Seen {
@@ -225,12 +236,12 @@ impl Seen {
 async fn no_request_notices_that_redis_is_killed_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
-        .seen(async |platform| {
+        .seen(async |platform, load| {
             let (away, back) = (
                 async |p: &mut Platform| p.server.stop(),
                 async |p: &mut Platform| p.server.restart(),
             );
-            platform.without_redis(away, back).await;
+            platform.without_redis(load, away, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -241,12 +252,12 @@ async fn no_request_notices_that_redis_is_killed_and_every_event_arrives() {
 async fn no_request_notices_that_redis_hangs_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
-        .seen(async |platform| {
+        .seen(async |platform, load| {
             let (away, back) = (
                 async |p: &mut Platform| p.server.pause(),
                 async |p: &mut Platform| p.server.resume(),
             );
-            platform.without_redis(away, back).await;
+            platform.without_redis(load, away, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -257,12 +268,12 @@ async fn no_request_notices_that_redis_hangs_and_every_event_arrives() {
 async fn no_request_notices_that_redis_has_no_memory_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
-        .seen(async |platform| {
+        .seen(async |platform, load| {
             let (away, back) = (
                 async |p: &mut Platform| set_memory(&p.server, "1").await,
                 async |p: &mut Platform| set_memory(&p.server, "0").await,
             );
-            platform.without_redis(away, back).await;
+            platform.without_redis(load, away, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -279,7 +290,7 @@ async fn set_memory(server: &RedisServer, bytes: &str) {
 async fn consumers_that_are_killed_under_load_lose_nothing() {
     let mut platform = Platform::start().await;
     let seen = platform
-        .seen(async |platform| {
+        .seen(async |platform, _| {
             for at in 0..GROUPS.len() {
                 // In the middle of their work, so that something is in their hand.
                 platform.handlers[at].hold();
@@ -304,11 +315,12 @@ async fn an_emptied_redis_loses_no_more_than_the_groups_had_before_them_and_noth
     let mut backlogs = BTreeMap::new();
     let mut before = 0;
     let seen = platform
-        .seen(async |platform| {
+        .seen(async |platform, load| {
             for handler in &platform.handlers {
                 handler.hold();
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            // So that the groups have something before them.
+            answered(load).await;
             backlogs = emptied(&platform.server).await;
             before = platform.file.events().len();
             for handler in &platform.handlers {

@@ -13,13 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use eventbus::backoff::Backoff;
+use eventbus::admin::replay;
 use eventbus::config::RedisConfig;
-use eventbus::dead_letters::replay;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::metrics::Metrics;
-use eventbus::names::GroupName;
-use eventbus::subscribe::{Subscriber, SubscriberConfig};
+use eventbus::consume::{Subscriber, SubscriberConfig};
+use eventbus::{Answer, Delivery, GroupName, Metrics};
+use eventbus_core::retry::backoff::Backoff;
 use prometheus_client::registry::Registry;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -121,7 +119,7 @@ async fn handle(
     kill: &CancellationToken,
     pause: &AtomicBool,
 ) -> Answer {
-    let number: u32 = delivery.event.payload.parse().unwrap();
+    let number: u32 = delivery.event.payload().parse().unwrap();
     if pause.swap(false, Ordering::Relaxed) {
         std::thread::sleep(LEASE * 8 / 5);
     }
@@ -196,7 +194,7 @@ async fn whatever_is_killed_paused_or_drained_every_event_is_handled_or_dead_by_
     let handled = world.handled.lock().unwrap().clone();
     let times: Vec<u32> = guilty.iter().map(|number| handled[number]).collect();
     assert_eq!(times, vec![1; guilty.len()], "replays pressed twice, seed {seed}");
-    consumers.end();
+    consumers.end().await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge where a person chooses the seed")]
@@ -249,9 +247,15 @@ impl Consumers {
         }
     }
 
-    fn end(self) {
-        for consumer in self.all {
+    async fn end(self) {
+        for consumer in &self.all {
             consumer.drain.cancel();
+        }
+        wait::until("all consumers have ended", LONG, async || {
+            self.all.iter().all(|consumer| consumer.thread.is_finished()).then_some(())
+        })
+        .await;
+        for consumer in self.all {
             consumer.thread.join().unwrap();
         }
     }

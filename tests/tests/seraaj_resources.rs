@@ -6,9 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use eventbus::config::BusConfig;
-use eventbus::retention::Overflow;
-use eventbus_operator::crd::{self, EventConsumerGroup};
+use eventbus::config::{BusConfig, Overflow};
+use eventbus_api::EventConsumerGroup;
 use kube::core::cel::Validator;
 use serde_json::Value;
 
@@ -29,7 +28,7 @@ fn says(whole: &Value, part: &Value) -> bool {
 
 #[test]
 fn the_four_groups_are_accepted_and_the_one_without_a_reader_is_suspended() {
-    let definition = serde_json::to_value(crd::definition()).unwrap();
+    let definition = serde_json::to_value(eventbus_api::definition()).unwrap();
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut groups = Vec::new();
     for object in objects("groups.yaml") {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::StreamLabels;
-use crate::names::StreamKey;
+use eventbus_core::names::StreamKey;
 
 /// The outbox's part of the metrics of a process.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::{GroupLabels, Metrics, PublishLabels, StreamLabels};
-use crate::names::StreamKey;
+use eventbus_core::names::StreamKey;
 
 /// Types with counters of their own; all further ones share those of [`OTHER`]: types are users' to invent.
 const MOST_TYPES: usize = 100;

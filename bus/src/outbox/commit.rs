@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::names::EntryId;
+use eventbus_core::names::EntryId;
 
 use super::queue::{Body, Kept, Queue};
 use super::writer::{Refused, Writer};

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::names::StreamKey;
+use eventbus_core::names::StreamKey;
 
 use super::frame::Scan;
 use super::header::{self, Header};

@@ -1,6 +1,6 @@
 //! The beginning of a segment: of what form it is, of which stream, and which in the row.
 
-use crate::names::StreamKey;
+use eventbus_core::names::StreamKey;
 
 use super::frame::Seal;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::OutboxMetrics;
-use crate::names::EntryId;
+use eventbus_core::names::EntryId;
 
 use super::directory::Found;
 use super::mark::Position;

@@ -9,9 +9,9 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::error::{Error, chain};
-use crate::names::EntryId;
-use crate::outage::Outage;
 use crate::publish::Batches;
+use eventbus_core::names::EntryId;
+use eventbus_core::retry::outage::Outage;
 
 use super::backlog::{Backlog, Piece};
 use super::directory::{Directory, Found};

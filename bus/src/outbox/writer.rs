@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::OutboxConfig;
+use crate::config::OutboxConfig;
+
 use super::directory::Directory;
 use super::frame::{OVERHEAD, Seal};
 use super::header;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::redis::Connection;
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
-use super::{Appended, Durability, OPERATION, Publisher, appended, now};
-use crate::config::BusConfig;
-use crate::connect::SharedConnection;
+use super::{Appended, OPERATION, Publisher, appended, now};
+use crate::config::{BusConfig, Durability};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::{EntryId, StreamKey};
+use crate::redis::SharedConnection;
+use eventbus_core::names::{EntryId, StreamKey};
 
 /// Events in one batch, at first.
 const MOST: usize = 512;
@@ -26,33 +26,25 @@ pub(crate) struct Batches {
     durability: Durability,
     /// Of its own: a batch that is late ends it, and whatever is written behind a wait waits too.
     connection: SharedConnection,
-    /// For what is asked once.
-    shared: SharedConnection,
     pace: Pace,
     /// Whether the user may use transactions; `None`: to be asked.
     transactions: Option<bool>,
     /// Where the last batch was written, and what waits for its confirmation.
-    written: Option<(u64, MultiplexedConnection)>,
+    written: Option<(u64, Connection)>,
 }
 
 impl Batches {
-    /// Sends to the stream of `config`, on a connection of its own; asks once on `shared` for what `publisher` needs.
-    pub fn new(
-        config: &BusConfig,
-        shared: &SharedConnection,
-        publisher: Arc<Publisher>,
-        metrics: &Metrics,
-    ) -> Self {
+    /// Sends to the stream of `config`, on a connection of its own, beside the publisher's.
+    pub fn new(config: &BusConfig, publisher: Arc<Publisher>, metrics: &Metrics) -> Self {
         let limit = publisher.timeout * 4 / 5;
         let counts = metrics.of_connection("outbox");
-        let connection = shared.beside(limit, counts);
+        let connection = publisher.connection.beside(limit, counts);
         Self {
             stream: config.stream.clone(),
             pace: Pace::new(publisher.timeout),
             publisher,
             durability: config.durability,
             connection,
-            shared: shared.clone(),
             transactions: None,
             written: None,
         }
@@ -92,8 +84,8 @@ impl Batches {
     }
 
     async fn try_append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
-        self.publisher.check(&self.shared, &self.stream).await?;
-        let asks = self.publisher.pass(&self.stream, now()).await?;
+        self.publisher.check().await?;
+        let asks = self.publisher.pass(now()).await?;
         let (number, mut conn) = self.connection.open().await?;
         conn.set_response_timeout(self.pace.limit);
         let mut sent = entries;
@@ -106,7 +98,7 @@ impl Batches {
             pipe.atomic();
         }
         for fields in sent {
-            let mut command = self.publisher.xadd(&self.stream);
+            let mut command = self.publisher.xadd();
             for (name, value) in fields {
                 command.arg(*name).arg(*value);
             }
@@ -120,16 +112,12 @@ impl Batches {
         self.settle(&answers, sent.len(), length.as_ref())
     }
 
-    async fn query(
-        &self,
-        pipe: &Pipeline,
-        conn: &mut MultiplexedConnection,
-    ) -> Result<Vec<Value>, Error> {
+    async fn query(&self, pipe: &Pipeline, conn: &mut Connection) -> Result<Vec<Value>, Error> {
         let answers: RedisResult<Vec<Value>> = pipe.query_async(conn).await;
         answers.map_err(|source| self.failed(source))
     }
 
-    async fn length(&self, conn: &mut MultiplexedConnection) -> RedisResult<Value> {
+    async fn length(&self, conn: &mut Connection) -> RedisResult<Value> {
         redis::cmd("XLEN").arg(self.stream.as_str()).query_async(conn).await
     }
 
@@ -154,7 +142,7 @@ impl Batches {
     async fn may_use_transactions(
         &mut self,
         number: u64,
-        conn: &mut MultiplexedConnection,
+        conn: &mut Connection,
     ) -> Result<bool, Error> {
         if let Some(may) = self.transactions {
             return Ok(may);

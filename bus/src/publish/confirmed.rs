@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
+use crate::redis::Connection;
 use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Appended, Durability, OPERATION, appended};
-use crate::connect::SharedConnection;
+use super::{Appended, OPERATION, appended};
+use crate::config::Durability;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::StreamKey;
+use crate::redis::SharedConnection;
+use eventbus_core::names::StreamKey;
 
 /// Events in one batch.
 const BATCH: usize = 512;
@@ -28,7 +29,7 @@ pub(super) struct Confirmed {
 
 /// An event that is not sent yet.
 struct Waiting {
-    conn: MultiplexedConnection,
+    conn: Connection,
     command: Cmd,
     asks: bool,
     answer: oneshot::Sender<Result<Appended, Error>>,
@@ -99,7 +100,7 @@ impl Batches {
         }
     }
 
-    async fn send(&self, conn: &mut MultiplexedConnection, batch: &mut Vec<Waiting>) {
+    async fn send(&self, conn: &mut Connection, batch: &mut Vec<Waiting>) {
         let mut pipe = redis::pipe();
         for waiting in &mut *batch {
             pipe.add_command(std::mem::take(&mut waiting.command));

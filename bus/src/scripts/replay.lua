@@ -9,5 +9,5 @@ if #redis.call('XRANGE', dead_letters, id, id) == 0 then return 0 end
 local created = redis.pcall('XGROUP', 'CREATE', dead_letters, group, '$')
 if created.err and not created.err:find('BUSYGROUP', 1, true) then return created end
 if #redis.call('XPENDING', dead_letters, group, id, id, 1) > 0 then return 0 end
-return #redis.call('XCLAIM', dead_letters, group, 'ecg:parked', 0, id, 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE',
+return #redis.call('XCLAIM', dead_letters, group, 'eventbus:delayed', 0, id, 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE',
   'JUSTID')

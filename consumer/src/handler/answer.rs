@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventbus::delivery::Answer;
+use eventbus::Answer;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use eventbus::delivery::{Answer, Delivery};
+use eventbus::{Answer, Delivery};
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
@@ -98,6 +98,6 @@ async fn answered(mut response: Response) -> Answer {
 /// The URL is left out of the reason: path and query may hold a token.
 fn retry(what: &str, error: reqwest::Error) -> Answer {
     let error = error.without_url();
-    let cause = error.source().map(eventbus::error::chain).unwrap_or_else(|| error.to_string());
+    let cause = error.source().map(eventbus::chain).unwrap_or_else(|| error.to_string());
     Answer::Retry { after: None, reason: format!("{what}: {cause}") }
 }

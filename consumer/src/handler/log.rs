@@ -1,6 +1,6 @@
 //! A handler for a first look: one log line an event.
 
-use eventbus::delivery::{Answer, Delivery};
+use eventbus::{Answer, Delivery};
 
 /// Logs one line without the payload, which may hold personal data, and is done.
 ///
@@ -10,12 +10,12 @@ pub fn handle(delivery: &Delivery) -> Answer {
     tracing::info!(
         stream = %delivery.stream,
         group = %delivery.group,
-        entry = %event.id,
-        event = ?event.event_id,
-        r#type = ?event.event_type,
-        source = ?event.source_service.as_deref().unwrap_or_default(),
+        entry = %event.id(),
+        event = ?event.event_id(),
+        r#type = ?event.event_type(),
+        source = ?event.source_service().unwrap_or_default(),
         attempt = delivery.attempt,
-        payload_bytes = event.payload.as_str().len(),
+        payload_bytes = event.payload().as_str().len(),
         "event"
     );
     Answer::Done

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use eventbus::delivery::Delivery;
+use eventbus::Delivery;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -40,8 +40,8 @@ impl Format {
 pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
     let event = &delivery.event;
     let mut headers = HeaderMap::new();
-    put(&mut headers, "idempotency-key", &event.event_id);
-    put(&mut headers, "x-event-entry-id", &event.id.to_string());
+    put(&mut headers, "idempotency-key", event.event_id());
+    put(&mut headers, "x-event-entry-id", &event.id().to_string());
     put(&mut headers, "x-event-attempt", &delivery.attempt.to_string());
     put(&mut headers, "x-event-group", delivery.group.as_str());
     put(&mut headers, "x-event-stream", delivery.stream.as_str());
@@ -49,11 +49,11 @@ pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
     let (content_type, body) = match format {
         Format::CloudEventBinary => {
             put(&mut headers, "ce-specversion", "1.0");
-            put(&mut headers, "ce-id", &event.event_id);
-            put(&mut headers, "ce-type", &event.event_type);
+            put(&mut headers, "ce-id", event.event_id());
+            put(&mut headers, "ce-type", event.event_type());
             put(&mut headers, "ce-source", source(delivery));
-            put(&mut headers, "ce-time", &event.timestamp.to_string());
-            ("application/json", event.payload.as_str().as_bytes().to_vec())
+            put(&mut headers, "ce-time", &event.timestamp().to_string());
+            ("application/json", event.payload().as_str().as_bytes().to_vec())
         }
         Format::CloudEventStructured => {
             ("application/cloudevents+json", written(&CloudEvent::of(delivery)))
@@ -72,23 +72,23 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 
 /// The trace context is passed on as it is, since encoding would change it; `tracestate` means nothing alone.
 fn put_trace(headers: &mut HeaderMap, delivery: &Delivery) {
-    let printable = |text: &Option<String>| {
-        let text = text.as_deref()?;
+    let printable = |text: Option<&str>| {
+        let text = text?;
         let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
         HeaderValue::from_str(text).ok().filter(|_| printable && !text.is_empty())
     };
-    let Some(traceparent) = printable(&delivery.event.traceparent) else {
+    let Some(traceparent) = printable(delivery.event.traceparent()) else {
         return;
     };
     headers.insert("traceparent", traceparent);
-    if let Some(tracestate) = printable(&delivery.event.tracestate) {
+    if let Some(tracestate) = printable(delivery.event.tracestate()) {
         headers.insert("tracestate", tracestate);
     }
 }
 
 /// CloudEvents needs a source: the stream's name where the publisher gave none.
 fn source(delivery: &Delivery) -> &str {
-    let source = delivery.event.source_service.as_deref();
+    let source = delivery.event.source_service();
     source.filter(|source| !source.is_empty()).unwrap_or(delivery.stream.as_str())
 }
 
@@ -126,13 +126,13 @@ impl<'a> CloudEvent<'a> {
         let event = &delivery.event;
         Self {
             specversion: "1.0",
-            id: &event.event_id,
+            id: event.event_id(),
             source: source(delivery),
-            r#type: &event.event_type,
-            time: event.timestamp.to_string(),
+            r#type: event.event_type(),
+            time: event.timestamp().to_string(),
             datacontenttype: "application/json",
-            traceparent: event.traceparent.as_deref(),
-            tracestate: event.tracestate.as_deref(),
+            traceparent: event.traceparent(),
+            tracestate: event.tracestate(),
             data: raw(delivery),
         }
     }
@@ -153,12 +153,12 @@ impl<'a> Plain<'a> {
     fn of(delivery: &'a Delivery) -> Self {
         let event = &delivery.event;
         Self {
-            id: event.id.to_string(),
-            event_id: &event.event_id,
-            r#type: &event.event_type,
-            timestamp: event.timestamp.to_string(),
+            id: event.id().to_string(),
+            event_id: event.event_id(),
+            r#type: event.event_type(),
+            timestamp: event.timestamp().to_string(),
             payload: raw(delivery),
-            source_service: event.source_service.as_deref(),
+            source_service: event.source_service(),
             attempt: delivery.attempt,
         }
     }
@@ -166,7 +166,8 @@ impl<'a> Plain<'a> {
 
 /// The payload's own text, so that no number in it is rounded.
 fn raw(delivery: &Delivery) -> &RawValue {
-    serde_json::from_str(delivery.event.payload.as_str()).expect("a payload is checked to be JSON")
+    serde_json::from_str(delivery.event.payload().as_str())
+        .expect("a payload is checked to be JSON")
 }
 
 fn written(object: &impl Serialize) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use eventbus::health::{GroupNumbers, GroupReport, Report};
+use eventbus::observe::health::{GroupNumbers, GroupReport, Report};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -72,7 +72,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eventbus::health::StreamReport;
+    use eventbus::observe::health::StreamReport;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
 

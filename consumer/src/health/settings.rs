@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
-use eventbus::names::{GroupName, StreamKey};
-
-use crate::settings::Setting;
+use eventbus::{GroupName, StreamKey};
+use eventbus_program::Setting;
 
 /// What `consumer health` knows beside the settings of Redis.
 pub const HEALTH: [Setting; 2] = [

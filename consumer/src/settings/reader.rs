@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use eventbus::config::{Lookup, SettingError};
-use eventbus::duration;
+use eventbus_core::time as duration;
 
 /// The settings of one program, and the errors so far.
 pub struct Reader<'a> {

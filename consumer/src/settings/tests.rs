@@ -39,7 +39,7 @@ fn a_group_and_a_url_are_enough() {
     let delivery = &subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(30));
     assert_eq!((delivery.concurrency, delivery.batch_size), (8, 16));
-    assert_eq!((delivery.max_attempts, delivery.ordering), (5, Ordering::None));
+    assert_eq!((delivery.max_attempts, delivery.ordering), (5, DeliveryOrder::None));
     assert_eq!(delivery.lease, Duration::from_secs(30));
     assert_eq!(delivery.backoff, Backoff::default());
     assert_eq!(delivery.grace, Duration::from_secs(35));
@@ -94,7 +94,7 @@ fn a_value_outside_of_its_bounds_is_refused_by_its_name() {
     for (name, value) in [
         ("REDIS_URL", "http://h"),
         ("EVENT_GROUP", "a b"),
-        ("EVENT_CONSUMER", "ecg:parked"),
+        ("EVENT_CONSUMER", "eventbus:delayed"),
         ("EVENT_TYPES", "a..b"),
         ("EVENT_TYPES", "a,"),
         ("EVENT_TYPES", &["a"; 65].join(",")),
@@ -178,7 +178,7 @@ fn all_wrong_settings_are_told_at_once() {
 #[test]
 fn in_order_there_is_one_worker() {
     let delivery = read(&[("DELIVERY_ORDERING", "Stream")]).unwrap().subscriber.delivery;
-    assert_eq!((delivery.ordering, delivery.concurrency), (Ordering::Stream, 1));
+    assert_eq!((delivery.ordering, delivery.concurrency), (DeliveryOrder::Stream, 1));
     let many = refused(&[("DELIVERY_ORDERING", "Stream"), ("DELIVERY_CONCURRENCY", "2")]);
     assert_eq!(many, [r#"DELIVERY_CONCURRENCY="2": must be 1 where DELIVERY_ORDERING is Stream"#]);
 }

@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::event_types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eventbus::event::types::{
-    APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED,
-};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::event_types::{USER_LOGIN, VOLUNTEER_REGISTERED};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use eventbus::event::types::{USER_LOGIN, VOLUNTEER_REGISTERED};
-use eventbus::health::Looks;
-use eventbus::names::GroupName;
+use eventbus::GroupName;
+use eventbus::observe::health::Looks;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;

@@ -1,17 +1,11 @@
 //! A reader of the platform's events by the library: the same lines as the services print, in a process of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use eventbus::EventBus;
+use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::{Error, Remedy, chain};
-use eventbus::event::TypeFilter;
-use eventbus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
-use eventbus::group::Start;
-use eventbus::metrics::Metrics;
-use eventbus::names::{ConsumerName, GroupName};
+use eventbus::{Answer, Delivery, Error, EventBus, TypeFilter};
+use eventbus::{ConsumerName, GroupName, Metrics, Start};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +13,11 @@ use crate::received::Received;
 
 /// Its name in the group.
 pub const CONSUMER: &str = "app-consumer-1";
-/// Between two tries to create the group while Redis is away.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads `group` from its beginning until `stop`; Redis may be away at any time.
 ///
 /// # Errors
-/// What only a person can mend, or [`Error::NotLeft`] where Redis is away at the end.
+/// What only a person can mend, or [`Error::ShutdownTimedOut`] where Redis is away at the end.
 ///
 /// # Panics
 /// Never: its name and its types are right.
@@ -35,9 +27,10 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut registry = Registry::default();
-    let bus = EventBus::open(config, &Metrics::register(&mut registry)).await?;
+    let bus =
+        EventBus::builder(config).metrics(&Metrics::register(&mut registry)).connect_lazy().await?;
     tokio::select! {
-        created = create(&bus, &group) => created?,
+        created = bus.ensure_consumer_group(&group, Start::default()) => created.map(drop)?,
         () = stop.cancelled() => return Ok(()),
     }
     let received = Arc::new(Received::new(&mut registry));
@@ -53,23 +46,9 @@ pub async fn run(
 
 fn take(received: &Received, delivery: &Delivery) -> Answer {
     let event = &delivery.event;
-    let payload = event.payload.as_str().as_bytes();
-    match received.take(&event.event_id, &event.event_type, payload) {
+    let payload = event.payload().as_str().as_bytes();
+    match received.take(event.event_id(), event.event_type(), payload) {
         Ok(()) => Answer::Done,
-        Err(_) => Answer::dead(format!("the payload is none of an event {}", event.event_type)),
-    }
-}
-
-async fn create(bus: &EventBus, group: &GroupName) -> Result<(), Error> {
-    let mut said = false;
-    loop {
-        match bus.create_consumer_group(group, Start::default()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.remedy() == Remedy::Person => return Err(error),
-            Err(error) if !said => tracing::warn!(%group, "waiting: {}", chain(&error)),
-            Err(_) => {}
-        }
-        said = true;
-        tokio::time::sleep(AGAIN).await;
+        Err(_) => Answer::dead(format!("the payload is none of an event {}", event.event_type())),
     }
 }

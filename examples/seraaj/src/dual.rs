@@ -3,9 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventbus::EventBus;
-use eventbus::error::{Error, chain};
-use eventbus::event::{NewEvent, Payload};
+use eventbus::{Error, EventBus, NewEvent, Payload, chain};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

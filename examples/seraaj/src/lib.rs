@@ -9,6 +9,7 @@ pub mod applications;
 pub mod bff;
 pub mod consumer;
 pub mod dual;
+pub mod event_types;
 pub mod file_publisher;
 pub mod input;
 pub mod matching;

@@ -8,27 +8,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use eventbus::config::{BusConfig, SettingError};
-use eventbus::error::chain;
-use eventbus::names::GroupName;
+use eventbus::config::BusConfig;
+use eventbus::{GroupName, chain};
+use eventbus_program::{Program, environment, http, signals};
 use seraaj::consumer;
 use seraaj::file_publisher::FilePublisher;
-use seraaj::report::{self, Report};
+use seraaj::report::{Platform, Report};
 use seraaj::service::{self, Service};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// The volunteer platform Seraaj in small.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    program: Program,
+    program: Work,
 }
 
 #[derive(Subcommand)]
-enum Program {
+enum Work {
     /// Run the service that takes applications.
     Applications(ServiceSettings),
     /// Run the service that suggests opportunities.
@@ -75,41 +71,16 @@ struct ReportSettings {
     speed: Option<u32>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-    logs.with_writer(io::stderr).init();
-    let config = match BusConfig::from_lookup(&of_environment) {
-        Ok(config) => config,
-        Err(errors) => return refuse(&errors),
-    };
-    let result = match arguments.program {
-        Program::Applications(settings) => serve(Service::Applications, config, settings).await,
-        Program::Matching(settings) => serve(Service::Matching, config, settings).await,
-        Program::Bff(settings) => serve(Service::Bff, config, settings).await,
-        Program::Consumer { group } => read(config, group).await,
-        Program::Report(settings) => return tell(config, settings).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A variable of the environment. What is not UTF-8 is made so, and refused later.
-#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
-fn of_environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-}
-
-fn refuse(errors: &[SettingError]) -> ExitCode {
-    errors.iter().for_each(|error| tracing::error!("{error}"));
-    ExitCode::from(2)
+fn main() -> ExitCode {
+    let Arguments { program } = Arguments::parse();
+    let start = Program { lookup: &environment::variable, check: false, log_filter: "info" };
+    start.run(BusConfig::from_lookup, async |config| match program {
+        Work::Applications(settings) => serve(Service::Applications, config, settings).await,
+        Work::Matching(settings) => serve(Service::Matching, config, settings).await,
+        Work::Bff(settings) => serve(Service::Bff, config, settings).await,
+        Work::Consumer { group } => read(config, group).await,
+        Work::Report(settings) => report(config, settings).await,
+    })
 }
 
 async fn serve(
@@ -120,9 +91,8 @@ async fn serve(
     let path = settings.events_file.display();
     let no_file = |error| format!("cannot write to {path}: {error}");
     let file = FilePublisher::open(&settings.events_file).map_err(no_file)?;
-    let no_listener = |error| format!("cannot listen on {}: {error}", settings.listen);
-    let listener = TcpListener::bind(settings.listen).await.map_err(no_listener)?;
-    let stop = stop_on_signal()?;
+    let stop = signals::stop_on_signals()?;
+    let listener = http::listen(settings.listen).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, service = service.name(), "serving HTTP");
     }
@@ -132,41 +102,15 @@ async fn serve(
 
 async fn read(config: BusConfig, group: String) -> Result<(), String> {
     let group = GroupName::new(group).map_err(|error| error.to_string())?;
-    let stop = stop_on_signal()?;
+    let stop = signals::stop_on_signals()?;
     consumer::run(config, group, stop).await.map_err(|error| chain(&error))
 }
 
-async fn tell(config: BusConfig, settings: ReportSettings) -> ExitCode {
+async fn report(config: BusConfig, settings: ReportSettings) -> Result<(), String> {
     let ReportSettings { applications, matching, bff, events_file, speed: seconds } = settings;
-    let report = Report::make(
-        config,
-        report::Platform { applications, matching, bff, events_file, seconds },
-    );
-    let report = match report.await {
-        Ok(report) => report,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    // Where standard output is closed, the exit status still tells.
+    let platform = Platform { applications, matching, bff, events_file, seconds };
+    let report = Report::make(config, platform).await?;
+    // Where standard output is closed, the exit status remains.
     writeln!(io::stdout(), "{report}").ok();
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Cancelled by the first signal to end.
-fn stop_on_signal() -> Result<CancellationToken, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-    let (mut terminate, mut interrupt) =
-        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
+    if report.is_good() { Ok(()) } else { Err("the report has failures".to_owned()) }
 }

@@ -5,11 +5,11 @@
 
 use std::cmp::Reverse;
 
+use crate::event_types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use eventbus::event::types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use serde::Serialize;
 use serde_json::{Value, json};
 

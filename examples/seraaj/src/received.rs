@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use eventbus::event::types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
+use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use serde::de::Error as _;

@@ -5,12 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eventbus::EventBus;
+use crate::event_types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
-use eventbus::error::chain;
-use eventbus::event::types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
-use eventbus::metrics::Metrics;
-use eventbus::names::{EntryId, GroupName};
+use eventbus::{EntryId, GroupName, Metrics};
+use eventbus::{EventBus, chain};
 use futures::future::join_all;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
@@ -80,8 +78,13 @@ impl Report {
         let client = client.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         let metrics = Metrics::register(&mut Registry::default());
         // The services have outboxes; this looks only.
-        let without = BusConfig { outbox: None, ..config };
-        let bus = EventBus::open(without.clone(), &metrics).await.map_err(|error| chain(&error))?;
+        let mut without = config;
+        without.outbox = None;
+        let bus = EventBus::builder(without.clone())
+            .metrics(&metrics)
+            .connect_lazy()
+            .await
+            .map_err(|error| chain(&error))?;
         let trial = Trial { client, bus, platform };
 
         let redis_connected = trial.bus.ping().await.is_ok();
@@ -220,10 +223,11 @@ impl Trial {
         let (mut from, mut found) = (since, [None, None]);
         while let Some(page) = page(from).await {
             for event in page.events {
-                let is_ours = event.payload.json().is_ok_and(|p| p["applicationId"] == application);
-                let place = types.iter().position(|wanted| *wanted == event.event_type);
+                let is_ours =
+                    event.payload().json().is_ok_and(|p| p["applicationId"] == application);
+                let place = types.iter().position(|wanted| *wanted == event.event_type());
                 if let Some(place) = place.filter(|_| is_ours) {
-                    found[place] = Some(event.event_id);
+                    found[place] = Some(event.event_id().to_owned());
                 }
             }
             if !page.more {

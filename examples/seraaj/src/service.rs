@@ -5,20 +5,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event_types::SERVICE_STARTED;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::event::types::SERVICE_STARTED;
-use eventbus::health::looks;
-use eventbus::metrics::Metrics;
-use eventbus::publish::MAX_PAYLOAD;
+use eventbus::observe::health::looks;
+use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
+use eventbus_program::http;
 use jiff::Timestamp;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -35,7 +32,6 @@ use crate::{applications, bff, matching};
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// Bytes of a header that is kept.
 const MAX_HEADER: usize = 256;
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Which service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +134,11 @@ pub async fn run(
     let metrics = Metrics::register(&mut registry);
     let groups = bff::groups();
     let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
-    let bus = EventBus::open(config, &metrics).await.map_err(io::Error::other)?;
+    let bus = EventBus::builder(config)
+        .metrics(&metrics)
+        .connect_lazy()
+        .await
+        .map_err(io::Error::other)?;
     let publisher = DualPublisher::new(service.name(), file, bus.clone(), &mut registry);
     let publishing = Publishing { publisher, tasks: TaskTracker::new() };
     let received = Arc::new(Received::new(&mut registry));
@@ -159,16 +159,8 @@ pub async fn run(
             drain(body).await;
             Refusal::method()
         });
-    let ended = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    // An idle connection that is kept alive must not hold the process.
-    let too_late = async {
-        ended.cancelled().await;
-        tokio::time::sleep(LAST_REQUESTS).await
-    };
     let served = tokio::select! {
-        served = server => served,
-        () = too_late => Ok(()),
+        served = http::serve(listener, router, LAST_REQUESTS, stop) => served,
         never = answering.answer() => match never {},
     };
     publishing.tasks.close();
@@ -203,10 +195,8 @@ fn shared(registry: Arc<Registry>, received: Arc<Received>) -> Router {
         .route("/events", post(take))
         .with_state(received)
         .layer(DefaultBodyLimit::disable())
-        .route("/livez", get(|| async { "ok\n" }))
-        // The service serves without Redis, so that Redis decides nothing here.
-        .route("/readyz", get(|| async { "ok\n" }))
-        .route("/metrics", get(move || async move { show(&registry) }))
+        // Ready at once: the service serves without Redis.
+        .merge(http::probes(get(http::ok), http::metrics_of(registry)))
 }
 
 /// An event, as the consumer image brings it: a CloudEvent in binary mode. One that makes no sense is refused for good.
@@ -230,21 +220,10 @@ async fn take(
     Ok(StatusCode::OK)
 }
 
-fn show(registry: &Registry) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "cannot write the metrics");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use eventbus::StreamKey;
     use eventbus::config::{CredentialFiles, RedisConfig};
-    use eventbus::names::StreamKey;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -254,7 +233,11 @@ mod tests {
         let redis =
             RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
         let config = BusConfig::new(redis.unwrap(), StreamKey::new("s").unwrap());
-        let bus = EventBus::open(config, &Metrics::register(registry)).await.unwrap();
+        let bus = EventBus::builder(config)
+            .metrics(&Metrics::register(registry))
+            .connect_lazy()
+            .await
+            .unwrap();
         let file = FilePublisher::open(std::path::Path::new("/dev/null")).unwrap();
         let publisher = DualPublisher::new("bff", file, bus, registry);
         Publishing { publisher, tasks: TaskTracker::new() }

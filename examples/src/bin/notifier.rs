@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,9 +23,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
+use eventbus_program::{Program, environment, http, signals};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
+/// How long answers that are delayed may go on after the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(20);
 /// How many event IDs are kept.
 const IDS: usize = 10_000;
 
@@ -64,9 +67,13 @@ impl Notifier {
     }
 }
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let settings = Settings::parse();
+    let start = Program { lookup: &environment::variable, check: false, log_filter: "warn" };
+    start.run(|_| Ok::<_, Vec<String>>(settings.listen), serve)
+}
+
+async fn serve(address: SocketAddr) -> Result<(), String> {
     let notifier = Notifier {
         received: Mutex::new(Received::default()),
         answer: Mutex::new(StatusCode::OK),
@@ -75,17 +82,16 @@ async fn main() -> io::Result<()> {
     let router = Router::new()
         .route("/events", post(take))
         .route("/received", get(received))
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(http::ok))
         .route("/delay/{ms}", post(delay))
         .route("/fail/{status}", post(fail))
         .with_state(Arc::new(notifier));
-    let listener = tokio::net::TcpListener::bind(settings.listen).await?;
-    writeln!(io::stdout(), "listening on {}", listener.local_addr()?)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        terminate.recv().await;
-    };
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    let stop = signals::stop_on_signals()?;
+    let listener = http::listen(address).await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    writeln!(io::stdout(), "listening on {address}").map_err(|error| error.to_string())?;
+    let served = http::serve(listener, router, LAST_REQUESTS, stop).await;
+    served.map_err(|error| format!("cannot serve: {error}"))
 }
 
 async fn take(State(notifier): State<Arc<Notifier>>, headers: HeaderMap) -> StatusCode {

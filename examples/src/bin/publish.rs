@@ -8,16 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::error::{Error, chain};
-use eventbus::event::types::APPLICATION_SUBMITTED;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
+use eventbus::{Error, EventBus, Metrics, NewEvent, Payload, chain};
+use eventbus_program::{Program, environment};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 /// How often an event is tried, and how long is waited in between: 10 s and the tries' own time, in which a restart of
@@ -32,7 +28,7 @@ struct Settings {
     #[arg(long, default_value_t = 100)]
     count: u64,
     /// The events' type.
-    #[arg(long = "type", default_value = APPLICATION_SUBMITTED)]
+    #[arg(long = "type", default_value = "application.submitted")]
     event_type: String,
     /// Events a second; as fast as they are taken where it is not given.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -42,46 +38,22 @@ struct Settings {
     source: String,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let settings = Settings::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .init();
-    let config = match BusConfig::from_lookup(&of_environment) {
-        Ok(config) => config,
-        Err(errors) => {
-            errors.iter().for_each(|error| tracing::error!("{error}"));
-            return ExitCode::from(2);
-        }
-    };
-    let stream = config.stream.clone();
-    match publish(config, &settings).await {
-        Ok(()) => {
-            let (count, event_type) = (settings.count, &settings.event_type);
-            writeln!(io::stdout(), "published {count} of {event_type} to {stream}").ok();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A variable of the environment. What is not UTF-8 is made so, and refused later.
-#[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
-fn of_environment(name: &str) -> Option<String> {
-    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    let start = Program { lookup: &environment::variable, check: false, log_filter: "warn" };
+    start.run(BusConfig::from_lookup, async |config| {
+        let stream = config.stream.clone();
+        publish(config, &settings).await.map_err(|error| chain(&error))?;
+        let (count, event_type) = (settings.count, &settings.event_type);
+        writeln!(io::stdout(), "published {count} of {event_type} to {stream}").ok();
+        Ok(())
+    })
 }
 
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
     // Nobody asks a program that ends by itself for its metrics.
     let metrics = Metrics::register(&mut Registry::default());
-    let bus = EventBus::connect_with_metrics(config, &metrics).await?;
+    let bus = EventBus::builder(config).metrics(&metrics).connect().await?;
     let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
     if let Some(pace) = &mut pace {
         // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
@@ -99,11 +71,9 @@ async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
         let event_type = settings.event_type.clone();
         let payload =
             Payload::from_value(&payload).map_err(|source| Error::Encode { event_type, source })?;
-        let event = NewEvent {
-            source_service: Some(settings.source.clone()),
-            id: Some(new_id()),
-            ..NewEvent::new(settings.event_type.as_str(), payload)
-        };
+        let event = NewEvent::new(settings.event_type.as_str(), payload)
+            .with_source_service(settings.source.as_str())
+            .with_id(new_id());
         publish_patiently(&bus, event).await?;
     }
     Ok(())

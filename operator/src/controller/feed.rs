@@ -80,13 +80,10 @@ pub async fn drive(feed: Feed, context: Arc<Context>, wake: Wake, stop: Cancella
 fn told<R: std::error::Error, Q: std::error::Error>(error: Option<controller::Error<R, Q>>) {
     match error {
         Some(controller::Error::QueueError(error)) => {
-            tracing::warn!(
-                error = eventbus::error::chain(&error),
-                "a watch failed; it begins again"
-            );
+            tracing::warn!(error = eventbus::chain(&error), "a watch failed; it begins again");
         }
         Some(controller::Error::RunnerError(error)) => {
-            tracing::error!(error = eventbus::error::chain(&error), "the controller failed");
+            tracing::error!(error = eventbus::chain(&error), "the controller failed");
         }
         Some(_) | None => {}
     }

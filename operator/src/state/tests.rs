@@ -7,7 +7,7 @@ use super::*;
 /// STATE and the status of Ready.
 fn state(wanted: &Wanted, observed: &Observed) -> (&'static str, bool) {
     let ready = conditions(wanted, observed, &Failures::default()).swap_remove(0);
-    (ready.reason, ready.holds.unwrap())
+    (ready.reason, ready.status.unwrap())
 }
 
 fn running(redis: RedisView, ready: i32) -> Observed {
@@ -30,7 +30,7 @@ fn with_all_pods_ready_the_backlog_tells_consuming_from_idle() {
 
 #[test]
 fn an_unknown_lag_counts_as_work() {
-    let unknown = view(|v| v.lag = eventbus::lag::Lag::UNKNOWN);
+    let unknown = view(|v| v.lag = eventbus::observe::Lag::UNKNOWN);
     assert_eq!(state(&wanted(), &running(unknown, 2)), ("Consuming", true));
 }
 
@@ -82,7 +82,7 @@ fn work_that_does_not_move_is_stalled() {
     let stalled = |lag| {
         view(|v| {
             (v.is_stalled, v.lag) =
-                (true, eventbus::lag::Lag::new(lag, eventbus::lag::LagSource::Exact))
+                (true, eventbus::observe::Lag::new(lag, eventbus::observe::LagSource::Exact))
         })
     };
     assert_eq!(state(&wanted(), &running(stalled(2), 2)), ("Stalled", false));
@@ -93,13 +93,13 @@ fn work_that_does_not_move_is_stalled() {
 
 #[test]
 fn too_many_waiting_entries_are_a_retry_backlog() {
-    let parked = view(|v| v.group.as_mut().unwrap().parked = 10_000);
-    assert_eq!(state(&wanted(), &running(parked, 2)), ("RetryBacklog", false));
+    let delayed = view(|v| v.group.as_mut().unwrap().delayed = 10_000);
+    assert_eq!(state(&wanted(), &running(delayed, 2)), ("RetryBacklog", false));
 }
 
 #[test]
 fn a_group_past_the_end_of_its_stream_is_told_with_the_way_out() {
-    let ahead = view(|v| v.stream.last_generated = eventbus::names::EntryId { ms: 3, seq: 0 });
+    let ahead = view(|v| v.stream.last_generated = eventbus::EntryId { ms: 3, seq: 0 });
     let all = conditions(&wanted(), &running(ahead, 2), &Failures::default());
     assert_eq!(all[0].reason, "GroupAheadOfStream");
     assert!(all[0].message.contains("reset"), "{}", all[0].message);
@@ -116,9 +116,9 @@ fn each_trouble_has_its_state_and_leaves_the_group_unknown() {
     ] {
         let all =
             conditions(&wanted(), &running(RedisView::Trouble(trouble), 2), &Failures::default());
-        assert_eq!((all[0].reason, all[0].holds), (reason, Some(false)));
-        assert_eq!((all[1].kind, all[1].holds), ("RedisReachable", Some(reachable)), "{reason}");
-        assert_eq!((all[3].kind, all[3].holds), ("GroupReady", None), "{reason}");
+        assert_eq!((all[0].reason, all[0].status), (reason, Some(false)));
+        assert_eq!((all[1].type_, all[1].status), ("RedisReachable", Some(reachable)), "{reason}");
+        assert_eq!((all[3].type_, all[3].status), ("GroupReady", None), "{reason}");
     }
 }
 
@@ -146,7 +146,7 @@ fn the_loser_of_a_conflict_names_the_owner_and_wants_no_pods() {
     let all =
         conditions(&wanted(), &Observed { claim, ..observed(seen(Some(0))) }, &Failures::default());
     assert!(all[0].message.contains("\"older\""), "{}", all[0].message);
-    let kinds: Vec<_> = all.iter().map(|said| (said.kind, said.reason)).collect();
+    let kinds: Vec<_> = all.iter().map(|said| (said.type_, said.reason)).collect();
     assert_eq!(
         kinds,
         [

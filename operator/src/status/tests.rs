@@ -1,4 +1,4 @@
-use eventbus::sweep::{Beat, DeadLetterFacts};
+use eventbus::observe::{DeadLetterFacts, Heartbeat};
 
 use crate::observed::Trouble;
 use crate::testing::{deployed, observed, seen, wanted};
@@ -30,8 +30,8 @@ fn group(view: &mut GroupView) -> &mut GroupFacts {
     view.group.as_mut().unwrap()
 }
 
-fn consumer_named(name: &str, pending: u64, beat: Option<Beat>) -> ConsumerFacts {
-    ConsumerFacts { name: name.into(), pending, idle: Duration::from_millis(2_400), beat }
+fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> ConsumerFacts {
+    ConsumerFacts { name: name.into(), pending, idle: Duration::from_millis(2_400), heartbeat }
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn the_numbers_of_the_group_stand_in_the_status() {
     let status = built(
         &running(|view| {
             let group = group(view);
-            (group.pending, group.parked) = (4, 1);
+            (group.pending, group.delayed) = (4, 1);
             group.oldest_pending = Some(EntryId { ms: 5_500, seq: 1 });
             group.oldest_undelivered = Some(EntryId { ms: 7_000, seq: 0 });
             group.dead_letters = Some(DeadLetterFacts { length: 2, replays: 1, last_ms: None });
@@ -117,11 +117,13 @@ fn an_entry_id_in_the_future_is_no_negative_age() {
 
 #[test]
 fn consumers_are_live_or_stale_and_the_busiest_come_first() {
-    let beat = Beat { at_ms: 99_000, lease: Duration::from_secs(30) };
+    let heartbeat = Heartbeat { at_ms: 99_000, lease: Duration::from_secs(30) };
     let status = built(
         &running(|view| {
-            group(view).consumers =
-                vec![consumer_named("foreign", 0, None), consumer_named("pod-1/0a", 7, Some(beat))];
+            group(view).consumers = vec![
+                consumer_named("foreign", 0, None),
+                consumer_named("pod-1/0a", 7, Some(heartbeat)),
+            ];
         }),
         None,
     );

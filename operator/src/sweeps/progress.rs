@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use eventbus::names::EntryId;
+use eventbus::EntryId;
 
 use crate::observed::RedisView;
 

@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use eventbus::admin;
+use eventbus::admin::Connection;
+use eventbus::admin::GroupCreation;
 use eventbus::config::RedisConfig;
-use eventbus::count::LagReader;
-use eventbus::error::{Error, chain};
-use eventbus::group::{self, GroupCreation, Start};
-use eventbus::lag::Lag;
-use eventbus::names::GroupName;
-use eventbus::sweep::{GroupRequest, ServerInfo, StreamFacts, server_info, sweep};
-use redis::aio::MultiplexedConnection;
+use eventbus::observe::{
+    GroupRequest, Lag, LagReader, ServerInfo, StreamFacts, server_info, snapshot,
+};
+use eventbus::{Error, GroupName, Start, chain};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub(super) struct Stream {
     target: Target,
     redis: RedisConfig,
     members: Mutex<BTreeMap<String, Member>>,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connection: Mutex<Option<Connection>>,
     wake: Notify,
     /// Sweeps that were begun.
     begun: AtomicU64,
@@ -128,9 +128,9 @@ impl Stream {
         let connection = locked(&self.connection).clone();
         let mut connection = match connection {
             Some(connection) => connection,
-            None => eventbus::connect::connect(&self.redis, BUDGET).await?,
+            None => eventbus::admin::Connection::open(&self.redis, BUDGET).await?,
         };
-        group::create(&mut connection, &self.target.stream, group, start).await
+        admin::create(&mut connection, &self.target.stream, group, start).await
     }
 
     /// Looks at the stream again and again, until it is stopped.
@@ -194,7 +194,7 @@ impl Stream {
         self.usable(&server)?;
         let stream = &self.target.stream;
         let facts =
-            sweep(&mut connection, stream, requests).await.map_err(|error| trouble(&error))?;
+            snapshot(&mut connection, stream, requests).await.map_err(|error| trouble(&error))?;
         let lags = session.lags.read(&mut connection, stream, &facts, &server).await;
         let lags = lags.map_err(|error| trouble(&error))?;
         Ok(Look { facts, lags, server })
@@ -216,12 +216,12 @@ impl Stream {
         Ok(())
     }
 
-    async fn connected(&self) -> Result<MultiplexedConnection, Error> {
+    async fn connected(&self) -> Result<Connection, Error> {
         let present = locked(&self.connection).clone();
         if let Some(connection) = present {
             return Ok(connection);
         }
-        let mut connection = eventbus::connect::connect(&self.redis, BUDGET).await?;
+        let mut connection = eventbus::admin::Connection::open(&self.redis, BUDGET).await?;
         // A server that wants a password says so with the first command; alone, its answer keeps its code.
         redis::cmd("PING").exec_async(&mut connection).await.map_err(|source| {
             let endpoint = self.redis.endpoint();

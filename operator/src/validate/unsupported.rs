@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use eventbus_api::{DeadLetter, Delivery, EventConsumerGroupSpec, Lifecycle, PodTemplate};
 use serde::Serialize;
 use serde_json::Value;
-
-use crate::crd::{DeadLetter, Delivery, EventConsumerGroupSpec, Lifecycle, PodTemplate};
 
 /// The fields of `spec` that are away from their defaults and would have no effect, by their paths.
 pub(super) fn fields(spec: &EventConsumerGroupSpec) -> Vec<String> {

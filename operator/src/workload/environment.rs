@@ -1,9 +1,9 @@
 //! The settings of the consumer program, as environment variables.
 
-use eventbus::duration::format;
+use eventbus_api::Format;
+use eventbus_core::time::format;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
-use crate::crd::Format;
 use crate::wanted::{HandlerKind, Wanted};
 
 /// The environment of a consumer of `wanted`; credential files stand in `secret_directory`.

@@ -7,11 +7,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use eventbus::EventBus;
 use eventbus::config::BusConfig;
-use eventbus::error::chain;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::publish::PublishOutcome;
+use eventbus::{EventBus, NewEvent, Payload, PublishOutcome, chain};
 use tokio::time::{MissedTickBehavior, interval};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +36,7 @@ async fn call(bus: EventBus, name: String, pause: Option<Duration>) {
         let text = format!("\"{}\"", "x".repeat(300));
         let payload = Payload::from_text(text).expect("it is JSON");
         let id = format!("{name}.{n}");
-        let event = NewEvent { id: Some(id.clone()), ..NewEvent::new("t", payload) };
+        let event = NewEvent::new("t", payload).with_id(id.clone());
         let outcome = match bus.publish_or_spool(event).await {
             Ok(PublishOutcome::Published(_)) => "published".to_owned(),
             Ok(PublishOutcome::Spooled) => "spooled".to_owned(),

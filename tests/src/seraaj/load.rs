@@ -1,6 +1,6 @@
 //! A steady load of requests to all services of the example platform, which keeps what was answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -10,8 +10,12 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{FileEvent, Service};
+use crate::consumer::SOON;
+use crate::wait;
 
-/// Between two rounds of four requests: 50 requests a second.
+/// Requests in a round.
+const REQUESTS: usize = 4;
+/// Between two rounds: 50 requests a second.
 const ROUND: Duration = Duration::from_millis(80);
 
 /// The three services.
@@ -28,6 +32,14 @@ pub struct Services {
 pub struct Load {
     stop: CancellationToken,
     rounds: JoinHandle<Vec<Answer>>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// Rounds that have begun, and the numbers of those that have ended.
+#[derive(Default)]
+struct Progress {
+    begun: usize,
+    ended: Vec<usize>,
 }
 
 /// How a request was answered.
@@ -62,8 +74,22 @@ impl Load {
     /// Begins.
     #[must_use]
     pub fn start(services: Arc<Services>) -> Self {
-        let stop = CancellationToken::new();
-        Self { rounds: tokio::spawn(run(services, stop.clone())), stop }
+        let (stop, progress) = (CancellationToken::new(), Arc::default());
+        let rounds = tokio::spawn(run(services, stop.clone(), Arc::clone(&progress)));
+        Self { rounds, stop, progress }
+    }
+
+    /// How many rounds of requests have begun.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        locked(&self.progress).begun
+    }
+
+    /// How many requests are answered, of the rounds that began after `begun` had.
+    #[must_use]
+    pub fn answered_since(&self, begun: usize) -> usize {
+        let progress = locked(&self.progress);
+        progress.ended.iter().filter(|number| **number >= begun).count() * REQUESTS
     }
 
     /// Ends it; all answers, once the last one is there.
@@ -72,22 +98,38 @@ impl Load {
     /// If the load did.
     pub async fn end(self) -> Vec<Answer> {
         self.stop.cancel();
-        self.rounds.await.expect("the load does not panic")
+        // Each request has a limit of its own, and a round has two in a row.
+        let ended = wait::within("the load ends", 3 * SOON, self.rounds).await;
+        ended.expect("the load does not panic")
     }
 }
 
 /// A round begins when it is due, whether or not those before it have ended.
-async fn run(services: Arc<Services>, stop: CancellationToken) -> Vec<Answer> {
+async fn run(
+    services: Arc<Services>,
+    stop: CancellationToken,
+    progress: Arc<Mutex<Progress>>,
+) -> Vec<Answer> {
     let (mut due, mut rounds) = (interval(ROUND), Vec::new());
     while !stop.is_cancelled() {
         due.tick().await;
-        rounds.push(tokio::spawn(round(services.clone(), rounds.len())));
+        let (services, progress, number) = (services.clone(), progress.clone(), rounds.len());
+        locked(&progress).begun = number + 1;
+        rounds.push(tokio::spawn(async move {
+            let answers = round(services, number).await;
+            locked(&progress).ended.push(number);
+            answers
+        }));
     }
     let rounds = join_all(rounds).await.into_iter();
     rounds.flat_map(|answers| answers.expect("a round does not panic")).collect()
 }
 
-async fn round(services: Arc<Services>, number: usize) -> [Answer; 4] {
+fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().expect("nobody panics with it")
+}
+
+async fn round(services: Arc<Services>, number: usize) -> [Answer; REQUESTS] {
     let volunteer = format!("v-{number}");
     let body = json!({"volunteerId": volunteer, "opportunityId": "library"});
     let name = json!({"name": volunteer});

@@ -5,15 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eventbus::EventBus;
+use eventbus::admin::Connection;
 use eventbus::config::{BusConfig, CredentialFiles, RedisConfig};
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::error::Error;
-use eventbus::event::{NewEvent, Payload};
-use eventbus::metrics::Metrics;
-use eventbus::subscribe::SubscriberConfig;
+use eventbus::consume::SubscriberConfig;
+use eventbus::{Answer, Delivery, Error, EventBus, Metrics, NewEvent, Payload};
 use prometheus_client::registry::Registry;
-use redis::aio::MultiplexedConnection;
+use tests::event_bus::in_time;
 use tests::proxy::TcpProxy;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, config};
@@ -52,7 +49,7 @@ impl Calls {
         Running::start(redis, config, move |delivery: Arc<Delivery>| {
             let calls = calls.clone();
             async move {
-                let id = &delivery.event.event_id;
+                let id = delivery.event.event_id().to_owned();
                 *calls.begun.lock().unwrap().entry(id.clone()).or_default() += 1;
                 calls.held.subscribe().wait_for(|held| !held).await.unwrap();
                 *calls.handled.lock().unwrap().entry(id.clone()).or_default() += 1;
@@ -73,7 +70,7 @@ pub async fn proxy_to(server: &RedisServer) -> TcpProxy {
 }
 
 /// A number of the server's statistics, such as `total_connections_received`.
-pub async fn statistic(conn: &mut MultiplexedConnection, name: &str) -> u64 {
+pub async fn statistic(conn: &mut Connection, name: &str) -> u64 {
     let info: String = redis::cmd("INFO").arg("stats").query_async(conn).await.unwrap();
     let mut pairs = info.lines().filter_map(|line| line.split_once(':'));
     pairs.find(|(key, _)| *key == name).unwrap().1.parse().unwrap()
@@ -109,7 +106,11 @@ impl Flow {
             held: Arc::new(watch::Sender::new(false)),
         };
         let metrics = Metrics::register(&mut Registry::default());
-        let bus = EventBus::open(BusConfig::new(redis, quick().stream), &metrics).await.unwrap();
+        let bus = EventBus::builder(BusConfig::new(redis, quick().stream))
+            .metrics(&metrics)
+            .connect_lazy()
+            .await
+            .unwrap();
         Self { bus, consumers: Vec::new(), confirmed: BTreeSet::new(), calls, next: 0 }
     }
 
@@ -139,6 +140,11 @@ impl Flow {
         self.publish_as(id).await
     }
 
+    /// Tries until Redis answers in time, and returns the error with which it refuses the event.
+    pub async fn refusal(&mut self) -> Error {
+        in_time(async || self.try_publish().await).await.unwrap_err()
+    }
+
     async fn publish_as(&mut self, id: String) -> Result<(), Error> {
         let mut event = NewEvent::new("t", Payload::from_value(&self.next).unwrap());
         event.id = Some(id.clone());
@@ -152,7 +158,7 @@ impl Flow {
         for _ in 0..count {
             let id = format!("e-{}", self.next);
             self.next += 1;
-            tokio::time::timeout(LONG, async {
+            wait::within("an event is published", LONG, async {
                 while let Err(error) = self.publish_as(id.clone()).await {
                     // A file that is being replaced may be missing for a moment.
                     let is_known = error.is_transient() || error.is_auth();
@@ -160,8 +166,7 @@ impl Flow {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             })
-            .await
-            .expect("an event is published in time");
+            .await;
         }
     }
 

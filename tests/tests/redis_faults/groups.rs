@@ -1,7 +1,6 @@
 //! Somebody destroys the group: who makes it again, where, and what that repeats.
 
-use eventbus::subscribe::SubscriberConfig;
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use redis::streams::{StreamInfoConsumersReply, StreamInfoGroupsReply, StreamRangeReply};
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, Running, command, drained, xadd};
@@ -118,9 +117,12 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     xadd(&mut conn, "0").await;
-    let config = SubscriberConfig { start: Some("$".parse().unwrap()), ..quick() };
-    let running =
-        Running::start(server.config(), config, async |_| eventbus::delivery::Answer::Done);
+    let config = {
+        let mut config = quick();
+        config.start = Some("$".parse().unwrap());
+        config
+    };
+    let running = Running::start(server.config(), config, async |_| eventbus::Answer::Done);
     wait::until("it has found its group", LONG, async || {
         running.readiness.has_connected().then_some(())
     })
@@ -139,19 +141,19 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
     running.stop().await.unwrap();
 }
 
-/// Waits until a beat has told that the group has come to the stream's end.
-async fn told_resume(conn: &mut MultiplexedConnection) {
+/// Waits until a heartbeat has told that the group has come to the stream's end.
+async fn told_resume(conn: &mut Connection) {
     let mut last = redis::cmd("XREVRANGE");
     let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
     let last: StreamRangeReply = last.query_async(conn).await.unwrap();
     told(conn, &format!(r#""after":"{}""#, last.ids[0].id)).await;
 }
 
-/// Waits until a beat has told this of where the group is.
-async fn told(conn: &mut MultiplexedConnection, expected: &str) {
-    wait::until(&format!("a beat tells {expected}"), LONG, async || {
+/// Waits until a heartbeat has told this of where the group is.
+async fn told(conn: &mut Connection, expected: &str) {
+    wait::until(&format!("a heartbeat tells {expected}"), LONG, async || {
         let mut get = redis::cmd("HGET");
-        let get = get.arg("{s}:ecg:consumers:g").arg("resume");
+        let get = get.arg("{s}:eventbus:consumers:g").arg("resume");
         let told: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;
         told?.contains(expected).then_some(())
     })
@@ -159,23 +161,23 @@ async fn told(conn: &mut MultiplexedConnection, expected: &str) {
 }
 
 /// The ID of the entry at this place in the stream, from 0 on.
-async fn entry_from(conn: &mut MultiplexedConnection, place: usize) -> String {
+async fn entry_from(conn: &mut Connection, place: usize) -> String {
     let mut range = redis::cmd("XRANGE");
     let entries: StreamRangeReply =
         range.arg("s").arg("-").arg("+").query_async(conn).await.unwrap();
     entries.ids[place].id.clone()
 }
 
-async fn info(conn: &mut MultiplexedConnection) -> StreamInfoGroupsReply {
+async fn info(conn: &mut Connection) -> StreamInfoGroupsReply {
     redis::cmd("XINFO").arg("GROUPS").arg("s").query_async(conn).await.unwrap()
 }
 
-async fn groups(conn: &mut MultiplexedConnection) -> usize {
+async fn groups(conn: &mut Connection) -> usize {
     info(conn).await.groups.len()
 }
 
 /// How many consumers the group has, without the names that only hold what waits.
-async fn consumers(conn: &mut MultiplexedConnection) -> usize {
+async fn consumers(conn: &mut Connection) -> usize {
     let mut info = redis::cmd("XINFO");
     let info: StreamInfoConsumersReply =
         info.arg("CONSUMERS").arg("s").arg("g").query_async(conn).await.unwrap();

@@ -1,7 +1,9 @@
 //! The server restarts, dies, loses its data, loads, is full, or becomes a replica.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use tests::event_bus::is_late;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, drained, xadd};
 use tests::wait;
@@ -22,7 +24,9 @@ async fn f19_a_demoted_primary_is_left_for_the_new_one_behind_the_same_address()
 
     // Nothing ends the connection to what is a replica now: the library does.
     let error = flow.try_publish().await.unwrap_err();
-    assert_eq!((error.code(), error.is_transient()), (Some("READONLY"), true), "{error:?}");
+    // On a busy machine it may be late, which ends the connection too.
+    assert!(error.code() == Some("READONLY") || is_late(&error), "{error:?}");
+    assert!(error.is_transient(), "{error:?}");
     flow.publish(20).await;
     flow.all_are_handled().await;
     drained(&mut of_new).await;
@@ -36,7 +40,7 @@ async fn f19_a_demoted_primary_is_left_for_the_new_one_behind_the_same_address()
 }
 
 /// Makes the server of `conn` a replica of `primary`, and waits until it has what that has.
-async fn replicate(conn: &mut redis::aio::MultiplexedConnection, primary: &RedisServer) {
+async fn replicate(conn: &mut eventbus::admin::Connection, primary: &RedisServer) {
     command(conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
     wait::until("it has caught up", LONG, async || {
         let mut info = redis::cmd("INFO");
@@ -48,17 +52,20 @@ async fn replicate(conn: &mut redis::aio::MultiplexedConnection, primary: &Redis
 
 #[tokio::test]
 async fn f26_without_memory_a_publish_is_refused_by_name_and_what_is_in_hand_stays_there() {
+    const LEASE: Duration = Duration::from_secs(2);
     let server = RedisServer::start();
-    let mut flow = Flow::start(server.config()).await;
+    let mut config = quick();
+    config.delivery.lease = LEASE;
+    let mut flow = Flow::start_with(server.config(), config).await;
     let mut conn = server.connection().await;
     flow.hold();
     flow.publish(20).await;
     flow.are_in_hand(8).await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    let error = flow.try_publish().await.unwrap_err();
+    let error = flow.refusal().await;
     assert_eq!((error.code(), error.is_transient()), (Some("OOM"), true), "{error:?}");
-    // For three leases: time is what is tested here.
-    tokio::time::sleep(3 * quick().delivery.lease).await;
+    // For three leases: time is what is tested here, and without memory no heartbeat tells of it.
+    tokio::time::sleep(3 * LEASE).await;
     flow.release();
     flow.all_are_handled().await;
     drained(&mut conn).await;
@@ -77,7 +84,7 @@ async fn f26_trimming_goes_on_without_memory() {
     }
     command(&mut conn, "XGROUP CREATE s g $").await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    let removed = eventbus::retention::trim(&mut conn, &quick().stream, 100).await.unwrap();
+    let removed = eventbus::admin::trim(&mut conn, &quick().stream, 100).await.unwrap();
     let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
     // Entries go by the hundred.
     assert!((100..=300).contains(&length), "{length} entries are left, {removed:?}");
@@ -90,9 +97,13 @@ async fn f28_a_server_with_no_connection_left_says_so_and_is_waited_for() {
     let mut conn = server.connection().await;
     command(&mut conn, "CONFIG SET maxclients 1").await;
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
-    let error = wait::until("it is refused", LONG, async || flow.try_publish().await.err()).await;
-    let text = eventbus::error::chain(&error);
-    assert!(text.contains("max number of clients"), "{text}");
+    wait::until("it is refused for that", LONG, async || {
+        let error = flow.try_publish().await.err()?;
+        let is_told = eventbus::chain(&error).contains("max number of clients");
+        assert!(is_told || is_late(&error), "{error:?}");
+        is_told.then_some(())
+    })
+    .await;
     command(&mut conn, "CONFIG SET maxclients 100").await;
     flow.publish(20).await;
     flow.all_are_handled().await;

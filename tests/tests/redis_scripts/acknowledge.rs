@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{ACKNOWLEDGE, World, held};
+use super::world::{ACKNOWLEDGE, World, state};
 
 const KEEP: &str = "0";
 const DELETE: &str = "1";
@@ -15,7 +15,7 @@ async fn what_is_mine_is_acknowledged_and_stays_in_the_stream() {
     world.give("3-0", "me", 0, 1).await;
     let count = world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "3-0"]).await;
     assert_eq!(count, json!(2));
-    assert_eq!(world.pending().await, [held("2-0", "me", 1)]);
+    assert_eq!(world.pending().await, [state("2-0", "me", 1)]);
     assert_eq!(world.run(&["XLEN", "s"]).await, json!(3));
 }
 
@@ -25,7 +25,7 @@ async fn what_belongs_to_somebody_else_stays_pending_there() {
     world.give("1-0", "other", 0, 2).await;
     world.give("2-0", "me", 0, 1).await;
     assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "2-0"]).await, json!(1));
-    assert_eq!(world.pending().await, [held("1-0", "other", 2)]);
+    assert_eq!(world.pending().await, [state("1-0", "other", 2)]);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
     world.give_replay("3-0", "me", 0, 1).await;
     let count = world.call_replays(ACKNOWLEDGE, "me", &[DELETE, "1-0", "2-0", "9-0"]).await;
     assert_eq!(count, json!(1));
-    assert_eq!(world.replays().await, [held("2-0", "other", 1), held("3-0", "me", 1)]);
+    assert_eq!(world.replays().await, [state("2-0", "other", 1), state("3-0", "me", 1)]);
     let ids = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await;
     assert_eq!((&ids[0][0], &ids[1][0]), (&json!("2-0"), &json!("3-0")));
 }

@@ -1,15 +1,15 @@
-//! beat.lua: what stands in the consumers' hash afterwards.
+//! heartbeat.lua: what stands in the consumers' hash afterwards.
 
 use serde_json::json;
 
-use super::world::{Beat, PARKED, Report, World, is_about};
+use super::world::{DELAYED, Heartbeat, Report, World, is_about};
 
 #[tokio::test]
 async fn a_consumer_tells_what_it_did_at_the_servers_time() {
     let mut world = World::start().await;
     let state = r#"{"v":1,"lease":30000,"received":7,"handler":"http"}"#;
     let now = world.now().await;
-    world.beat(Beat { state, ..Beat::default() }).await;
+    world.heartbeat(Heartbeat { state, ..Heartbeat::default() }).await;
     let told = world.json("c:me").await;
     assert!(is_about(told["at"].as_u64().unwrap(), now), "{told}");
     assert_eq!((&told["v"], &told["lease"]), (&json!(1), &json!(30_000)));
@@ -20,10 +20,10 @@ async fn a_consumer_tells_what_it_did_at_the_servers_time() {
 async fn the_group_would_resume_before_its_oldest_pending_entry_whoever_has_it() {
     let mut world = World::start().await;
     world.add("1-0").await;
-    world.give("2-0", PARKED, 0, 1).await;
+    world.give("2-0", DELAYED, 0, 1).await;
     world.give("3-0", "me", 0, 1).await;
     world.come_to("3-0").await;
-    world.beat(Beat { of_stream: &["3-0"], ..Beat::default() }).await;
+    world.heartbeat(Heartbeat { of_stream: &["3-0"], ..Heartbeat::default() }).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": "2-0"}));
 }
 
@@ -35,7 +35,7 @@ async fn with_nothing_pending_it_would_resume_after_the_last_one_delivered() {
     world.run(&["XREADGROUP", "GROUP", "g", "me", "STREAMS", "s", ">"]).await;
     world.run(&["XACK", "s", "g", "1-0"]).await;
     world.add("2-0").await;
-    world.beat(Beat::default()).await;
+    world.heartbeat(Heartbeat::default()).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "after": "1-0"}));
 }
 
@@ -45,26 +45,26 @@ async fn after_its_position_was_set_back_it_would_resume_there_whatever_is_pendi
     world.add("9-0").await;
     world.give("10-0", "other", 0, 1).await;
     world.come_to("9-0").await;
-    world.beat(Beat::default()).await;
+    world.heartbeat(Heartbeat::default()).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "after": "9-0"}));
 }
 
 #[tokio::test]
-async fn an_entry_that_the_beat_itself_takes_over_is_still_to_be_resumed_before() {
+async fn an_entry_that_the_heartbeat_itself_takes_over_is_still_to_be_resumed_before() {
     let mut world = World::start().await;
     world.give("1-0", "me", 90_000, 1).await;
     world.come_to("1-0").await;
-    world.beat(Beat { look: (true, true), ..Beat::default() }).await;
+    world.heartbeat(Heartbeat { look: (true, true), ..Heartbeat::default() }).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": "1-0"}));
 }
 
 #[tokio::test]
 async fn a_hash_of_another_type_costs_no_lease() {
     let mut world = World::start().await;
-    world.run(&["SET", "{s}:ecg:consumers:g", "x"]).await;
+    world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
     world.give("1-0", "me", 20_000, 1).await;
     world.give("2-0", "stranger", 20_000, 1).await;
-    let beat = Beat { of_stream: &["1-0"], look: (true, true), ..Beat::default() };
-    assert_eq!(world.beat(beat).await, Report::default());
+    let heartbeat = Heartbeat { of_stream: &["1-0"], look: (true, true), ..Heartbeat::default() };
+    assert_eq!(world.heartbeat(heartbeat).await, Report::default());
     assert!(is_about(world.idle("1-0").await, 0));
 }

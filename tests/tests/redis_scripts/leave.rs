@@ -3,7 +3,7 @@
 use redis::RedisResult;
 use serde_json::{Value, json};
 
-use super::world::{LEAVE, World, held};
+use super::world::{LEAVE, World, state};
 
 impl World {
     pub async fn try_leave(&mut self, counts: &[&str]) -> RedisResult<Value> {
@@ -54,7 +54,7 @@ async fn while_something_is_pending_everything_stays() {
     world.set_field("c:me", "{}").await;
     world.give("1-0", "me", 0, 2).await;
     assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(0));
-    assert_eq!(world.pending().await, [held("1-0", "me", 2)]);
+    assert_eq!(world.pending().await, [state("1-0", "me", 2)]);
     assert_eq!((world.field("c:me").await, world.field("gone").await), (json!("{}"), Value::Null));
 }
 
@@ -65,7 +65,7 @@ async fn while_a_replay_is_pending_everything_stays() {
     world.give_replay("1-0", "me", 0, 2).await;
     assert_eq!(world.try_leave(&["received", "3"]).await.unwrap(), json!(0));
     assert_eq!(world.consumers("s").await, ["me"]);
-    assert_eq!(world.replays().await, [held("1-0", "me", 2)]);
+    assert_eq!(world.replays().await, [state("1-0", "me", 2)]);
 }
 
 #[tokio::test]
@@ -74,8 +74,8 @@ async fn what_others_have_pending_keeps_nobody() {
     world.give("1-0", "other", 0, 2).await;
     world.give_replay("1-0", "other", 0, 2).await;
     assert_eq!(world.try_leave(&[]).await.unwrap(), json!(1));
-    assert_eq!(world.pending().await, [held("1-0", "other", 2)]);
-    assert_eq!(world.replays().await, [held("1-0", "other", 2)]);
+    assert_eq!(world.pending().await, [state("1-0", "other", 2)]);
+    assert_eq!(world.replays().await, [state("1-0", "other", 2)]);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn my_name_goes_from_the_dead_letters_too() {
 
 #[tokio::test]
 async fn where_the_dead_letters_or_the_hash_are_of_another_type_my_name_goes_all_the_same() {
-    for key in ["{s}:dlq:g", "{s}:ecg:consumers:g"] {
+    for key in ["{s}:dlq:g", "{s}:eventbus:consumers:g"] {
         let mut world = World::start().await;
         world.run(&["XGROUP", "CREATECONSUMER", "s", "g", "me"]).await;
         world.run(&["SET", key, "x"]).await;

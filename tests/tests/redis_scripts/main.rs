@@ -4,17 +4,17 @@
 #![cfg(test)]
 
 mod acknowledge;
-mod beat;
-mod bury;
-mod bury_replays;
+mod claim;
+mod dead_letter;
+mod dead_letter_replays;
+mod delay;
 mod hash;
+mod heartbeat;
 mod leave;
 mod look;
 mod memory;
-mod next;
+mod next_in_order;
 mod odd;
-mod park;
 mod replay;
 mod rights;
-mod take;
 mod world;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::world::{
-    ACKNOWLEDGE, Beat, DAY, LEASE, PARK, PARKED, Report, SUSPECT, TAKE, World, held, is_about,
+    ACKNOWLEDGE, CLAIM, DAY, DELAY, DELAYED, Heartbeat, LEASE, Report, SUSPECT, World, is_about,
+    state,
 };
 
 impl World {
@@ -16,27 +17,33 @@ impl World {
 }
 
 #[tokio::test]
-async fn leases_are_renewed_and_a_beat_without_entries_tells_what_waits() {
+async fn leases_are_renewed_and_a_heartbeat_without_entries_tells_what_waits() {
     let mut world = World::start().await;
     world.give("1-0", "me", 20_000, 1).await;
-    world.give("2-0", PARKED, 0, 1).await;
+    world.give("2-0", DELAYED, 0, 1).await;
     world.is_full().await;
-    let expected = Report { parked: 1, ..Report::default() };
-    assert_eq!(world.beat(Beat { of_stream: &["1-0"], ..Beat::default() }).await, expected);
+    let expected = Report { delayed: 1, ..Report::default() };
+    assert_eq!(
+        world.heartbeat(Heartbeat { of_stream: &["1-0"], ..Heartbeat::default() }).await,
+        expected
+    );
     assert!(is_about(world.idle("1-0").await, 0));
-    let looking = Beat { me: "other", look: (true, true), ..Beat::default() };
-    assert_eq!(world.beat(looking).await, expected);
+    let looking = Heartbeat { me: "other", look: (true, true), ..Heartbeat::default() };
+    assert_eq!(world.heartbeat(looking).await, expected);
     assert_eq!(world.field("c:other").await, Value::Null, "the hash could not be written");
 }
 
 #[tokio::test]
-async fn entries_of_a_vanished_consumer_are_taken_over() {
+async fn entries_of_a_vanished_consumer_are_claimed_over() {
     let mut world = World::start().await;
     world.set_field("c:gone", r#"{"lease":30000}"#).await;
     world.give("1-0", "gone", LEASE, 1).await;
     world.is_full().await;
-    assert_eq!(world.beat(Beat { look: (true, true), ..Beat::default() }).await.moved, 1);
-    assert_eq!(world.pending().await, [held("1-0", SUSPECT, 1)]);
+    assert_eq!(
+        world.heartbeat(Heartbeat { look: (true, true), ..Heartbeat::default() }).await.moved,
+        1
+    );
+    assert_eq!(world.pending().await, [state("1-0", SUSPECT, 1)]);
 }
 
 #[tokio::test]
@@ -44,9 +51,9 @@ async fn a_dead_letter_is_refused_and_its_entry_stays_pending() {
     let mut world = World::start().await;
     world.give("1-0", "me", 5_000, 5).await;
     world.is_full().await;
-    let error = world.try_bury("1-0", &["dlq.reason", "exhausted"]).await.unwrap_err();
+    let error = world.try_dead_letter("1-0", &["dlq.reason", "exhausted"]).await.unwrap_err();
     assert_eq!(error.code(), Some("OOM"));
-    assert_eq!(world.pending().await, [held("1-0", "me", 5)]);
+    assert_eq!(world.pending().await, [state("1-0", "me", 5)]);
     assert!(is_about(world.idle("1-0").await, 5_000));
     assert_eq!(world.run(&["EXISTS", "{s}:dlq:g"]).await, json!(0));
 }
@@ -58,24 +65,24 @@ async fn a_replay_that_fails_is_refused_and_the_old_dead_letter_stays() {
     world.is_full().await;
     let args = ["g", "me", "1-0", "1000", "dlq.reason", "exhausted"];
     let keys = ["{s}:dlq:g", "{s}:dlq:g"];
-    let error = world.try_call(super::world::BURY, &keys, &args).await.unwrap_err();
+    let error = world.try_call(super::world::DEAD_LETTER, &keys, &args).await.unwrap_err();
     assert_eq!(error.code(), Some("OOM"));
-    assert_eq!(world.replays().await, [held("1-0", "me", 5)]);
+    assert_eq!(world.replays().await, [state("1-0", "me", 5)]);
     assert_eq!(world.letters().await, [json!(["type", "t", "dlq.id", "7-0"])]);
 }
 
 #[tokio::test]
-async fn entries_are_acknowledged_parked_and_taken() {
+async fn entries_are_acknowledged_delayed_and_claimed() {
     let mut world = World::start().await;
-    for (id, owner) in [("1-0", "me"), ("2-0", "me"), ("3-0", PARKED)] {
+    for (id, owner) in [("1-0", "me"), ("2-0", "me"), ("3-0", DELAYED)] {
         world.give(id, owner, DAY, 1).await;
     }
     world.is_full().await;
     assert_eq!(world.call(ACKNOWLEDGE, "me", &["0", "1-0"]).await, json!(1));
-    assert_eq!(world.call(PARK, "me", &[PARKED, "2-0", "1", "0"]).await, json!([1]));
-    let taken = world.call(TAKE, "new", &[PARKED, "8"]).await;
-    assert_eq!((&taken[0][0], &taken[1][0]), (&json!("2-0"), &json!("3-0")));
-    assert_eq!(world.pending().await, [held("2-0", "new", 2), held("3-0", "new", 2)]);
+    assert_eq!(world.call(DELAY, "me", &[DELAYED, "2-0", "1", "0"]).await, json!([1]));
+    let claimed = world.call(CLAIM, "new", &[DELAYED, "8"]).await;
+    assert_eq!((&claimed[0][0], &claimed[1][0]), (&json!("2-0"), &json!("3-0")));
+    assert_eq!(world.pending().await, [state("2-0", "new", 2), state("3-0", "new", 2)]);
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use serde_json::json;
 use tests::redis::RedisServer;
 
-use super::world::{ACKNOWLEDGE, Beat, PARK, PARKED, Report, SUSPECT, TAKE, World, held, is_about};
+use super::world::{
+    ACKNOWLEDGE, CLAIM, DELAY, DELAYED, Heartbeat, Report, SUSPECT, World, is_about, state,
+};
 
 /// Beyond 2^53 and 2^63, and the last there is; each differs from a neighbour in its last digit.
 const IDS: [&str; 4] = [
@@ -17,27 +19,31 @@ const IDS: [&str; 4] = [
 async fn whole_life(world: &mut World, id: &str) {
     world.give(id, "other", 700_000, 1).await;
     world.come_to(id).await;
-    let report =
-        world.beat(Beat { of_stream: &[id], look: (true, false), ..Beat::default() }).await;
+    let report = world
+        .heartbeat(Heartbeat { of_stream: &[id], look: (true, false), ..Heartbeat::default() })
+        .await;
     assert_eq!((report.lost, report.moved), (vec![id.to_owned()], 1));
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": id}));
     let (stream, group) = (world.stream.clone(), world.group.clone());
     let claim = ["XCLAIM", &stream, &group, SUSPECT, "0", id, "IDLE", "86400000", "JUSTID"];
     world.run(&claim).await;
     let fields = ["type", "t", "payload", "{}"];
-    let taken = world.call(TAKE, "me", &[SUSPECT, "1"]).await;
-    assert_eq!(taken, json!([[id, 2, fields]]));
-    assert_eq!(world.call(PARK, "me", &[PARKED, id, "2", "0"]).await, json!([1]));
-    assert_eq!(world.call(TAKE, "me", &[PARKED, "1"]).await, json!([[id, 3, fields]]));
-    assert_eq!(world.beat(Beat { of_stream: &[id], ..Beat::default() }).await, Report::default());
-    assert_eq!(world.try_bury(id, &["dlq.id", id]).await.unwrap(), json!(1));
+    let claimed = world.call(CLAIM, "me", &[SUSPECT, "1"]).await;
+    assert_eq!(claimed, json!([[id, 2, fields]]));
+    assert_eq!(world.call(DELAY, "me", &[DELAYED, id, "2", "0"]).await, json!([1]));
+    assert_eq!(world.call(CLAIM, "me", &[DELAYED, "1"]).await, json!([[id, 3, fields]]));
+    assert_eq!(
+        world.heartbeat(Heartbeat { of_stream: &[id], ..Heartbeat::default() }).await,
+        Report::default()
+    );
+    assert_eq!(world.try_dead_letter(id, &["dlq.id", id]).await.unwrap(), json!(1));
     assert_eq!(world.letters().await, [json!(["dlq.id", id, "type", "t", "payload", "{}"])]);
     let dead_letters = world.dead_letters.clone();
     let letter = world.run(&["XRANGE", &dead_letters, "-", "+"]).await[0][0].clone();
     let letter = letter.as_str().unwrap();
     assert_eq!(world.try_replay(letter).await.unwrap(), json!(1));
-    assert_eq!(world.beat(Beat::default()).await.replays, 1);
-    world.call_replays(TAKE, "me", &[PARKED, "1"]).await;
+    assert_eq!(world.heartbeat(Heartbeat::default()).await.replays, 1);
+    world.call_replays(CLAIM, "me", &[DELAYED, "1"]).await;
     assert_eq!(world.call_replays(ACKNOWLEDGE, "me", &["1", letter]).await, json!(1));
     assert_eq!(world.letters().await, Vec::<serde_json::Value>::new());
     assert_eq!(world.pending().await, []);
@@ -59,11 +65,11 @@ async fn ids_that_differ_in_their_last_digit_alone_are_two() {
     let (one, other) = ("9007199254740992-9007199254740992", "9007199254740992-9007199254740993");
     world.give(one, "me", 20_000, 1).await;
     world.give(other, "other", 20_000, 1).await;
-    let beat = Beat { of_stream: &[one, other], ..Beat::default() };
-    assert_eq!(world.beat(beat).await.lost, [other]);
+    let heartbeat = Heartbeat { of_stream: &[one, other], ..Heartbeat::default() };
+    assert_eq!(world.heartbeat(heartbeat).await.lost, [other]);
     assert!(is_about(world.idle(one).await, 0));
     assert_eq!(world.call(ACKNOWLEDGE, "me", &["0", one]).await, json!(1));
-    assert_eq!(world.pending().await, [held(other, "other", 1)]);
+    assert_eq!(world.pending().await, [state(other, "other", 1)]);
 }
 
 #[tokio::test]
@@ -105,14 +111,15 @@ async fn names_of_odd_characters_are_names() {
 
 #[tokio::test]
 async fn a_consumers_name_may_look_like_an_option() {
-    for me in ["JUSTID", "IDLE", "0", "c:me", "-", "ecg:parked2"] {
+    for me in ["JUSTID", "IDLE", "0", "c:me", "-", "eventbus:delayed2"] {
         let mut world = World::start().await;
         world.give("1-0", me, 20_000, 1).await;
-        let report = world.beat(Beat { me, of_stream: &["1-0"], ..Beat::default() }).await;
+        let report =
+            world.heartbeat(Heartbeat { me, of_stream: &["1-0"], ..Heartbeat::default() }).await;
         assert_eq!(report, Report::default(), "{me}");
         assert!(is_about(world.idle("1-0").await, 0), "{me}");
-        assert_eq!(world.call(PARK, me, &[PARKED, "1-0", "1", "0"]).await, json!([1]), "{me}");
-        world.call(TAKE, me, &[PARKED, "1"]).await;
-        assert_eq!(world.pending().await, [held("1-0", me, 2)], "{me}");
+        assert_eq!(world.call(DELAY, me, &[DELAYED, "1-0", "1", "0"]).await, json!([1]), "{me}");
+        world.call(CLAIM, me, &[DELAYED, "1"]).await;
+        assert_eq!(world.pending().await, [state("1-0", me, 2)], "{me}");
     }
 }

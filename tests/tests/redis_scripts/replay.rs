@@ -3,7 +3,7 @@
 use redis::RedisResult;
 use serde_json::{Value, json};
 
-use super::world::{Beat, DAY, PARKED, REPLAY, TAKE, World, held, is_about};
+use super::world::{CLAIM, DAY, DELAYED, Heartbeat, REPLAY, World, is_about, state};
 
 impl World {
     pub async fn try_replay(&mut self, id: &str) -> RedisResult<Value> {
@@ -22,14 +22,14 @@ async fn two() -> World {
 }
 
 #[tokio::test]
-async fn it_is_due_at_once_with_no_attempt_begun_and_a_beat_tells_of_it() {
+async fn it_is_due_at_once_with_no_attempt_begun_and_a_heartbeat_tells_of_it() {
     let mut world = two().await;
     assert_eq!(world.try_replay("2-0").await.unwrap(), json!(1));
-    assert_eq!(world.replays().await, [held("2-0", PARKED, 0)]);
+    assert_eq!(world.replays().await, [state("2-0", DELAYED, 0)]);
     assert!(is_about(world.replay_idle("2-0").await, DAY));
-    assert_eq!(world.beat(Beat::default()).await.replays, 1);
-    let taken = world.call_replays(TAKE, "me", &[PARKED, "8"]).await;
-    assert_eq!(taken, json!([["2-0", 1, ["type", "t"]]]));
+    assert_eq!(world.heartbeat(Heartbeat::default()).await.replays, 1);
+    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    assert_eq!(claimed, json!([["2-0", 1, ["type", "t"]]]));
 }
 
 #[tokio::test]
@@ -46,9 +46,9 @@ async fn one_that_is_being_replayed_stays_with_whoever_has_it() {
     let mut world = two().await;
     world.try_replay("1-0").await.unwrap();
     assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0), "it is due");
-    world.call_replays(TAKE, "me", &[PARKED, "8"]).await;
-    assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0), "it is in hand");
-    assert_eq!(world.replays().await, [held("1-0", "me", 1)]);
+    world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0), "it is in flight");
+    assert_eq!(world.replays().await, [state("1-0", "me", 1)]);
 }
 
 #[tokio::test]
@@ -67,8 +67,8 @@ async fn one_that_was_trimmed_while_it_waited_is_gone() {
     world.try_replay("1-0").await.unwrap();
     world.run(&["XDEL", "{s}:dlq:g", "1-0"]).await;
     assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0));
-    let taken = world.call_replays(TAKE, "me", &[PARKED, "8"]).await;
-    assert_eq!(taken, json!([["1-0", 1, null]]));
+    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    assert_eq!(claimed, json!([["1-0", 1, null]]));
 }
 
 #[tokio::test]

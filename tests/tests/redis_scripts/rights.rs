@@ -3,7 +3,7 @@
 use redis::RedisError;
 use serde_json::{Value, json};
 
-use super::world::{ACKNOWLEDGE, Beat, LEASE, PARK, PARKED, TAKE, World, held};
+use super::world::{ACKNOWLEDGE, CLAIM, DELAY, DELAYED, Heartbeat, LEASE, World, state};
 
 /// Without any of these something cannot be done.
 const NEEDED: [&str; 9] = [
@@ -26,7 +26,7 @@ impl World {
         let rights: Vec<String> = rights.iter().map(|right| format!("+{right}")).collect();
         let rights = rights.iter().map(String::as_str);
         let user = ["ACL", "SETUSER", "consumer", "on", ">p", "resetchannels", "+eval"];
-        let keys = ["~s", "~{s}:dlq:g", "~{s}:ecg:consumers:g"];
+        let keys = ["~s", "~{s}:dlq:g", "~{s}:eventbus:consumers:g"];
         let words: Vec<&str> = user.into_iter().chain(keys).chain(rights).collect();
         self.run(&words).await;
         self.conn = self.server.connection_as("consumer", "p").await;
@@ -35,15 +35,16 @@ impl World {
 
 /// One look, one retry, one dead letter, one replay, one event in order, then leaves.
 async fn work(world: &mut World) -> Result<(), RedisError> {
-    let beat = Beat { of_stream: &["1-0", "2-0"], look: (true, true), ..Beat::default() };
-    world.try_beat(beat).await?;
-    let retried = world.try_call(PARK, &["s"], &["g", "me", PARKED, "1-0", "1", "0"]).await?;
+    let heartbeat =
+        Heartbeat { of_stream: &["1-0", "2-0"], look: (true, true), ..Heartbeat::default() };
+    world.try_heartbeat(heartbeat).await?;
+    let retried = world.try_call(DELAY, &["s"], &["g", "me", DELAYED, "1-0", "1", "0"]).await?;
     assert_eq!(retried, json!([1]));
-    world.try_call(TAKE, &["s"], &["g", "me", PARKED, "1"]).await?;
-    assert_eq!(world.try_bury("2-0", &["dlq.reason", "rejected"]).await?, json!(1));
+    world.try_call(CLAIM, &["s"], &["g", "me", DELAYED, "1"]).await?;
+    assert_eq!(world.try_dead_letter("2-0", &["dlq.reason", "rejected"]).await?, json!(1));
     let finished = world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", "0", "1-0"]).await?;
     assert_eq!(finished, json!(1));
-    world.try_call(TAKE, &["{s}:dlq:g"], &["g", "me", PARKED, "1"]).await?;
+    world.try_call(CLAIM, &["{s}:dlq:g"], &["g", "me", DELAYED, "1"]).await?;
     let replayed = world.try_call(ACKNOWLEDGE, &["{s}:dlq:g"], &["g", "me", "1", "1-0"]).await?;
     assert_eq!(replayed, json!(1));
     let next = world.try_next("me", "").await?;
@@ -52,7 +53,7 @@ async fn work(world: &mut World) -> Result<(), RedisError> {
     world.try_leave(&["received", "3"]).await.map(|_| ())
 }
 
-/// Two events in hand, one that nobody read, and a dead letter to replay.
+/// Two events in flight, one that nobody read, and a dead letter to replay.
 async fn with_work() -> World {
     let mut world = World::start().await;
     for id in ["1-0", "2-0", "3-0"] {
@@ -60,7 +61,7 @@ async fn with_work() -> World {
     }
     let read = ["XREADGROUP", "GROUP", "g", "me", "COUNT", "2", "STREAMS", "s", ">"];
     world.run(&read).await;
-    world.give_replay("1-0", PARKED, super::world::DAY, 0).await;
+    world.give_replay("1-0", DELAYED, super::world::DAY, 0).await;
     world
 }
 
@@ -73,7 +74,7 @@ async fn with_exactly_a_consumers_rights_everything_is_done() {
     assert_eq!(world.pending().await, []);
     assert_eq!(world.json("gone").await["received"], json!(3));
     assert_eq!(world.json("resume").await["v"], json!(1));
-    assert_eq!(world.consumers("s").await, [PARKED]);
+    assert_eq!(world.consumers("s").await, [DELAYED]);
 }
 
 #[tokio::test]
@@ -84,7 +85,7 @@ async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
     work(&mut world).await.unwrap();
     world.conn = world.server.connection().await;
     assert_eq!(world.pending().await, []);
-    assert_eq!(world.run(&["EXISTS", "{s}:ecg:consumers:g"]).await, json!(0));
+    assert_eq!(world.run(&["EXISTS", "{s}:eventbus:consumers:g"]).await, json!(0));
 }
 
 #[tokio::test]
@@ -92,7 +93,7 @@ async fn without_a_right_to_look_at_groups_leases_are_renewed_and_no_resume_poin
     let mut world = World::start().await;
     let hash = TOLD.into_iter().filter(|right| *right != "xinfo|groups").collect::<Vec<_>>();
     world.become_user_with(&[NEEDED.as_slice(), &hash].concat()).await;
-    world.beat(Beat::default()).await;
+    world.heartbeat(Heartbeat::default()).await;
     assert_eq!(world.json("c:me").await["v"], json!(1));
     assert_eq!(world.field("resume").await, Value::Null);
 }
@@ -116,9 +117,9 @@ async fn a_dead_letter_that_may_not_be_written_leaves_its_entry_pending() {
     world.give("1-0", "me", LEASE, 5).await;
     let rights: Vec<&str> = NEEDED.into_iter().filter(|right| *right != "xadd").collect();
     world.become_user_with(&rights).await;
-    let code = world.try_bury("1-0", &["dlq.reason", "x"]).await.unwrap_err();
+    let code = world.try_dead_letter("1-0", &["dlq.reason", "x"]).await.unwrap_err();
     assert!(matches!(code.code(), Some("NOPERM" | "ERR")), "{code}");
     world.conn = world.server.connection().await;
-    assert_eq!(world.pending().await, [held("1-0", "me", 5)]);
+    assert_eq!(world.pending().await, [state("1-0", "me", 5)]);
     assert_eq!(world.letters().await, Vec::<Value>::new());
 }

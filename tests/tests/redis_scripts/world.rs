@@ -1,24 +1,24 @@
 //! A server with one group, its dead letters and its consumers' hash, on which the scripts run.
 
-use redis::aio::MultiplexedConnection;
+use eventbus::admin::Connection;
 use redis::{RedisResult, Value};
 use serde_json::json;
 use tests::redis::RedisServer;
 
 pub const ACKNOWLEDGE: &str = include_str!("../../../bus/src/scripts/acknowledge.lua");
-pub const BEAT: &str = include_str!("../../../bus/src/scripts/beat.lua");
-pub const BURY: &str = include_str!("../../../bus/src/scripts/bury.lua");
+pub const HEARTBEAT: &str = include_str!("../../../bus/src/scripts/heartbeat.lua");
+pub const DEAD_LETTER: &str = include_str!("../../../bus/src/scripts/dead_letter.lua");
 pub const LEAVE: &str = include_str!("../../../bus/src/scripts/leave.lua");
-pub const NEXT: &str = include_str!("../../../bus/src/scripts/next.lua");
-pub const PARK: &str = include_str!("../../../bus/src/scripts/park.lua");
+pub const NEXT_IN_ORDER: &str = include_str!("../../../bus/src/scripts/next_in_order.lua");
+pub const DELAY: &str = include_str!("../../../bus/src/scripts/delay.lua");
 pub const REPLAY: &str = include_str!("../../../bus/src/scripts/replay.lua");
-pub const TAKE: &str = include_str!("../../../bus/src/scripts/take.lua");
+pub const CLAIM: &str = include_str!("../../../bus/src/scripts/claim.lua");
 
 pub const DAY: u64 = 86_400_000;
 pub const LEASE: u64 = 30_000;
 pub const FOREIGN_LEASE: u64 = 600_000;
-pub const PARKED: &str = "ecg:parked";
-pub const SUSPECT: &str = "ecg:suspect";
+pub const DELAYED: &str = "eventbus:delayed";
+pub const SUSPECT: &str = "eventbus:suspect";
 
 /// What a busy machine may take between two commands, in milliseconds.
 pub const SLACK: u64 = 10_000;
@@ -26,7 +26,7 @@ pub const SLACK: u64 = 10_000;
 /// A group and the keys beside its stream.
 pub struct World {
     pub server: RedisServer,
-    pub conn: MultiplexedConnection,
+    pub conn: Connection,
     pub stream: String,
     pub dead_letters: String,
     pub hash: String,
@@ -34,15 +34,15 @@ pub struct World {
 }
 
 /// A pending entry: its ID, its owner, and how often it was delivered.
-pub type Held = (String, String, u64);
+pub type EntryState = (String, String, u64);
 
-pub fn held(id: &str, owner: &str, attempts: u64) -> Held {
+pub fn state(id: &str, owner: &str, attempts: u64) -> EntryState {
     (id.to_owned(), owner.to_owned(), attempts)
 }
 
-/// What a beat asks.
+/// What a heartbeat asks.
 #[derive(Clone, Copy)]
-pub struct Beat<'a> {
+pub struct Heartbeat<'a> {
     pub me: &'a str,
     /// In the stream, among the dead letters.
     pub look: (bool, bool),
@@ -51,14 +51,14 @@ pub struct Beat<'a> {
     pub state: &'a str,
 }
 
-impl Default for Beat<'_> {
+impl Default for Heartbeat<'_> {
     fn default() -> Self {
         let state = r#"{"v":1,"lease":30000}"#;
         Self { me: "me", look: (false, false), of_stream: &[], replays: &[], state }
     }
 }
 
-/// What a beat answers, in its order.
+/// What a heartbeat answers, in its order.
 #[derive(Debug, Default, PartialEq)]
 pub struct Report {
     pub lost: Vec<String>,
@@ -66,7 +66,7 @@ pub struct Report {
     pub moved: u64,
     pub due: u64,
     pub due_replays: u64,
-    pub parked: u64,
+    pub delayed: u64,
     pub replays: u64,
     pub trimmed: u64,
 }
@@ -85,7 +85,7 @@ impl World {
             conn,
             stream: stream.to_owned(),
             dead_letters: format!("{prefix}:dlq:{group}"),
-            hash: format!("{prefix}:ecg:consumers:{group}"),
+            hash: format!("{prefix}:eventbus:consumers:{group}"),
             group: group.to_owned(),
         };
         world.run(&["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"]).await;
@@ -131,24 +131,24 @@ impl World {
         self.try_call(script, &[&dead_letters], &args).await.unwrap()
     }
 
-    pub async fn try_beat(&mut self, beat: Beat<'_>) -> RedisResult<Report> {
+    pub async fn try_heartbeat(&mut self, heartbeat: Heartbeat<'_>) -> RedisResult<Report> {
         let keys = [self.stream.clone(), self.dead_letters.clone(), self.hash.clone()];
         let (group, look) = (self.group.clone(), |look| if look { "1" } else { "0" });
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
-        let count = beat.of_stream.len().to_string();
-        let mut args = vec![group.as_str(), beat.me, &lease, &foreign_lease];
-        args.extend(["60000", "2", "3600000", beat.state]);
-        args.extend([look(beat.look.0), look(beat.look.1), "5", &count]);
-        args.extend(beat.of_stream.iter().chain(beat.replays));
+        let count = heartbeat.of_stream.len().to_string();
+        let mut args = vec![group.as_str(), heartbeat.me, &lease, &foreign_lease];
+        args.extend(["60000", "2", "3600000", heartbeat.state]);
+        args.extend([look(heartbeat.look.0), look(heartbeat.look.1), "5", &count]);
+        args.extend(heartbeat.of_stream.iter().chain(heartbeat.replays));
         let keys = keys.each_ref().map(String::as_str);
-        let reply = self.try_call(BEAT, &keys, &args).await?;
-        let (lost, lost_replays, moved, due, due_replays, parked, replays, trimmed) =
+        let reply = self.try_call(HEARTBEAT, &keys, &args).await?;
+        let (lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed) =
             serde_json::from_value(reply).unwrap();
-        Ok(Report { lost, lost_replays, moved, due, due_replays, parked, replays, trimmed })
+        Ok(Report { lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed })
     }
 
-    pub async fn beat(&mut self, beat: Beat<'_>) -> Report {
-        self.try_beat(beat).await.unwrap()
+    pub async fn heartbeat(&mut self, heartbeat: Heartbeat<'_>) -> Report {
+        self.try_heartbeat(heartbeat).await.unwrap()
     }
 
     /// Adds an event to the stream.
@@ -188,13 +188,13 @@ impl World {
     }
 
     /// What is pending in the stream, the oldest first.
-    pub async fn pending(&mut self) -> Vec<Held> {
+    pub async fn pending(&mut self) -> Vec<EntryState> {
         let stream = self.stream.clone();
         self.pending_at(&stream).await.into_iter().map(|(id, owner, _, n)| (id, owner, n)).collect()
     }
 
     /// What is pending among the dead letters, the oldest first.
-    pub async fn replays(&mut self) -> Vec<Held> {
+    pub async fn replays(&mut self) -> Vec<EntryState> {
         let key = self.dead_letters.clone();
         self.pending_at(&key).await.into_iter().map(|(id, owner, _, n)| (id, owner, n)).collect()
     }

@@ -2,8 +2,8 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::metrics::Metrics;
-use crate::names::StreamKey;
 use crate::outbox::directory::Directory;
+use eventbus_core::names::StreamKey;
 
 fn empty() -> Queue {
     let dir = tempfile::tempdir().unwrap();

@@ -7,11 +7,11 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::{EntryId, StreamKey};
 use crate::outbox::backlog::Backlog;
 use crate::outbox::commit::{Appending, commit};
 use crate::outbox::queue::Kept;
 use crate::outbox::record;
+use eventbus_core::names::{EntryId, StreamKey};
 
 const MIB: u64 = 1024 * 1024;
 

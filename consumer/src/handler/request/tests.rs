@@ -1,5 +1,4 @@
-use eventbus::event::{RawEntry, StreamEvent};
-use eventbus::names::{GroupName, StreamKey};
+use eventbus::{GroupName, RawEntry, StreamEvent, StreamKey};
 
 use super::*;
 
@@ -10,15 +9,9 @@ fn delivery(fields: &[(&str, &str)]) -> Delivery {
     all.extend(fields);
     let fields =
         all.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-    let entry = RawEntry { id: "1700000000000-3".parse().unwrap(), fields: fields.collect() };
+    let entry = RawEntry::new("1700000000000-3".parse().unwrap(), fields.collect());
     let event = StreamEvent::decode(&stream, entry).unwrap();
-    Delivery {
-        event,
-        attempt: 2,
-        stream,
-        group: GroupName::new("notifications").unwrap(),
-        replay: false,
-    }
+    Delivery::new(event, 2, stream, GroupName::new("notifications").unwrap())
 }
 
 /// Spaces, key order and figures that a parser would not keep.
@@ -75,8 +68,7 @@ fn the_json_form_is_the_event_as_one_object() {
 
 #[test]
 fn an_event_without_a_source_comes_from_its_stream() {
-    let mut delivery = delivery(&[]);
-    delivery.event.source_service = None;
+    let delivery = delivery(&[("source", "")]);
     let (headers, _) = build(&delivery, Format::CloudEventBinary);
     assert_eq!(header(&headers, "ce-source"), Some("stream:events"));
 }

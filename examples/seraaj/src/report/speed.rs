@@ -3,13 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EventBus;
+use crate::event_types::SERVICE_HEALTH_CHECK;
 use eventbus::config::BusConfig;
-use eventbus::delivery::{Answer, Delivery};
-use eventbus::event::TypeFilter;
-use eventbus::event::types::SERVICE_HEALTH_CHECK;
-use eventbus::group::Start;
-use eventbus::names::{ConsumerName, GroupName, StreamKey};
+use eventbus::{Answer, ConsumerName, Delivery, EventBus, GroupName, Start, StreamKey, TypeFilter};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde_json::json;

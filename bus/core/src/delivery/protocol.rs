@@ -1,0 +1,275 @@
+//! What the state machine is told, and what it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::RawEntry;
+use crate::names::EntryId;
+
+use super::{Delivery, Moment, Outcome};
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// In the stream.
+    Stream,
+    /// Among the group's dead letters, to be replayed.
+    DeadLetters,
+}
+
+/// An entry by its place: two streams may have entries of the same ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryRef {
+    /// Where it lies.
+    pub source: Source,
+    /// Its ID there.
+    pub id: EntryId,
+}
+
+/// Whose waiting entries to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Those that wait for their time.
+    Delayed,
+    /// Those whose consumer vanished.
+    Suspect,
+}
+
+/// An entry that was taken from a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which one.
+    pub id: EntryId,
+    /// The attempt that its next handler call is.
+    pub attempt: u32,
+    /// `None`: it was trimmed from the stream while it waited, and is gone.
+    pub entry: Option<RawEntry>,
+}
+
+/// The group's oldest entry that is not done, where the order is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NextInOrder {
+    /// This one, mine from now on.
+    Entry {
+        /// From a pool; `None`: never delivered before, or mine already.
+        pool: Option<Pool>,
+        /// With its attempt.
+        claimed: Claimed,
+    },
+    /// It is not due, or somebody else has it: ask again after this.
+    Wait(Duration),
+    /// There is none; the last that was delivered.
+    Empty(EntryId),
+}
+
+/// What a heartbeat told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeartbeatReport {
+    /// Of the entries in flight: those that belong to somebody else by now.
+    pub lost: Vec<EntryRef>,
+    /// Entries taken from consumers that vanished, just now.
+    pub moved: u64,
+    /// Entries of such consumers that were trimmed from the stream before that.
+    pub trimmed: u64,
+    /// Where entries of vanished consumers are due.
+    pub suspects: Vec<Source>,
+    /// Entries of the stream that wait for their time in the group.
+    pub delayed: u64,
+    /// Dead letters that wait to be replayed to the group.
+    pub replays: u64,
+}
+
+/// What happened to an entry that was to be delayed or dead-lettered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteResult {
+    /// As asked.
+    Done,
+    /// It belongs to another consumer, or to nobody: forget it.
+    NotMine,
+    /// The server refused to write it (out of memory, wrong type, no right).
+    Refused,
+    /// It was trimmed from the stream meanwhile, and is gone.
+    Trimmed,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The connections stand; the group was not looked at yet.
+    Connected,
+    /// A connection broke: the outstanding commands will not be answered, but for the read.
+    Disconnected {
+        /// Whether the read is outstanding.
+        reading: bool,
+    },
+    /// The group or the stream is missing; alike.
+    NoGroup {
+        /// Whether the read is outstanding.
+        reading: bool,
+    },
+    /// The outstanding read was answered, or failed and brought nothing.
+    Read {
+        /// When it was sent.
+        sent: Moment,
+        /// New entries, maybe none.
+        entries: Vec<RawEntry>,
+    },
+    /// The outstanding take was answered.
+    Claimed {
+        /// When it was sent.
+        sent: Moment,
+        /// From where.
+        source: Source,
+        /// From which of the two.
+        pool: Pool,
+        /// What it brought, maybe nothing.
+        entries: Vec<Claimed>,
+    },
+    /// [`Output::Next`] was answered.
+    Next {
+        /// When it was sent.
+        sent: Moment,
+        /// What it acknowledged: the entry, and whether it was still mine.
+        done: Option<(EntryId, bool)>,
+        /// What comes next; `None`: the one acknowledged was not mine, ask again.
+        next: Option<NextInOrder>,
+    },
+    /// [`Output::WaitForEntry`] was answered: there may be something.
+    Arrived,
+    /// Handler calls ended: of which entries, and how.
+    Handled(Vec<(EntryRef, Outcome)>),
+    /// The outstanding heartbeat was answered.
+    Heartbeat {
+        /// When it was sent.
+        sent: Moment,
+        /// What it told.
+        report: HeartbeatReport,
+    },
+    /// An acknowledgement was answered.
+    Acked {
+        /// Which.
+        entries: Vec<EntryRef>,
+        /// How many of them were pending until then.
+        confirmed: u64,
+    },
+    /// Delaying was answered, entry by entry.
+    Delayed(Vec<(EntryRef, WriteResult)>),
+    /// Dead-lettering was answered.
+    DeadLettered(EntryRef, WriteResult),
+    /// The name was removed from the group, or kept because something is pending.
+    Left,
+    /// The moment of [`Machine::wake_at`](super::Machine::wake_at) came.
+    Tick,
+    /// Read no more, finish, leave.
+    Stop,
+    /// Cut off the handlers that still run.
+    GraceOver,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Read new entries, blocking; answered by [`Input::Read`].
+    Read {
+        /// At most this many.
+        count: usize,
+    },
+    /// Take waiting entries that are due; answered by [`Input::Claimed`].
+    Claim {
+        /// From where.
+        source: Source,
+        /// From which of the two.
+        pool: Pool,
+        /// At most this many.
+        count: usize,
+    },
+    /// Acknowledge `done`, then get the oldest entry that is not; answered by [`Input::Next`].
+    Next {
+        /// What was handled last.
+        done: Option<EntryId>,
+    },
+    /// Wait for an entry after this one without reading it; answered by [`Input::Arrived`].
+    WaitForEntry {
+        /// The last that was delivered.
+        after: EntryId,
+    },
+    /// Call the handler; answered by [`Input::Handled`].
+    Start(EntryRef, Arc<Delivery>),
+    /// Drop the handler call for this entry; it is not answered.
+    Cancel(EntryRef),
+    /// Acknowledge; answered by [`Input::Acked`]. Replays are removed from the dead letters with it.
+    Ack {
+        /// Which; all of one source.
+        entries: Vec<EntryRef>,
+        /// Only those that still belong to this consumer: their lease is over.
+        checked: bool,
+    },
+    /// Have entries of one source wait, all in one pool; answered by [`Input::Delayed`].
+    Delay(Source, Vec<DelayRequest>),
+    /// Store as a dead letter and acknowledge; answered by [`Input::DeadLettered`].
+    DeadLetter(DeadLetter),
+    /// Renew the leases and look around; answered by [`Input::Heartbeat`].
+    Heartbeat {
+        /// What is in flight.
+        entries: Vec<EntryRef>,
+        /// Where to look for entries of consumers that vanished.
+        look: Vec<Source>,
+        /// The counts to publish.
+        counts: Counts,
+    },
+    /// Remove the name from the group and keep its counts; answered by [`Input::Left`].
+    Leave(Counts),
+    /// Tell people: this entry was trimmed from the stream before it was done.
+    Trimmed(EntryRef),
+    /// Nothing is left to do: the consumer has stopped.
+    Stopped,
+}
+
+/// An entry to delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DelayRequest {
+    /// Which.
+    pub id: EntryId,
+    /// Handler calls begun so far.
+    pub attempts: u32,
+    /// Due after this long, at most [`DAY`](super::DAY).
+    pub delay: Duration,
+    /// Where: a suspect that was not begun stays one.
+    pub pool: Pool,
+}
+
+/// An entry to store as a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Which. A replay that failed becomes a new dead letter in the old one's place.
+    pub entry: EntryRef,
+    /// Handler calls begun so far.
+    pub attempts: u32,
+    /// A fixed word: `unreadable`, `rejected` (the handler said so), `exhausted` (no attempt is left), `crashed` (its
+    /// consumers vanished with it).
+    pub reason: &'static str,
+    /// For people; no payload.
+    pub error: String,
+}
+
+/// What a consumer did since its start; for people and metrics, nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries read or taken.
+    pub received: u64,
+    /// Entries acknowledged after their handler was done.
+    pub acknowledged: u64,
+    /// Of all acknowledgements: those of entries that were not pending any more, because their group was lost or
+    /// somebody else had settled them.
+    pub unconfirmed: u64,
+    /// Attempts that failed and will be repeated.
+    pub retried: u64,
+    /// Dead letters stored, or dropped where none are kept.
+    pub dead: u64,
+    /// Entries of unwanted types, acknowledged unseen.
+    pub skipped: u64,
+    /// Entries that were trimmed from the stream before they were done.
+    pub lost: u64,
+    /// In hand now.
+    pub in_flight: u64,
+}

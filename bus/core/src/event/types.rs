@@ -1,0 +1,157 @@
+//! Event types: a registry of the types that a program knows, and patterns that select among all.
+
+use std::collections::BTreeSet;
+
+const MAX_PATTERN: usize = 128;
+
+/// A pattern that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "event type {0:?} must have 1 to 128 of letters, digits, '_', '-', '*', in parts joined by single dots"
+)]
+pub struct EventTypeError(pub String);
+
+/// Which event types are wanted: any of some patterns, or all where there is none.
+///
+/// `*` stands for any run of characters, dots included; the whole type must match, and case counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeFilter(Vec<String>);
+
+impl TypeFilter {
+    /// Takes patterns such as `application.*`.
+    ///
+    /// # Errors
+    /// [`EventTypeError`] with the first pattern that is none.
+    pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
+        let check = |pattern: &str| {
+            let good = is_pattern(pattern).then(|| pattern.to_owned());
+            good.ok_or_else(|| EventTypeError(pattern.to_owned()))
+        };
+        patterns.into_iter().map(check).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether events of this type are wanted.
+    #[must_use]
+    pub fn matches(&self, event_type: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| fits(pattern, event_type))
+    }
+
+    /// The patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// A registry of event types, for a program to list the types that it publishes or handles.
+///
+/// The bus itself takes any type that is well formed; the registry is there to find a misspelled one early.
+///
+/// ```
+/// let types = eventbus_core::event::EventTypes::new(["order.created", "order.paid"])?;
+/// assert!(types.contains("order.paid") && !types.contains("order.payed"));
+/// # Ok::<(), eventbus_core::event::EventTypeError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventTypes(BTreeSet<String>);
+
+impl EventTypes {
+    /// Registers these types.
+    ///
+    /// # Errors
+    /// [`EventTypeError`] with the first one that cannot be published.
+    pub fn new<'a>(types: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
+        let check = |event_type: &str| {
+            let good = is_type(event_type).then(|| event_type.to_owned());
+            good.ok_or_else(|| EventTypeError(event_type.to_owned()))
+        };
+        types.into_iter().map(check).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns `true` if the type is registered; case counts.
+    #[must_use]
+    pub fn contains(&self, event_type: &str) -> bool {
+        self.0.contains(event_type)
+    }
+
+    /// Returns the types in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// Returns `true` if events of this type may be published: a pattern without `*`.
+pub fn is_type(event_type: &str) -> bool {
+    is_pattern(event_type) && !event_type.contains('*')
+}
+
+fn is_pattern(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-*".contains(&b))
+    };
+    text.len() <= MAX_PATTERN && text.split('.').all(part)
+}
+
+/// The parts between the `*` must stand in the text in their order, the first at its start, the last at its end.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run_dots_included_and_the_whole_type_must_match() {
+        let cases = [
+            ("application.*", "application.state.changed", true),
+            ("application.*", "application", false),
+            ("*.changed", "application.state.changed", true),
+            ("a*b*c", "a.b.b.c", true),
+            ("a*b*c", "a.c.b", false),
+            ("a*a", "a", false),
+            ("*", "anything", true),
+            ("user.login", "user.login", true),
+            ("user.login", "User.login", false),
+            ("user.login", "user.login.failed", false),
+        ];
+        for (pattern, event_type, wanted) in cases {
+            let filter = TypeFilter::parse([pattern]).unwrap();
+            assert_eq!(filter.matches(event_type), wanted, "{pattern} on {event_type}");
+        }
+    }
+
+    #[test]
+    fn without_patterns_every_type_is_wanted() {
+        assert!(TypeFilter::default().matches("x"));
+    }
+
+    #[test]
+    fn a_pattern_with_an_empty_part_or_an_odd_character_is_refused() {
+        for pattern in ["", ".", "a..b", "a.", "a b", "ä", &"a".repeat(129)] {
+            assert!(TypeFilter::parse([pattern]).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_registry_takes_types_and_no_patterns() {
+        let types = EventTypes::new(["b.c", "a"]).unwrap();
+        assert_eq!(types.iter().collect::<Vec<_>>(), ["a", "b.c"]);
+        assert!(types.contains("a") && !types.contains("A"));
+        assert_eq!(EventTypes::new(["a", "b.*"]), Err(EventTypeError("b.*".to_owned())));
+    }
+}

@@ -1,0 +1,163 @@
+//! What one snapshot of a stream says: numbers, names and entry IDs, no payload.
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::names::EntryId;
+
+pub use server::ServerInfo;
+
+/// A stream at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// Whether there is a stream; where not, everything but `server_ms` is empty.
+    pub exists: bool,
+    /// The server's clock, milliseconds since 1970.
+    pub server_ms: u64,
+    /// Entries.
+    pub length: u64,
+    /// Entries ever added.
+    pub entries_added: u64,
+    /// The ID of the last entry ever added.
+    pub last_generated: EntryId,
+    /// The oldest entry; none in an empty stream.
+    pub first_entry: Option<EntryId>,
+    /// The largest ID that was ever deleted by XDEL; trimming does not count.
+    pub max_deleted: EntryId,
+    /// Every group of the stream, by its name; bytes that are no text are escaped.
+    pub groups: BTreeMap<String, GroupFacts>,
+}
+
+/// A group at that moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupFacts {
+    /// Entries delivered and not acknowledged.
+    pub pending: u64,
+    /// Of `pending`: waiting for their time ([`DELAYED`](crate::names::DELAYED)).
+    pub delayed: u64,
+    /// Of `pending`: their consumer vanished with them in flight ([`SUSPECT`](crate::names::SUSPECT)).
+    pub suspects: u64,
+    /// The last entry that was delivered.
+    pub last_delivered: EntryId,
+    /// Entries delivered by the server's count, where it knows.
+    pub entries_read: Option<u64>,
+    /// The lag as the server reports it, which is often wrong or absent: see [`lag`](crate::lag).
+    pub reported_lag: Option<u64>,
+    /// The smallest pending ID.
+    pub oldest_pending: Option<EntryId>,
+    /// The first entry after `last_delivered`.
+    pub oldest_undelivered: Option<EntryId>,
+    /// Consumers as the server counts them, the two reserved names included.
+    pub registered_consumers: u64,
+    /// Consumers without the reserved names; empty where the group was not asked for.
+    pub consumers: Vec<ConsumerFacts>,
+    /// The group's dead letters; `None` where the group was not asked for or they could not be read.
+    pub dead_letters: Option<DeadLetterFacts>,
+    /// Why consumers or dead letters could not be read, such as a key of another type.
+    pub problem: Option<String>,
+}
+
+/// A consumer of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerFacts {
+    /// Its name; bytes that are no text are escaped.
+    pub name: String,
+    /// Entries it holds.
+    pub pending: u64,
+    /// Since it last asked the server for anything.
+    pub idle: Duration,
+    /// What it last told of itself; `None` for a consumer that is not of this library.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// When a consumer last renewed its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The server's clock then, milliseconds since 1970.
+    pub at_ms: u64,
+    /// How long the lease was taken for.
+    pub lease: Duration,
+}
+
+/// A stream of dead letters, as one group sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterFacts {
+    /// Dead letters; those of other groups too where several share the stream.
+    pub length: u64,
+    /// Of them: being replayed to this group.
+    pub replays: u64,
+    /// When the last one was written, milliseconds since 1970.
+    pub last_ms: Option<u64>,
+}
+
+impl StreamFacts {
+    /// How long ago entry `id` was added, by the server's clock; nothing for an ID of the future.
+    #[must_use]
+    pub fn age(&self, id: EntryId) -> Duration {
+        Duration::from_millis(self.server_ms.saturating_sub(id.ms))
+    }
+}
+
+impl GroupFacts {
+    /// Whether the group stands past the last entry ever added: events up to there are never delivered to it.
+    #[must_use]
+    pub fn is_ahead_of(&self, stream: &StreamFacts) -> bool {
+        self.last_delivered > stream.last_generated
+    }
+
+    /// The oldest entry that is not done: pending or not delivered yet.
+    #[must_use]
+    pub fn oldest_unprocessed(&self) -> Option<EntryId> {
+        self.oldest_pending.into_iter().chain(self.oldest_undelivered).min()
+    }
+}
+
+impl ConsumerFacts {
+    /// Whether the consumer renewed its lease in time, seen at `server_ms`.
+    #[must_use]
+    pub fn is_live(&self, server_ms: u64) -> bool {
+        let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));
+        self.heartbeat.is_some_and(|heartbeat| since(heartbeat.at_ms) < heartbeat.lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_an_entry_from_the_future_is_nothing() {
+        let facts = StreamFacts { server_ms: 5_000, ..StreamFacts::default() };
+        assert_eq!(facts.age(EntryId { ms: 3_500, seq: 0 }), Duration::from_millis(1_500));
+        assert_eq!(facts.age(EntryId { ms: 9_000, seq: 0 }), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_oldest_unprocessed_entry_is_pending_or_undelivered() {
+        let (old, young) = (EntryId { ms: 1, seq: 0 }, EntryId { ms: 2, seq: 0 });
+        let group = |oldest_pending, oldest_undelivered| GroupFacts {
+            oldest_pending,
+            oldest_undelivered,
+            ..GroupFacts::default()
+        };
+        assert_eq!(group(Some(old), Some(young)).oldest_unprocessed(), Some(old));
+        assert_eq!(group(None, Some(young)).oldest_unprocessed(), Some(young));
+        assert_eq!(group(None, None).oldest_unprocessed(), None);
+    }
+
+    #[test]
+    fn a_consumer_without_a_heartbeat_or_past_its_lease_is_not_live() {
+        let consumer = |heartbeat| ConsumerFacts {
+            name: "c".into(),
+            pending: 0,
+            idle: Duration::ZERO,
+            heartbeat,
+        };
+        let heartbeat = Heartbeat { at_ms: 1_000, lease: Duration::from_secs(30) };
+        assert!(consumer(Some(heartbeat)).is_live(30_999));
+        assert!(!consumer(Some(heartbeat)).is_live(31_000));
+        assert!(!consumer(None).is_live(1_000));
+    }
+}

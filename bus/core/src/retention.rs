@@ -1,0 +1,214 @@
+//! How much a stream keeps: finished events are trimmed, and a hard cap bounds what nobody has finished.
+
+mod gate;
+
+use std::str::FromStr;
+
+use crate::settings::{Lookup, SettingError};
+
+pub use gate::{Gate, Pass};
+
+const MAX_ENTRIES: &str = "REDIS_MAX_ENTRIES";
+const HARD_MAX_ENTRIES: &str = "REDIS_HARD_MAX_ENTRIES";
+/// Settings go up to so many entries: more than a server holds.
+const MOST: u64 = 1_000_000_000_000;
+/// The hard cap is at least so far above what is kept: trimming takes whole nodes, of 100 entries each by default, and
+/// leaves up to two more than it is asked to.
+pub const SLACK: u64 = 200;
+
+/// How much of a stream a publisher keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `REDIS_TRIM`, default `acked`.
+    pub mode: TrimMode,
+    /// `REDIS_MAX_ENTRIES`, default 10,000, from 1 to 10¹²: entries that are kept of what is finished.
+    pub max_entries: u64,
+    /// `REDIS_HARD_MAX_ENTRIES` and `REDIS_OVERFLOW`; by default there is no cap.
+    pub hard_cap: Option<HardCap>,
+}
+
+/// What is trimmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrimMode {
+    /// `acked`: entries that every group has acknowledged, beyond [`Retention::max_entries`]; now and then after
+    /// publishing.
+    #[default]
+    Acked,
+    /// `maxlen`: the oldest entries beyond [`Retention::max_entries`], **read or not**, with each publish.
+    MaxLen,
+    /// `none`: nothing.
+    None,
+}
+
+/// A length that the stream does not grow past, by much: it is looked at now and then, so that the publishers overshoot
+/// it by what they send meanwhile. Plain clients are not bound by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HardCap {
+    /// `REDIS_HARD_MAX_ENTRIES`, at least 200 above `REDIS_MAX_ENTRIES`.
+    pub entries: u64,
+    /// What happens there.
+    pub overflow: Overflow,
+}
+
+/// What a publisher does at the hard cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// `reject`: events are refused until there is room.
+    #[default]
+    Reject,
+    /// `drop-oldest`: the oldest entries are dropped, a hundredth of the cap at a time once the stream is that far over
+    /// it, and what that takes from each group is counted.
+    DropOldest,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { mode: TrimMode::default(), max_entries: 10_000, hard_cap: None }
+    }
+}
+
+impl Retention {
+    /// Reads `REDIS_TRIM`, `REDIS_MAX_ENTRIES`, `REDIS_HARD_MAX_ENTRIES` and `REDIS_OVERFLOW`.
+    ///
+    /// # Errors
+    /// Every setting that is wrong.
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
+        let mode = parsed(lookup, "REDIS_TRIM", TrimMode::default());
+        let overflow = parsed(lookup, "REDIS_OVERFLOW", Overflow::default());
+        let max_entries = number(lookup, MAX_ENTRIES, 10_000, 1);
+        let cap = match &max_entries {
+            Ok(kept) if lookup(HARD_MAX_ENTRIES).is_some_and(|text| text != "0") => {
+                number(lookup, HARD_MAX_ENTRIES, 0, kept + SLACK).map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(_) => number(lookup, HARD_MAX_ENTRIES, 0, 0).map(|_| None),
+        };
+        match (mode, max_entries, cap, overflow) {
+            (Ok(mode), Ok(max_entries), Ok(cap), Ok(overflow)) => {
+                let hard_cap = cap.map(|entries| HardCap { entries, overflow });
+                Ok(Self { mode, max_entries, hard_cap })
+            }
+            (mode, max_entries, cap, overflow) => {
+                let errors = [mode.err(), max_entries.err(), cap.err(), overflow.err()];
+                Err(errors.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// After how many publishes of one process it trims: a hundredth of what is kept, and at least one node.
+    pub fn trim_after(&self) -> u64 {
+        (self.max_entries / 100).max(100)
+    }
+}
+
+impl HardCap {
+    /// How many entries one script drops: a hundredth of the cap, and neither less than a node nor so many that
+    /// everybody else waits.
+    pub fn step(self) -> u64 {
+        (self.entries / 100).clamp(100, 1_000)
+    }
+}
+
+fn parsed<T: FromStr<Err = &'static str>>(
+    lookup: Lookup<'_>,
+    name: &str,
+    default: T,
+) -> Result<T, SettingError> {
+    let Some(text) = lookup(name) else { return Ok(default) };
+    text.parse().map_err(|allowed| SettingError::new(name, &text, allowed))
+}
+
+fn number(lookup: Lookup<'_>, name: &str, default: u64, least: u64) -> Result<u64, SettingError> {
+    let Some(text) = lookup(name) else { return Ok(default) };
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let value = text.parse().ok().filter(|n| digits && (least..=MOST).contains(n));
+    value.ok_or_else(|| {
+        let allowed = if name == HARD_MAX_ENTRIES {
+            format!("must be 0 (no cap), or from {MAX_ENTRIES} + {SLACK} to {MOST}")
+        } else {
+            format!("must be a number from {least} to {MOST}")
+        };
+        SettingError::new(name, &text, allowed)
+    })
+}
+
+impl FromStr for TrimMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "acked" => Ok(Self::Acked),
+            "maxlen" => Ok(Self::MaxLen),
+            "none" => Ok(Self::None),
+            _ => Err("must be acked, maxlen or none"),
+        }
+    }
+}
+
+impl FromStr for Overflow {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "reject" => Ok(Self::Reject),
+            "drop-oldest" => Ok(Self::DropOldest),
+            _ => Err("must be reject or drop-oldest"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Retention, Vec<String>> {
+        let look = |name: &str| {
+            settings.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        };
+        Retention::from_lookup(&look)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_settings_are_read_as_documented() {
+        let settings = [
+            ("REDIS_TRIM", "none"),
+            ("REDIS_MAX_ENTRIES", "1"),
+            ("REDIS_HARD_MAX_ENTRIES", "201"),
+            ("REDIS_OVERFLOW", "drop-oldest"),
+        ];
+        let hard_cap = Some(HardCap { entries: 201, overflow: Overflow::DropOldest });
+        let expected = Retention { mode: TrimMode::None, max_entries: 1, hard_cap };
+        assert_eq!(read(&settings), Ok(expected));
+        assert_eq!(read(&[("REDIS_TRIM", "maxlen")]).unwrap().mode, TrimMode::MaxLen);
+        assert_eq!(read(&[("REDIS_HARD_MAX_ENTRIES", "0")]), Ok(Retention::default()));
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_with_its_range() {
+        let max = "must be a number from 1 to 1000000000000";
+        let hard = "must be 0 (no cap), or from REDIS_MAX_ENTRIES + 200 to 1000000000000";
+        let cases = [
+            ("REDIS_MAX_ENTRIES", "0", max),
+            ("REDIS_MAX_ENTRIES", "", max),
+            ("REDIS_MAX_ENTRIES", "+5", max),
+            ("REDIS_MAX_ENTRIES", "10_000", max),
+            ("REDIS_MAX_ENTRIES", "1000000000001", max),
+            ("REDIS_HARD_MAX_ENTRIES", "10199", hard),
+            ("REDIS_HARD_MAX_ENTRIES", "many", hard),
+            ("REDIS_TRIM", "ACKED", "must be acked, maxlen or none"),
+            ("REDIS_OVERFLOW", "drop_oldest", "must be reject or drop-oldest"),
+        ];
+        for (name, value, allowed) in cases {
+            assert_eq!(read(&[(name, value)]), Err(vec![format!("{name}={value:?}: {allowed}")]));
+        }
+    }
+
+    #[test]
+    fn trimming_and_dropping_take_a_hundredth_but_no_less_than_a_node() {
+        let retention = |max_entries| Retention { max_entries, ..Retention::default() };
+        assert_eq!([1, 10_000, 50_000].map(|n| retention(n).trim_after()), [100, 100, 500]);
+        let cap = |entries| HardCap { entries, overflow: Overflow::DropOldest }.step();
+        assert_eq!([300, 50_000, 10_000_000].map(cap), [100, 500, 1_000]);
+    }
+}

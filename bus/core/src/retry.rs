@@ -1,0 +1,5 @@
+//! When to try again, when to stop trying, and how often to log it.
+
+pub mod backoff;
+pub mod breaker;
+pub mod outage;

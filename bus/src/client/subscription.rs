@@ -1,0 +1,212 @@
+//! Subscribing by the bus: a consumer on a task of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
+use eventbus_core::event::TypeFilter;
+use eventbus_core::group::Start;
+use eventbus_core::names::{ConsumerName, EntryId, GroupName};
+use eventbus_core::settings::SettingErrors;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::EventBus;
+use crate::consume::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
+use crate::error::Error;
+
+/// A running consumer. Dropping it, also while it [stops](Self::stop), is a crash: its handlers are cut off, and its
+/// events in flight go to other consumers once its lease is over.
+#[derive(Debug)]
+#[must_use = "dropping a subscription ends it as a crash does"]
+pub struct Subscription {
+    readiness: Readiness,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+/// A subscription that is not running yet, with a setting for each of its options.
+///
+/// Made by [`EventBus::subscription`]; [`start`](Self::start) runs it.
+#[derive(Debug)]
+#[must_use = "a subscription runs once it is started"]
+pub struct SubscriptionBuilder {
+    bus: EventBus,
+    config: SubscriberConfig,
+}
+
+impl EventBus {
+    /// Reads `group`'s events as `consumer` and passes those of `types` to `handler`, on a task of its own, until the
+    /// subscription is [stopped](Subscription::stop); others are acknowledged unseen.
+    ///
+    /// Every event is delivered at least once, up to 8 at a time, and acknowledged after the handler answered
+    /// [`Answer::Done`]. After [`Answer::Retry`], a panic, or more than 30 s, it comes again after a backoff; after
+    /// [`Answer::Dead`] or the fifth attempt it becomes a dead letter in
+    /// [`StreamKey::dead_letters`](crate::StreamKey::dead_letters). [`subscription`](Self::subscription) has a setting for
+    /// each of these. `consumer` is the process's name; a nonce is added to it.
+    ///
+    /// A missing group is created again if this bus created it by
+    /// [`create_consumer_group`](Self::create_consumer_group); otherwise the subscription waits for it, as it does while
+    /// Redis is unreachable. Neither is an error: [`Readiness`] and the log report them.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn subscribe<H, F>(
+        &self,
+        group: &GroupName,
+        consumer: &ConsumerName,
+        types: TypeFilter,
+        handler: H,
+    ) -> Subscription
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.subscription(group, consumer).types(types).spawn(handler)
+    }
+
+    /// Returns a subscription of `group` to set up and [start](SubscriptionBuilder::start).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use eventbus::{Answer, ConsumerName, Error, EventBus, GroupName, Start, consume::DeliveryConfig};
+    /// # async fn f(bus: EventBus, group: GroupName, consumer: ConsumerName) -> Result<(), Error> {
+    /// let mut delivery = DeliveryConfig::default();
+    /// delivery.timeout = Duration::from_secs(5);
+    /// delivery.concurrency = 32;
+    /// let subscription = bus
+    ///     .subscription(&group, &consumer)
+    ///     .create_group_at(Start::default())
+    ///     .delivery(delivery)
+    ///     .start(|_delivery| async { Answer::Done })?;
+    /// # subscription.stop().await
+    /// # }
+    /// ```
+    pub fn subscription(&self, group: &GroupName, consumer: &ConsumerName) -> SubscriptionBuilder {
+        let mut config =
+            SubscriberConfig::new(self.stream().clone(), group.clone(), consumer.clone());
+        config.start = self.created().get(group).copied().map(restart);
+        SubscriptionBuilder { bus: self.clone(), config }
+    }
+}
+
+impl SubscriptionBuilder {
+    /// Delivers events of these types only; others are acknowledged unseen. Default: all.
+    pub fn types(mut self, types: TypeFilter) -> Self {
+        self.config.types = types;
+        self
+    }
+
+    /// Creates the group there when it is missing, and again when it is lost. Default: only a group that this bus created
+    /// by [`EventBus::create_consumer_group`].
+    pub fn create_group_at(mut self, start: Start) -> Self {
+        self.config.start = Some(start);
+        self
+    }
+
+    /// Sets limits and times: attempts, timeout, concurrency, lease, backoff, order, grace period.
+    pub fn delivery(mut self, delivery: DeliveryConfig) -> Self {
+        self.config.delivery = delivery;
+        self
+    }
+
+    /// Stores dead letters there. Default: [`DeadLetters::of`] the group.
+    pub fn dead_letters(mut self, dead_letters: DeadLetters) -> Self {
+        self.config.dead_letters = Some(dead_letters);
+        self
+    }
+
+    /// Acknowledges, counts and logs what cannot be handled, instead of storing it as a dead letter.
+    pub fn without_dead_letters(mut self) -> Self {
+        self.config.dead_letters = None;
+        self
+    }
+
+    /// Names the kind of the handler for people who read the consumers' hash. Default `custom`.
+    pub fn handler_kind(mut self, kind: impl Into<String>) -> Self {
+        self.config.handler = kind.into();
+        self
+    }
+
+    /// Runs the consumer on a task of its own.
+    ///
+    /// # Errors
+    /// Every setting that makes no sense.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn start<H, F>(self, handler: H) -> Result<Subscription, SettingErrors>
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.config.check()?;
+        Ok(self.spawn(handler))
+    }
+
+    fn spawn<H, F>(self, handler: H) -> Subscription
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let Self { bus, config } = self;
+        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone());
+        let (readiness, stop) = (subscriber.readiness(), CancellationToken::new());
+        let task = tokio::spawn(subscriber.run(handler, stop.clone()));
+        Subscription { readiness, stop, task }
+    }
+}
+
+impl Subscription {
+    /// Stops reading, waits for running handlers, hands back events that were not begun, and leaves the group. Handlers
+    /// are cut off after the grace period (default 35 s); their events come again.
+    ///
+    /// # Errors
+    /// [`Error::ShutdownTimedOut`] if Redis was unreachable until then: events in flight go to others once the lease is over.
+    ///
+    /// # Panics
+    /// If the subscription itself panicked, which no handler makes it do.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        match (&mut self.task).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and this caller with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Returns a handle that reports whether the group has been found.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Returns where a lost group starts again: what it was to skip at first is in the past by then.
+fn restart(start: Start) -> Start {
+    match start {
+        Start::Latest => Start::Id(EntryId::ZERO),
+        start => start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_group_never_begins_at_the_streams_end() {
+        assert_eq!(restart(Start::Latest), Start::Id(EntryId::ZERO));
+        let id = Start::Id(EntryId { ms: 5, seq: 1 });
+        assert_eq!(restart(id), id);
+    }
+}

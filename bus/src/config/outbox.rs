@@ -1,0 +1,92 @@
+//! Settings of the outbox.
+
+use std::path::PathBuf;
+
+use eventbus_core::settings::{Lookup, SettingError};
+
+/// `REDIS_OUTBOX_MAX_BYTES` where it is not set.
+const DEFAULT_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024;
+/// The least that `REDIS_OUTBOX_MAX_BYTES` may be.
+const MIN_OUTBOX_BYTES: u64 = 1024 * 1024;
+/// The most that `REDIS_OUTBOX_MAX_BYTES` may be.
+const MAX_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
+
+/// Where events are kept until Redis has taken them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutboxConfig {
+    /// `REDIS_OUTBOX_DIR`: a directory of this process alone; it is made where it is missing.
+    pub dir: PathBuf,
+    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: what all segments together may take. Events beyond it
+    /// are not kept, but published directly. Copies of damaged segments come on top.
+    pub max_bytes: u64,
+}
+
+impl OutboxConfig {
+    /// An outbox in `dir` with the default size.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), max_bytes: DEFAULT_OUTBOX_BYTES }
+    }
+
+    /// Sets the most bytes that all segments together may take, 1 MiB to 1 TiB.
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// Reads `REDIS_OUTBOX_DIR` and `REDIS_OUTBOX_MAX_BYTES`; `None` where the former is not set, or empty.
+    ///
+    /// # Errors
+    /// [`SettingError`] with what is allowed.
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, SettingError> {
+        const MAX_BYTES: &str = "REDIS_OUTBOX_MAX_BYTES";
+        let max_bytes = match lookup(MAX_BYTES) {
+            None => DEFAULT_OUTBOX_BYTES,
+            Some(text) => {
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                let bytes = text.parse().ok().filter(|_| digits);
+                let allowed = MIN_OUTBOX_BYTES..=MAX_OUTBOX_BYTES;
+                bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(|| {
+                    let allowed = format!(
+                        "must be a number of bytes from {MIN_OUTBOX_BYTES} to {MAX_OUTBOX_BYTES}"
+                    );
+                    SettingError::new(MAX_BYTES, &text, allowed)
+                })?
+            }
+        };
+        let dir = lookup("REDIS_OUTBOX_DIR").filter(|dir| !dir.is_empty());
+        Ok(dir.map(|dir| Self { dir: dir.into(), max_bytes }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(settings: &[(&str, &str)]) -> Result<Option<OutboxConfig>, SettingError> {
+        let find = |name: &str| settings.iter().find(|(n, _)| *n == name);
+        OutboxConfig::from_lookup(&|name| find(name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn without_a_directory_there_is_no_outbox() {
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("REDIS_OUTBOX_DIR", "")]), Ok(None));
+    }
+
+    #[test]
+    fn a_directory_is_enough_and_its_size_is_a_gibibyte() {
+        let expected = OutboxConfig { dir: "/o".into(), max_bytes: 1_073_741_824 };
+        assert_eq!(read(&[("REDIS_OUTBOX_DIR", "/o")]), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn a_size_out_of_its_range_is_refused() {
+        for text in ["", "1048575", "1GiB", "-1", "+1048576", "1099511627777"] {
+            let error = read(&[("REDIS_OUTBOX_MAX_BYTES", text)]).unwrap_err();
+            let told = "must be a number of bytes from 1048576 to 1099511627776";
+            assert_eq!((error.value.as_str(), error.allowed.as_str()), (text, told));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Subscribing: reading a group's events, handing each to a handler, and settling it by the answer.
+//!
+//! The decisions are [`delivery`](eventbus_core::delivery)'s; here are the connections, the commands and the handler calls.
+
+mod commands;
+mod connections;
+mod dead_letter;
+mod driver;
+mod heartbeat;
+mod permissions;
+mod reader;
+mod reply;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RedisConfig;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use eventbus_core::delivery::{Answer, Delivery};
+use eventbus_core::event::TypeFilter;
+use eventbus_core::group::Start;
+use eventbus_core::names::{ConsumerName, GroupName, StreamKey};
+use eventbus_core::settings::{SettingError, SettingErrors};
+
+pub use eventbus_core::delivery::{DeliveryConfig, DeliveryOrder};
+pub use eventbus_core::retry::backoff::Backoff;
+
+/// What to read, as whom, and how to deliver it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscriberConfig {
+    /// The stream.
+    pub stream: StreamKey,
+    /// The consumer group.
+    pub group: GroupName,
+    /// The process's name; a nonce is added, so that two starts never share pending entries.
+    pub consumer: ConsumerName,
+    /// Which types are wanted; others are acknowledged unseen.
+    pub types: TypeFilter,
+    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing. One that went missing
+    /// resumes where it had come to; where Redis lost that too, it begins there again, [`Start::Latest`] then meaning
+    /// the beginning, so that nothing is passed over.
+    pub start: Option<Start>,
+    /// Where events go that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
+    pub dead_letters: Option<DeadLetters>,
+    /// Limits and times.
+    pub delivery: DeliveryConfig,
+    /// The handler's kind, such as `http`; for people who look at the consumers' hash.
+    pub handler: String,
+}
+
+impl SubscriberConfig {
+    /// Returns a consumer of `group` with the defaults of all other settings: all types, no creation of a missing group,
+    /// dead letters in the usual stream.
+    #[must_use]
+    pub fn new(stream: StreamKey, group: GroupName, consumer: ConsumerName) -> Self {
+        Self {
+            dead_letters: Some(DeadLetters::of(&stream, &group)),
+            stream,
+            group,
+            consumer,
+            types: TypeFilter::default(),
+            start: None,
+            delivery: DeliveryConfig::default(),
+            handler: "custom".to_owned(),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SettingErrors> {
+        let mut errors = self.delivery.check().err().unwrap_or_default();
+        if let Some(kept) = &self.dead_letters {
+            if !kept.stream.is_beside(&self.stream) {
+                let usual = self.stream.dead_letters(&self.group);
+                errors.push(SettingError::new(
+                    "dead_letters.stream",
+                    kept.stream.as_str(),
+                    format!("must be another key in the stream's hash slot, such as {usual}"),
+                ));
+            }
+            if kept.max_length == 0 {
+                let allowed = "must be at least 1; without dead letters there is None";
+                errors.push(SettingError::new("dead_letters.max_length", "0", allowed));
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(SettingErrors(errors)) }
+    }
+}
+
+/// Where events go that cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetters {
+    /// The stream, in the hash slot of the events'; [`StreamKey::dead_letters`] names the usual one.
+    pub stream: StreamKey,
+    /// About so many are kept, the newest; at least 1.
+    pub max_length: u64,
+}
+
+impl DeadLetters {
+    /// The usual ones of a group: at `P:dlq:<group>`, about 10,000.
+    #[must_use]
+    pub fn of(stream: &StreamKey, group: &GroupName) -> Self {
+        Self { stream: stream.dead_letters(group), max_length: 10_000 }
+    }
+
+    /// Stores them in another stream, in the hash slot of the events'.
+    #[must_use]
+    pub fn with_stream(self, stream: StreamKey) -> Self {
+        Self { stream, ..self }
+    }
+
+    /// Keeps about so many, the newest; at least 1.
+    #[must_use]
+    pub fn with_max_length(self, max_length: u64) -> Self {
+        Self { max_length, ..self }
+    }
+}
+
+/// Whether a subscriber has found its group yet.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// `true` from the first time on that the group was found: a later outage does not change it.
+    #[must_use]
+    pub fn has_connected(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A consumer of one group, not running yet.
+#[derive(Debug)]
+pub struct Subscriber {
+    redis: RedisConfig,
+    config: SubscriberConfig,
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Subscriber {
+    /// A consumer that connects when it [runs](Self::run).
+    #[must_use]
+    pub fn new(redis: RedisConfig, config: SubscriberConfig, metrics: Metrics) -> Self {
+        Self { redis, config, metrics, readiness: Readiness::default() }
+    }
+
+    /// To ask while it runs.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Reads, handles and settles until `stop` is cancelled, then finishes what is in flight and leaves the group.
+    ///
+    /// Every event is handed over at least once, up to `concurrency` at a time. The handler's future is dropped at the
+    /// time limit, at the end of the grace, and when its entry belongs to another consumer by now. A panic counts as
+    /// a failed attempt. Redis may go away and come back at any time. Dropping this future is a crash: what was in
+    /// hand is delivered to others once its lease is over.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::ShutdownTimedOut`] if Redis was away when the
+    /// grace ended with entries still in flight.
+    pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
+    where
+        H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.config.check()?;
+        driver::Driver::new(self, handler).run(stop).await
+    }
+}

@@ -1,0 +1,123 @@
+//! A consumer's connections, and the command for each output of the state machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::redis::Connection;
+use futures::future::BoxFuture;
+
+use crate::config::RedisConfig;
+use crate::error::Error;
+use crate::scripts::create_group;
+use eventbus_core::delivery::{EntryRef, Input, Moment, Output};
+use eventbus_core::group::{GroupCreation, Start};
+use eventbus_core::names::EntryId;
+
+use super::commands::Consumer;
+use super::reader::{Reader, acknowledge};
+
+/// A command that is not answered within this, or a third of the lease, ends its connection.
+const MAX_SILENCE: Duration = Duration::from_secs(2);
+
+/// What a command will be answered with, as the machine's next input.
+pub(super) type Reply = BoxFuture<'static, Result<Input, Error>>;
+
+/// One connection for reads that block, one for everything else.
+pub(super) struct Connections {
+    reader: Reader,
+    commands: Connection,
+}
+
+impl Connections {
+    /// Connects, and creates the group where that is this process's part; `lost`: it was there before.
+    pub async fn connect(
+        redis: &RedisConfig,
+        consumer: &Consumer,
+        lost: bool,
+    ) -> Result<Self, Error> {
+        let config = &consumer.config;
+        let lease = config.delivery.lease;
+        let reader = Reader::connect(redis, lease).await?;
+        let mut commands = Connection::open(redis, (lease / 3).min(MAX_SILENCE)).await?;
+        consumer.check_rights(&mut commands).await?;
+        if let Some(start) = config.start {
+            let latest = lost && start == Start::Latest;
+            let start = if latest { Start::Id(EntryId::ZERO) } else { start };
+            let restored =
+                create_group::restore(&mut commands, &config.stream, &config.group, &start);
+            say_created(consumer, restored.await?, lost);
+        }
+        Ok(Self { reader, commands })
+    }
+
+    /// Acknowledges on the reading connection; the read that follows at once goes out in the same write.
+    pub fn send_ack_with_read(&self, consumer: Arc<Consumer>, entries: Vec<EntryRef>) -> Reply {
+        let reader = self.reader.clone();
+        Box::pin(async move {
+            let confirmed = reader.acknowledge(&consumer, &entries).await?;
+            Ok(Input::Acked { entries, confirmed })
+        })
+    }
+
+    /// The command for an output; its reply is the next input.
+    pub fn send(&self, consumer: Arc<Consumer>, output: Output, sent: Moment) -> Reply {
+        let (reader, mut conn) = (self.reader.clone(), self.commands.clone());
+        Box::pin(async move {
+            Ok(match output {
+                Output::Read { count } => {
+                    Input::Read { sent, entries: reader.read(&consumer, count).await? }
+                }
+                Output::Claim { source, pool, count } => {
+                    let entries = consumer.claim(conn, source, pool, count).await?;
+                    Input::Claimed { sent, source, pool, entries }
+                }
+                Output::Next { done } => consumer.next(conn, sent, done).await?,
+                Output::WaitForEntry { after } => {
+                    reader.wait(&consumer, after).await?;
+                    Input::Arrived
+                }
+                Output::Ack { entries, checked } => {
+                    let confirmed = if checked {
+                        consumer.acknowledge_checked(conn, &entries).await?
+                    } else {
+                        acknowledge(&mut conn, &consumer, &entries).await?
+                    };
+                    Input::Acked { entries, confirmed }
+                }
+                Output::Delay(source, requests) => {
+                    Input::Delayed(consumer.delay(conn, source, &requests).await?)
+                }
+                Output::DeadLetter(letter) => {
+                    let settled = consumer.dead_letter(conn, &letter, wall_clock()).await?;
+                    Input::DeadLettered(letter.entry, settled)
+                }
+                Output::Heartbeat { entries, look, counts } => {
+                    let report = consumer.heartbeat(conn, &entries, &look, &counts).await?;
+                    Input::Heartbeat { sent, report }
+                }
+                Output::Leave(counts) => {
+                    consumer.leave(conn, &counts).await?;
+                    Input::Left
+                }
+                Output::Start(..) | Output::Cancel(_) | Output::Trimmed(_) | Output::Stopped => {
+                    Input::Tick
+                }
+            })
+        })
+    }
+}
+
+fn say_created(consumer: &Consumer, creation: GroupCreation, lost: bool) {
+    let GroupCreation::Created { position, stream_created, .. } = creation else { return };
+    let (stream, group) = (&consumer.config.stream, &consumer.config.group);
+    if lost {
+        tracing::warn!(%stream, %group, %position, stream_created, "the group was lost and is created again");
+    } else {
+        tracing::info!(%stream, %group, %position, stream_created, "created the group");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that stamps dead letters")]
+fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

@@ -1,0 +1,428 @@
+//! Carries out what the state machine says: connections, outstanding commands, handler calls, time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::error::{Error, chain};
+use crate::metrics::{ConnectionMetrics, GroupMetrics};
+use eventbus_core::delivery::{
+    Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
+};
+use eventbus_core::names::EntryId;
+use eventbus_core::retry::outage::Outage;
+
+use super::commands::Consumer;
+use super::connections::{Connections, Reply};
+use super::{Readiness, Subscriber};
+
+/// What settling may take once the handlers were cut off.
+const AFTER_GRACE: Duration = Duration::from_secs(3);
+/// A connection that lasts this long ends an outage: a server that refuses writes still answers the first heartbeat.
+const STANDS: Duration = Duration::from_secs(2);
+
+type Handled = Result<(Id, (EntryRef, Option<Answer>, Duration)), JoinError>;
+
+/// The outstanding read. It is never dropped: what it brings would be pending with nobody who knows it.
+struct Reading {
+    reply: Reply,
+    sent: Moment,
+    /// Whether it was sent on the present connection; on an earlier one its failure is no news.
+    current: bool,
+}
+
+/// What the driver waits for.
+enum Happened {
+    Replied(Result<Input, Error>),
+    Read(Result<Input, Error>),
+    Connected(Result<Connections, Error>),
+    Handled(Handled),
+    Tick,
+    Stop,
+    Deadline,
+}
+
+pub(super) struct Driver<H> {
+    machine: Machine,
+    consumer: Arc<Consumer>,
+    redis: crate::config::RedisConfig,
+    handler: Arc<H>,
+    metrics: ConnectionMetrics,
+    connects: u64,
+    group_metrics: GroupMetrics,
+    readiness: Readiness,
+    connections: Option<Connections>,
+    connecting: Option<BoxFuture<'static, Result<Connections, Error>>>,
+    replies: FuturesUnordered<Reply>,
+    reading: Option<Reading>,
+    calls: JoinSet<(EntryRef, Option<Answer>, Duration)>,
+    running: HashMap<EntryRef, AbortHandle>,
+    outage: Outage,
+    connected_at: Moment,
+    /// The moment of the machine's last input.
+    decided_at: Moment,
+    counted: Counts,
+    began: Instant,
+    /// When the grace ends, then when settling has to end.
+    deadline: Option<Instant>,
+    cut_off: bool,
+}
+
+impl<H, F> Driver<H>
+where
+    H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    pub fn new(subscriber: Subscriber, handler: H) -> Self {
+        let Subscriber { redis, config, metrics, readiness } = subscriber;
+        let me = config.consumer.with_nonce(nonce());
+        let machine = Machine::new(
+            config.stream.clone(),
+            config.group.clone(),
+            config.types.clone(),
+            config.delivery.clone(),
+        );
+        let group_metrics = metrics.of_group(&config.stream, &config.group);
+        let lease = config.delivery.lease;
+        Self {
+            machine,
+            consumer: Arc::new(Consumer::new(me, config)),
+            redis,
+            handler: Arc::new(handler),
+            metrics: metrics.of_connection("consume"),
+            connects: 0,
+            group_metrics,
+            readiness,
+            connections: None,
+            connecting: None,
+            replies: FuturesUnordered::new(),
+            reading: None,
+            calls: JoinSet::new(),
+            running: HashMap::new(),
+            outage: Outage::bounded(lease / 3),
+            connected_at: Moment::ZERO,
+            decided_at: Moment::ZERO,
+            counted: Counts::default(),
+            began: now(),
+            deadline: None,
+            cut_off: false,
+        }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let config = &self.consumer.config;
+        tracing::info!(stream = %config.stream, group = %config.group, consumer = %self.consumer.me,
+            redis = %self.redis.endpoint(), "subscribing");
+        self.connection(Duration::ZERO);
+        loop {
+            let input = match self.wait(&stop).await {
+                Happened::Replied(Ok(input)) => self.replied(input),
+                Happened::Read(result) => self.read(result),
+                Happened::Replied(Err(error)) | Happened::Connected(Err(error)) => {
+                    self.failed(&error)
+                }
+                Happened::Connected(Ok(connections)) => self.connects(connections),
+                Happened::Handled(handled) => self.handled(handled),
+                Happened::Tick => Input::Tick,
+                Happened::Stop => self.stop(),
+                Happened::Deadline => self.deadline()?,
+            };
+            self.decided_at = self.moment();
+            let outputs = self.machine.on(input, self.decided_at, random());
+            let stopped = outputs.contains(&Output::Stopped);
+            self.carry_out_all(outputs);
+            self.count();
+            if stopped {
+                tracing::info!(consumer = %self.consumer.me, "left");
+                return Ok(());
+            }
+        }
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken) -> Happened {
+        let wake = self.machine.wake_at(self.decided_at).map(|moment| self.began + moment);
+        let stopping = self.deadline.is_some();
+        tokio::select! {
+            biased;
+            () = at(self.deadline), if stopping => Happened::Deadline,
+            () = stop.cancelled(), if !stopping => Happened::Stop,
+            Some(reply) = self.replies.next(), if !self.replies.is_empty() => Happened::Replied(reply),
+            result = read(&mut self.reading), if self.reading.is_some() => Happened::Read(result),
+            Some(handled) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
+                Happened::Handled(handled)
+            }
+            connections = connects(&mut self.connecting), if self.connecting.is_some() => Happened::Connected(connections),
+            () = at(wake), if wake.is_some() => Happened::Tick,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        now() - self.began
+    }
+
+    /// Begins to connect after `wait`, and to create the group where that is this process's part.
+    fn connection(&mut self, wait: Duration) {
+        let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
+        // A group that was there before was lost with what came meanwhile: the stream's end would pass that over.
+        let lost = self.readiness.has_connected();
+        self.connecting = Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            Connections::connect(&redis, &consumer, lost).await
+        }));
+    }
+
+    fn connects(&mut self, connections: Connections) -> Input {
+        self.connecting = None;
+        self.connections = Some(connections);
+        self.connected_at = self.moment();
+        self.connects += 1;
+        self.metrics.up(self.connects);
+        Input::Connected
+    }
+
+    fn replied(&mut self, input: Input) -> Input {
+        let config = &self.consumer.config;
+        if self.outage.is_on() && self.moment() >= self.connected_at + STANDS {
+            let failures = self.outage.end();
+            if failures > 0 {
+                tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
+            }
+        }
+        if let Input::Heartbeat { report, .. } = &input {
+            if !self.readiness.has_connected() {
+                tracing::info!(stream = %config.stream, group = %config.group, "found the group");
+            }
+            self.readiness.set();
+            if report.moved > 0 {
+                tracing::warn!(stream = %config.stream, group = %config.group, entries = report.moved,
+                    "took over entries of consumers that vanished");
+            }
+        }
+        input
+    }
+
+    fn read(&mut self, result: Result<Input, Error>) -> Input {
+        let read = self.reading.take();
+        match (result, read) {
+            (Ok(input), _) => self.replied(input),
+            (Err(_), Some(Reading { current: false, sent, .. })) => {
+                Input::Read { sent, entries: Vec::new() }
+            }
+            (Err(error), _) => self.failed(&error),
+        }
+    }
+
+    /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
+    fn failed(&mut self, error: &Error) -> Input {
+        let is_no_group = error.is_no_group();
+        self.connections = None;
+        if !is_no_group {
+            self.metrics.down();
+        }
+        self.replies = FuturesUnordered::new();
+        let wait = self.note(error);
+        self.connection(wait);
+        if let Some(reading) = &mut self.reading {
+            reading.current = false;
+        }
+        let reading = self.reading.is_some();
+        if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading } }
+    }
+
+    /// Counts a failure, says so now and then, and answers how long to wait.
+    fn note(&mut self, error: &Error) -> Duration {
+        let moment = self.moment();
+        if error.is_no_group() {
+            let (wait, times) = self.outage.miss("no group".to_owned(), moment);
+            if let Some(times) = times {
+                let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
+                tracing::warn!(%stream, %group, times, "waiting for the group");
+            }
+            return wait;
+        }
+        let (wait, times) = self.outage.fail(error.cause(), moment, random());
+        if let Some(times) = times {
+            tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error),
+                "Redis cannot be used, trying again");
+        }
+        wait
+    }
+
+    /// This call's end, and with it those of all others that ended meanwhile: one decision for a whole batch.
+    fn handled(&mut self, first: Handled) -> Input {
+        let mut calls: Vec<_> = self.ended(first).into_iter().collect();
+        while let Some(next) = self.calls.try_join_next_with_id() {
+            calls.extend(self.ended(next));
+        }
+        Input::Handled(calls)
+    }
+
+    fn ended(&mut self, handled: Handled) -> Option<(EntryRef, Outcome)> {
+        let (entry, outcome) = match handled {
+            Ok((call, (entry, answer, claimed_from))) => {
+                // A call that was cut off as it ended: its entry may be in another call's hands by now.
+                self.running.get(&entry).filter(|running| running.id() == call)?;
+                self.group_metrics.handled(claimed_from);
+                (entry, answer.map_or(Outcome::TimedOut, Outcome::Answered))
+            }
+            Err(error) => {
+                let known = self.running.iter().find(|(_, call)| call.id() == error.id());
+                (known.map(|(entry, _)| *entry)?, Outcome::Panicked)
+            }
+        };
+        self.running.remove(&entry);
+        self.tell(entry.id, &outcome);
+        Some((entry, outcome))
+    }
+
+    fn tell(&self, id: EntryId, outcome: &Outcome) {
+        let (what, reason) = match outcome {
+            Outcome::Answered(Answer::Done) | Outcome::CutOff => return,
+            Outcome::Answered(Answer::Retry { reason, .. }) => {
+                ("the handler failed, the attempt counts", reason.as_str())
+            }
+            // Its reason stands in the dead letter: it may quote what the handler said, and that the payload.
+            Outcome::Answered(Answer::Dead { .. }) => {
+                ("the handler refused the event, a dead letter", "")
+            }
+            Outcome::TimedOut => ("the handler took too long, the attempt counts", ""),
+            Outcome::Panicked => ("the handler panicked, the attempt counts", ""),
+        };
+        let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
+        tracing::warn!(%stream, %group, entry = %id, reason, "{what}");
+    }
+
+    fn stop(&mut self) -> Input {
+        let grace = self.consumer.config.delivery.grace;
+        self.deadline = Some(now() + grace);
+        tracing::info!(in_flight = self.machine.counts().in_flight, ?grace, "stopping");
+        Input::Stop
+    }
+
+    fn deadline(&mut self) -> Result<Input, Error> {
+        if self.cut_off || self.connections.is_none() {
+            let config = &self.consumer.config;
+            return Err(Error::ShutdownTimedOut {
+                stream: config.stream.clone(),
+                group: config.group.clone(),
+                grace: config.delivery.grace,
+            });
+        }
+        self.cut_off = true;
+        self.deadline = Some(now() + AFTER_GRACE);
+        Ok(Input::GraceOver)
+    }
+
+    /// Acknowledgements beside a read go out on its connection, in one write with it.
+    fn carry_out_all(&mut self, outputs: Vec<Output>) {
+        let reads = outputs.iter().any(|output| matches!(output, Output::Read { .. }));
+        for output in outputs {
+            match output {
+                Output::Start(entry, delivery) => self.start(entry, delivery),
+                Output::Cancel(entry) => {
+                    if let Some(call) = self.running.remove(&entry) {
+                        call.abort();
+                    }
+                }
+                Output::Trimmed(entry) => tracing::warn!(stream = %self.consumer.config.stream,
+                    group = %self.consumer.config.group, entry = %entry.id,
+                    "an entry was trimmed from its stream while it waited for another attempt"),
+                Output::Stopped => {}
+                output => self.send(output, reads),
+            }
+        }
+    }
+
+    fn send(&mut self, output: Output, reads: bool) {
+        let Some(connections) = &self.connections else {
+            return;
+        };
+        let (consumer, sent) = (self.consumer.clone(), now() - self.began);
+        match output {
+            Output::Read { .. } => {
+                let reply = connections.send(consumer, output, sent);
+                self.reading = Some(Reading { reply, sent, current: true });
+            }
+            Output::Ack { entries, checked: false } if reads => {
+                self.replies.push(connections.send_ack_with_read(consumer, entries));
+            }
+            output => self.replies.push(connections.send(consumer, output, sent)),
+        }
+    }
+
+    fn start(&mut self, entry: EntryRef, delivery: Arc<Delivery>) {
+        let (handler, limit) = (self.handler.clone(), self.consumer.config.delivery.timeout);
+        let span = span(&delivery);
+        let call = async move {
+            let began = now();
+            let answer = tokio::time::timeout(limit, handler(delivery)).await.ok();
+            (entry, answer, now() - began)
+        };
+        let call = self.calls.spawn(call.instrument(span));
+        self.running.insert(entry, call);
+    }
+
+    /// Moves the metrics by what the counts moved.
+    fn count(&mut self) {
+        let counts = self.machine.counts();
+        if counts != self.counted {
+            self.group_metrics.advance(&self.counted, &counts);
+            self.counted = counts;
+        }
+    }
+}
+
+/// One handler call, as people look for it: by the event, its place, and the trace that it belongs to.
+fn span(delivery: &Delivery) -> tracing::Span {
+    let event = &delivery.event;
+    tracing::info_span!("handle", stream = %delivery.stream, group = %delivery.group, entry = %event.id(),
+        event_id = event.event_id(), event_type = event.event_type(), attempt = delivery.attempt,
+        replay = delivery.replay, traceparent = event.traceparent())
+}
+
+async fn read(reading: &mut Option<Reading>) -> Result<Input, Error> {
+    match reading {
+        Some(reading) => reading.reply.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn connects(
+    connecting: &mut Option<BoxFuture<'static, Result<Connections, Error>>>,
+) -> Result<Connections, Error> {
+    match connecting {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that gives the machine its clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's random numbers")]
+fn random() -> f64 {
+    rand::random()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge that names this start of the process")]
+fn nonce() -> u32 {
+    rand::random()
+}

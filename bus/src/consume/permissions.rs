@@ -1,0 +1,75 @@
+//! What consuming needs the user to be allowed: told all at once, when a consumer starts.
+
+use crate::redis::Connection;
+
+use crate::error::Error;
+use crate::redis::permissions::{Needed, command, try_all};
+use eventbus_core::delivery::DeliveryOrder;
+
+use super::commands::Consumer;
+
+/// No group has this name: commands on it are refused after the rights were looked at.
+const NO_GROUP: &str = "eventbus:none";
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
+
+impl Consumer {
+    /// Tries each command that a consumer needs but HSET, which it cannot try without writing: without it nothing is told
+    /// in the consumers' hash.
+    ///
+    /// # Errors
+    /// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying.
+    pub async fn check_rights(&self, conn: &mut Connection) -> Result<(), Error> {
+        const OPERATION: &str = "consume events";
+        let tried = try_all(conn, self.needed()).await;
+        let tried = tried.map_err(|source| self.failed(OPERATION, source))?;
+        if tried.missing.is_empty() {
+            return Ok(());
+        }
+        let (stream, missing) = (self.config.stream.clone(), tried.missing);
+        Err(Error::MissingPermissions { operation: OPERATION, stream, missing })
+    }
+
+    fn needed(&self) -> Vec<Needed> {
+        let (stream, hash, me) = (self.config.stream.as_str(), &self.consumers, self.me.as_str());
+        let read = ["XREADGROUP", "GROUP", NO_GROUP, me, "COUNT", "1", "STREAMS", stream, ">"];
+        let mut needed = vec![
+            ("XREADGROUP", command(&read)),
+            ("XACK", command(&["XACK", stream, NO_GROUP, "0-0"])),
+            ("XPENDING", command(&["XPENDING", stream, NO_GROUP])),
+            ("XCLAIM", command(&["XCLAIM", stream, NO_GROUP, me, "0", "0-0"])),
+            ("XRANGE", command(&["XRANGE", stream, "+", "-", "COUNT", "1"])),
+            ("TIME", command(&["TIME"])),
+            ("XINFO GROUPS", command(&["XINFO", "GROUPS", stream])),
+            ("HGET on the consumers' hash", command(&["HGET", hash, "swept"])),
+            ("HDEL on the consumers' hash", command(&["HDEL", hash, "ecg"])),
+            ("EVAL", command(&["EVAL", "return 0", "2", stream, hash])),
+            ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", stream, hash])),
+        ];
+        needed.push((
+            "XGROUP DELCONSUMER",
+            command(&["XGROUP", "DELCONSUMER", stream, NO_GROUP, me]),
+        ));
+        if self.config.delivery.ordering == DeliveryOrder::Stream {
+            needed.push(("XREAD", command(&["XREAD", "COUNT", "1", "STREAMS", stream, "$"])));
+        }
+        if self.config.dead_letters.is_some() {
+            let letters = self.dead_letters.as_str();
+            // No entry can have this ID.
+            needed.extend([
+                ("XADD on the dead letters", command(&["XADD", letters, "0-0", "ecg", ""])),
+                ("XPENDING on the dead letters", command(&["XPENDING", letters, NO_GROUP])),
+                (
+                    "XCLAIM on the dead letters",
+                    command(&["XCLAIM", letters, NO_GROUP, me, "0", "0-0"]),
+                ),
+                (
+                    "XRANGE on the dead letters",
+                    command(&["XRANGE", letters, "+", "-", "COUNT", "1"]),
+                ),
+                ("XACK on the dead letters", command(&["XACK", letters, NO_GROUP, "0-0"])),
+                ("XDEL on the dead letters", command(&["XDEL", letters, "0-0"])),
+            ]);
+        }
+        needed
+    }
+}

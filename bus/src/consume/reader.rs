@@ -1,0 +1,84 @@
+//! The connection that events are read on: what blocks, and what goes out in one write with it.
+//!
+//! Nothing else knows how a read is sent and its reply decoded.
+
+use std::time::Duration;
+
+use crate::redis::Connection;
+use redis::Value;
+
+use crate::config::RedisConfig;
+use crate::error::Error;
+use eventbus_core::delivery::EntryRef;
+use eventbus_core::event::RawEntry;
+use eventbus_core::names::EntryId;
+
+use super::commands::{Consumer, millis};
+use super::reply;
+
+const MAX_BLOCK: Duration = Duration::from_secs(2);
+/// What a blocking read may take beyond its BLOCK before the connection counts as dead.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Reads the group's new entries. Commands go out in the order of the calls: one behind a read waits with it.
+#[derive(Clone)]
+pub(super) struct Reader {
+    conn: Connection,
+    block: Duration,
+}
+
+impl Reader {
+    /// Connects; `lease` bounds how long a read may block.
+    pub async fn connect(redis: &RedisConfig, lease: Duration) -> Result<Self, Error> {
+        let block = (lease / 3).min(MAX_BLOCK);
+        let conn = Connection::open(redis, block + MARGIN).await?;
+        Ok(Self { conn, block })
+    }
+
+    /// Waits for new entries, at most `count`. Dropping the future leaves them pending with nobody who knows them.
+    pub async fn read(mut self, consumer: &Consumer, count: usize) -> Result<Vec<RawEntry>, Error> {
+        const OPERATION: &str = "read events";
+        let config = &consumer.config;
+        let mut command = redis::cmd("XREADGROUP");
+        command.arg("GROUP").arg(config.group.as_str()).arg(consumer.me.as_str());
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(millis(self.block));
+        command.arg("STREAMS").arg(config.stream.as_str()).arg(">");
+        let answer = command.query_async(&mut self.conn).await;
+        let answer = answer.map_err(|source| consumer.failed(OPERATION, source))?;
+        reply::entries(answer).ok_or_else(|| consumer.odd(OPERATION, "entries"))
+    }
+
+    /// Waits until an entry after `after` stands in the stream, or a while; delivers nothing.
+    pub async fn wait(mut self, consumer: &Consumer, after: EntryId) -> Result<(), Error> {
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
+        command.arg("STREAMS").arg(consumer.config.stream.as_str()).arg(after.to_string());
+        let answer = command.query_async::<Value>(&mut self.conn).await;
+        answer.map(|_| ()).map_err(|source| consumer.failed("wait for events", source))
+    }
+
+    /// Acknowledges entries of the stream, and answers how many were pending.
+    pub async fn acknowledge(
+        mut self,
+        consumer: &Consumer,
+        entries: &[EntryRef],
+    ) -> Result<u64, Error> {
+        acknowledge(&mut self.conn, consumer, entries).await
+    }
+}
+
+/// As [`Reader::acknowledge`], on a connection that does not block.
+pub(super) async fn acknowledge(
+    conn: &mut Connection,
+    consumer: &Consumer,
+    entries: &[EntryRef],
+) -> Result<u64, Error> {
+    let config = &consumer.config;
+    let mut command = redis::cmd("XACK");
+    command.arg(config.stream.as_str()).arg(config.group.as_str());
+    for entry in entries {
+        command.arg(entry.id.to_string());
+    }
+    let answer = command.query_async(conn).await;
+    answer.map_err(|source| consumer.failed("acknowledge events", source))
+}

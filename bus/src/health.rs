@@ -1,8 +1,0 @@
-//! How Redis, a stream and its consumer groups stand, as the health service tells it: what is not known is told as
-//! unknown, and no failure is told as an old number.
-
-mod looks;
-mod report;
-
-pub use looks::{Answering, LOOK_LIMIT, Looks, looks};
-pub use report::{GroupNumbers, GroupReport, Report, StreamReport};

@@ -1,0 +1,279 @@
+//! The report, made from what was seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::observe::Observation;
+use eventbus_core::facts::{GroupFacts, StreamFacts};
+use eventbus_core::lag::{Lag, LagSource};
+use eventbus_core::names::{GroupName, StreamKey};
+use jiff::Timestamp;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// What is told of Redis, a stream and its groups. In JSON, `redis_connected` says which of the two it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The stream, or why Redis counts as away.
+    pub seen: Result<StreamReport, String>,
+    /// When that was.
+    pub last_check: Timestamp,
+}
+
+/// What is told of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Entries; `None` where the key cannot be read as a stream.
+    pub length: Option<u64>,
+    /// By their names: those that were asked for and those that exist.
+    pub groups: BTreeMap<String, GroupReport>,
+}
+
+/// What is told of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum GroupReport {
+    /// The group stands and can be read.
+    Ok(GroupNumbers),
+    /// The group or the stream is missing.
+    NotCreated,
+    /// Anything else.
+    Error {
+        /// What, for people.
+        error: String,
+    },
+}
+
+/// The numbers of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupNumbers {
+    /// Entries not delivered yet; `null` where that is not known, with `at_least` a lower bound.
+    pub lag: Option<u64>,
+    /// How the lag is known: `exact`, `counted`, `reported`, `at_least`, `unknown`.
+    pub lag_source: &'static str,
+    /// Entries delivered and not acknowledged.
+    pub pending: u64,
+    /// Consumers, without the names that only hold what waits.
+    pub consumers: u64,
+    /// The last entry that was delivered.
+    pub last_delivered_id: String,
+    /// Of the oldest entry that is pending or not delivered; `null` where there is none.
+    pub oldest_age_seconds: Option<u64>,
+    /// Dead letters; `null` for a group whose name this library does not use.
+    pub dead_letters: Option<u64>,
+}
+
+impl Report {
+    /// What was seen of a stream, with `groups` even where they are missing.
+    #[must_use]
+    pub fn of(seen: &Observation, groups: &BTreeSet<GroupName>, now: Timestamp) -> Self {
+        if seen.server.is_replica() {
+            return Self { seen: Err("connected to a replica".to_owned()), last_check: now };
+        }
+        let missing = groups.iter().map(|name| (name.to_string(), GroupReport::NotCreated));
+        let standing = seen.stream.groups.iter().map(|(name, facts)| {
+            let lag = seen.lags.get(name).copied().unwrap_or(Lag::UNKNOWN);
+            (name.clone(), group(&seen.stream, facts, lag))
+        });
+        let groups = missing.chain(standing).collect();
+        let stream = StreamReport { length: Some(seen.stream.length), groups };
+        Self { seen: Ok(stream), last_check: now }
+    }
+
+    /// Why nothing was seen. An error about the stream's key is one of every group in `groups`: Redis itself answers.
+    #[must_use]
+    pub fn of_failure(
+        error: &Error,
+        stream: &StreamKey,
+        groups: &BTreeSet<GroupName>,
+        now: Timestamp,
+    ) -> Self {
+        let error = match error {
+            Error::Stream { .. } if error.is_wrong_type() => format!("{stream} is not a stream"),
+            Error::Stream { .. } if error.code() == Some("NOPERM") => {
+                format!("the Redis user may not read {stream} and the keys beside it")
+            }
+            error => return Self { seen: Err(away(error)), last_check: now },
+        };
+        let failed =
+            |name: &GroupName| (name.to_string(), GroupReport::Error { error: error.clone() });
+        let stream = StreamReport { length: None, groups: groups.iter().map(failed).collect() };
+        Self { seen: Ok(stream), last_check: now }
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("redis_connected", &self.seen.is_ok())?;
+        match &self.seen {
+            Ok(stream) => {
+                map.serialize_entry("stream_length", &stream.length)?;
+                map.serialize_entry("consumer_groups", &stream.groups)?;
+            }
+            Err(error) => map.serialize_entry("error", error)?,
+        }
+        map.serialize_entry("last_check", &self.last_check)?;
+        map.end()
+    }
+}
+
+fn group(stream: &StreamFacts, facts: &GroupFacts, lag: Lag) -> GroupReport {
+    if facts.is_ahead_of(stream) {
+        let (at, end) = (facts.last_delivered, stream.last_generated);
+        let error = format!(
+            "the group stands at {at}, ahead of the stream's last entry {end}: it gets no events up to there"
+        );
+        return GroupReport::Error { error };
+    }
+    if let Some(problem) = &facts.problem {
+        return GroupReport::Error { error: problem.clone() };
+    }
+    let consumers = match facts.dead_letters {
+        Some(_) => facts.consumers.len() as u64,
+        None => facts.registered_consumers,
+    };
+    GroupReport::Ok(GroupNumbers {
+        lag: lag.value,
+        lag_source: source(lag.source),
+        pending: facts.pending,
+        consumers,
+        last_delivered_id: facts.last_delivered.to_string(),
+        oldest_age_seconds: facts.oldest_unprocessed().map(|id| stream.age(id).as_secs()),
+        dead_letters: facts.dead_letters.map(|letters| letters.length),
+    })
+}
+
+fn source(source: LagSource) -> &'static str {
+    match source {
+        LagSource::Exact => "exact",
+        LagSource::Counted => "counted",
+        LagSource::Reported => "reported",
+        LagSource::AtLeast => "at_least",
+        LagSource::Unknown => "unknown",
+    }
+}
+
+/// The cause in words of our own: those of a library may name hosts or what stands in a URL.
+fn away(error: &Error) -> String {
+    match (error, error.code()) {
+        (Error::File { .. }, _) => error.to_string(),
+        (Error::TimedOut { limit, .. }, _) => format!("Redis does not answer within {limit:?}"),
+        (_, Some("LOADING")) => "Redis is loading its data".to_owned(),
+        (_, Some("NOPERM")) => "the Redis user has too few rights".to_owned(),
+        _ if error.is_full() => "Redis has no connection left".to_owned(),
+        _ if error.is_auth() => "Redis refuses the user name or the password".to_owned(),
+        (_, Some(code)) => format!("Redis answers {code}"),
+        (_, None) => "cannot reach Redis".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eventbus_core::facts::{ConsumerFacts, DeadLetterFacts, ServerInfo};
+    use eventbus_core::names::EntryId;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn id(ms: u64) -> EntryId {
+        EntryId { ms, seq: 0 }
+    }
+
+    fn wanted() -> BTreeSet<GroupName> {
+        BTreeSet::from([GroupName::new("a").unwrap()])
+    }
+
+    /// Group `a` on a stream that ends at 9-0, seen by the server at 9.5 s.
+    fn seen(group: GroupFacts) -> Observation {
+        let stream = StreamFacts {
+            exists: true,
+            server_ms: 9_500,
+            length: 4,
+            last_generated: id(9_000),
+            first_entry: Some(id(6_000)),
+            groups: BTreeMap::from([("a".to_owned(), group)]),
+            ..StreamFacts::default()
+        };
+        let lags = BTreeMap::from([("a".to_owned(), Lag::new(2, LagSource::Counted))]);
+        Observation { server: ServerInfo::default(), stream, lags }
+    }
+
+    fn json(report: &Report) -> serde_json::Value {
+        serde_json::to_value(report).unwrap()
+    }
+
+    #[test]
+    fn a_group_is_told_with_its_numbers_under_the_documented_names() {
+        let consumer = ConsumerFacts {
+            name: "c".into(),
+            pending: 1,
+            idle: std::time::Duration::ZERO,
+            heartbeat: None,
+        };
+        let group = GroupFacts {
+            pending: 1,
+            last_delivered: id(7_000),
+            oldest_pending: Some(id(7_000)),
+            oldest_undelivered: Some(id(8_000)),
+            registered_consumers: 3,
+            consumers: vec![consumer],
+            dead_letters: Some(DeadLetterFacts { length: 5, ..DeadLetterFacts::default() }),
+            ..GroupFacts::default()
+        };
+        let expected = json!({
+            "redis_connected": true,
+            "stream_length": 4,
+            "consumer_groups": {"a": {
+                "status": "ok", "lag": 2, "lag_source": "counted", "pending": 1, "consumers": 1,
+                "last_delivered_id": "7000-0", "oldest_age_seconds": 2, "dead_letters": 5,
+            }},
+            "last_check": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(json(&Report::of(&seen(group), &wanted(), NOW)), expected);
+    }
+
+    #[test]
+    fn a_missing_group_is_not_created_and_others_are_told_beside_it() {
+        let mut seen = seen(GroupFacts::default());
+        let facts = seen.stream.groups.remove("a").unwrap();
+        seen.stream.groups.insert("other one".to_owned(), facts);
+        let report = json(&Report::of(&seen, &wanted(), NOW));
+        let groups = &report["consumer_groups"];
+        assert_eq!(groups["a"], json!({"status": "not_created"}));
+        assert_eq!(groups["other one"]["status"], "ok");
+        assert_eq!(groups["other one"]["lag"], json!(null));
+        assert_eq!(groups["other one"]["dead_letters"], json!(null));
+    }
+
+    #[test]
+    fn a_group_ahead_of_the_stream_is_an_error_not_an_idle_group() {
+        let ahead = seen(GroupFacts { last_delivered: id(9_001), ..GroupFacts::default() });
+        let report = json(&Report::of(&ahead, &wanted(), NOW));
+        let group = &report["consumer_groups"]["a"];
+        assert_eq!(group["status"], "error");
+        assert!(group["error"].as_str().unwrap().contains("ahead of the stream"), "{group}");
+    }
+
+    #[test]
+    fn a_replica_counts_as_not_connected() {
+        let mut seen = seen(GroupFacts::default());
+        seen.server.role = "slave".to_owned();
+        let expected = json!({
+            "redis_connected": false,
+            "error": "connected to a replica",
+            "last_check": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(json(&Report::of(&seen, &wanted(), NOW)), expected);
+    }
+
+    #[test]
+    fn a_redis_that_does_not_answer_is_told_without_its_address() {
+        let stream = StreamKey::new("s").unwrap();
+        let limit = std::time::Duration::from_millis(1_500);
+        let error = Error::TimedOut { operation: "look", stream: stream.clone(), limit };
+        let report = Report::of_failure(&error, &stream, &wanted(), NOW);
+        assert_eq!(report.seen, Err("Redis does not answer within 1.5s".to_owned()));
+    }
+}

@@ -1,0 +1,104 @@
+//! What publishing needs the user to be allowed, and a hard cap beside it.
+
+use redis::Value;
+
+use crate::error::Error;
+use crate::redis::SharedConnection;
+use crate::redis::permissions::{Needed, Tried, command, try_all};
+use eventbus_core::names::StreamKey;
+use eventbus_core::retention::Overflow;
+
+const OPERATION: &str = "keep the hard cap";
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
+
+/// Tries each command, and answers the stream's length.
+///
+/// # Errors
+/// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying, or where the key is
+/// no stream.
+pub(super) async fn check(
+    overflow: Overflow,
+    connection: &SharedConnection,
+    stream: &StreamKey,
+) -> Result<u64, Error> {
+    let failed = |source: redis::RedisError| Error::Stream {
+        operation: OPERATION,
+        stream: stream.clone(),
+        source: source.into(),
+    };
+    let (number, mut conn) = connection.open().await?;
+    let tried = try_all(&mut conn, needed(overflow, stream)).await;
+    let Tried { missing, answers } = connection.judge(number, tried.map_err(failed))?;
+    if !missing.is_empty() {
+        return Err(Error::MissingPermissions {
+            operation: OPERATION,
+            stream: stream.clone(),
+            missing,
+        });
+    }
+    match answers.into_iter().next() {
+        Some(Ok(Value::Int(length))) => Ok(u64::try_from(length).unwrap_or(0)),
+        Some(Err(source)) => Err(failed(source)),
+        _ => Err(Error::Reply { operation: OPERATION, stream: stream.clone(), missing: "length" }),
+    }
+}
+
+/// All that a publisher lacks which may not append: what it trims with, too, where `trims`, without which it leaves that
+/// to others.
+///
+/// # Errors
+/// What Redis answered where it did not come to trying.
+pub(super) async fn missing(
+    trims: bool,
+    connection: &SharedConnection,
+    stream: &StreamKey,
+) -> Result<Vec<&'static str>, Error> {
+    let key = stream.as_str();
+    let mut needed = vec![xadd(key)];
+    if trims {
+        let declared = stream.groups_key();
+        needed.extend([
+            ("XLEN (to trim)", command(&["XLEN", key])),
+            ("XTRIM (to trim)", command(&["XTRIM", key, "MINID", "0-0"])),
+            ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
+            ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
+            ("XPENDING (to trim)", command(&["XPENDING", key, "ecg"])),
+            ("HKEYS on the hash of groups (to trim)", command(&["HKEYS", &declared])),
+            ("EVAL (to trim)", command(&["EVAL", "return 0", "2", key, &declared])),
+            ("EVALSHA (to trim)", command(&["EVALSHA", NO_SCRIPT, "2", key, &declared])),
+        ]);
+    }
+    let (number, mut conn) = connection.open().await?;
+    let failed = |source: redis::RedisError| Error::Stream {
+        operation: super::OPERATION,
+        stream: stream.clone(),
+        source: source.into(),
+    };
+    let tried = try_all(&mut conn, needed).await;
+    connection.judge(number, tried.map_err(failed)).map(|tried| tried.missing)
+}
+
+/// No entry can have this ID: the command is refused after the rights were looked at.
+fn xadd(key: &str) -> Needed {
+    ("XADD", command(&["XADD", key, "0-0", "ecg", ""]))
+}
+
+/// The length comes first.
+fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
+    let (key, losses) = (stream.as_str(), stream.lost_key());
+    let mut needed = vec![("XLEN", command(&["XLEN", key])), xadd(key)];
+    if overflow == Overflow::DropOldest {
+        needed.extend([
+            ("XRANGE", command(&["XRANGE", key, "+", "-", "COUNT", "1"])),
+            ("XTRIM", command(&["XTRIM", key, "MINID", "0-0"])),
+            ("XINFO GROUPS", command(&["XINFO", "GROUPS", key])),
+            ("XPENDING", command(&["XPENDING", key, "ecg"])),
+            ("XACK", command(&["XACK", key, "ecg", "0-0"])),
+            // The number is looked at before the hash, and after the rights.
+            ("HINCRBY on the hash of losses", command(&["HINCRBY", &losses, "ecg", "none"])),
+            ("EVAL", command(&["EVAL", "return 0", "2", key, &losses])),
+            ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", key, &losses])),
+        ]);
+    }
+    needed
+}

@@ -1,0 +1,38 @@
+//! Whether the user may do what is needed, each command tried in a form that changes nothing.
+
+use crate::redis::Connection;
+use redis::{Cmd, RedisResult, Value};
+
+/// A command to try, and what it is called where it is missing.
+pub(crate) type Needed = (&'static str, Cmd);
+
+/// A command from its words.
+pub(crate) fn command(words: &[&str]) -> Cmd {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command
+}
+
+/// What was tried.
+pub(crate) struct Tried {
+    /// The commands that the user may not use.
+    pub missing: Vec<&'static str>,
+    /// What each command was answered.
+    pub answers: Vec<RedisResult<Value>>,
+}
+
+/// Tries all commands in one write.
+pub(crate) async fn try_all(conn: &mut Connection, needed: Vec<Needed>) -> RedisResult<Tried> {
+    let (names, commands): (Vec<_>, Vec<_>) = needed.into_iter().unzip();
+    let mut pipe = redis::pipe();
+    for command in commands {
+        pipe.add_command(command);
+    }
+    let answers: Vec<RedisResult<Value>> = pipe.ignore_errors().query_async(conn).await?;
+    let refused = |answer: &RedisResult<Value>| {
+        answer.as_ref().is_err_and(|error| error.code() == Some("NOPERM"))
+    };
+    let tried = names.into_iter().zip(&answers);
+    let missing = tried.filter(|(_, answer)| refused(answer)).map(|(name, _)| name).collect();
+    Ok(Tried { missing, answers })
+}

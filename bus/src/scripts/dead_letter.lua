@@ -1,0 +1,50 @@
+-- Stores an entry of mine as a dead letter, then acknowledges it: a refused write leaves it pending.
+-- A replay that failed becomes a new dead letter in place of the old one.
+--
+-- KEYS  stream or dead letters, dead letters
+-- ARGV  group, me, id, max length, (name, value) of the fields that tell why…
+-- Reply 1, or 0 where it is not mine any more
+local source, dead_letters = KEYS[1], KEYS[2]
+local group, me, id, longest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local replay = source == dead_letters
+-- `unpack` fails near 8,000 values.
+local MAX_FIELDS = 3900
+-- What an old dead letter knows better.
+local KEPT = { ['dlq.id'] = true, ['dlq.first'] = true, ['dlq.raw'] = true }
+
+local pending = redis.call('XPENDING', source, group, id, id, 1)[1]
+if not pending or pending[2] ~= me then return 0 end
+local entry = redis.call('XRANGE', source, id, id)[1]
+local original = entry and entry[2] or {}
+
+local fields, kept = {}, {}
+if replay then
+  for i = 1, #original, 2 do
+    if KEPT[original[i]] then
+      kept[original[i]] = true
+      fields[#fields + 1] = original[i]
+      fields[#fields + 1] = original[i + 1]
+    end
+  end
+end
+for i = 5, #ARGV, 2 do
+  if not kept[ARGV[i]] then
+    fields[#fields + 1] = ARGV[i]
+    fields[#fields + 1] = ARGV[i + 1]
+  end
+end
+if #original / 2 > MAX_FIELDS then
+  fields[#fields + 1] = 'dlq.raw'
+  fields[#fields + 1] = cmsgpack.pack(original)
+else
+  for i = 1, #original, 2 do
+    if original[i]:sub(1, 4) ~= 'dlq.' then
+      fields[#fields + 1] = original[i]
+      fields[#fields + 1] = original[i + 1]
+    end
+  end
+end
+redis.call('XADD', dead_letters, 'MAXLEN', '~', longest, '*', unpack(fields))
+redis.call('XACK', source, group, id)
+if replay then redis.call('XDEL', source, id) end
+return 1

@@ -1,0 +1,152 @@
+//! How events are read, tried again and taken over.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::DurationText;
+use crate::scalars::where_span;
+
+/// How a group's events reach its handler.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new(where_span("lease", "{} >= duration('5s') && {} <= duration('1h')"))
+    .message("lease must be between 5s and 1h"))]
+#[x_kube(validation = Rule::new(where_span("timeout", "{} > duration('0s') && {} <= duration('1h')"))
+    .message("timeout must be above 0s and at most 1h"))]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    /// Handler calls for one event before it becomes a dead letter, 1 to 100. Default: 5.
+    #[serde(default = "max_attempts")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: u32,
+    /// The time that one handler call may take; it is cancelled after that. Above 0s, at most 1h. Default: 30s.
+    #[serde(default = "thirty_seconds")]
+    pub timeout: DurationText,
+    /// Handler calls at the same time in each pod, 1 to 256. Default: 8, or 1 where ordering is Stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub concurrency: Option<u32>,
+    /// Entries that are read at once, 1 to 1000. Default: 16.
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub batch_size: u32,
+    /// How long an event stays with a consumer that went silent, 5s to 1h. Default: 30s.
+    #[serde(default = "thirty_seconds")]
+    pub lease: DurationText,
+    /// None: events are handled in parallel. Stream: one after the other, in the stream's order. Default: None.
+    #[serde(default)]
+    pub ordering: Ordering,
+    /// What a handler that cannot be reached means. Pause: wait for it. CountAttempt: an attempt like any other. Default: Pause.
+    #[serde(default)]
+    pub on_unavailable: OnUnavailable,
+    /// Events that the whole group may begin in a second, at least 1. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_events_per_second: Option<u64>,
+    /// The wait before an event is tried again.
+    #[serde(default)]
+    #[schemars(extend("default" = {}))]
+    pub backoff: Backoff,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            max_attempts: max_attempts(),
+            timeout: thirty_seconds(),
+            concurrency: None,
+            batch_size: batch_size(),
+            lease: thirty_seconds(),
+            ordering: Ordering::default(),
+            on_unavailable: OnUnavailable::default(),
+            max_events_per_second: None,
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+/// Whether the order of the stream is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ordering {
+    /// Events are handled in parallel.
+    #[default]
+    None,
+    /// One after the other, in the stream's order.
+    Stream,
+}
+
+/// What a handler that cannot be reached means for the event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnUnavailable {
+    /// Nothing is read until it is back; no attempt is counted.
+    #[default]
+    Pause,
+    /// An attempt like any other.
+    CountAttempt,
+}
+
+/// The wait before an event is tried again: initial × multiplier^(n-1), at most max, ± jitter.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new(where_span(
+    "initial", &where_span("max", "duration(self.initial) <= {}")
+)).message("backoff.initial must not exceed backoff.max"))]
+#[x_kube(validation = Rule::new(where_span("initial", "{} > duration('0s')"))
+    .message("backoff.initial must be above 0s"))]
+#[x_kube(validation = Rule::new(where_span("max", "{} <= duration('24h')"))
+    .message("backoff.max must be at most 24h"))]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// The wait after the first failure, above 0s. Default: 1s.
+    #[serde(default = "one_second")]
+    pub initial: DurationText,
+    /// The longest wait, at most 24h. Default: 5m.
+    #[serde(default = "five_minutes")]
+    pub max: DurationText,
+    /// The factor from one wait to the next, 1 to 10. Default: 2.
+    #[serde(default = "multiplier")]
+    #[schemars(range(min = 1, max = 10))]
+    pub multiplier: u32,
+    /// The spread of each wait to either side, in per cent, 0 to 100. Default: 20.
+    #[serde(default = "jitter_percent")]
+    #[schemars(range(min = 0, max = 100))]
+    pub jitter_percent: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            initial: one_second(),
+            max: five_minutes(),
+            multiplier: multiplier(),
+            jitter_percent: jitter_percent(),
+        }
+    }
+}
+
+fn max_attempts() -> u32 {
+    5
+}
+
+fn batch_size() -> u32 {
+    16
+}
+
+fn multiplier() -> u32 {
+    2
+}
+
+fn jitter_percent() -> u32 {
+    20
+}
+
+fn one_second() -> DurationText {
+    "1s".into()
+}
+
+fn thirty_seconds() -> DurationText {
+    "30s".into()
+}
+
+fn five_minutes() -> DurationText {
+    "5m".into()
+}

@@ -1,0 +1,87 @@
+//! From settings to an exit status.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use eventbus::config::Lookup;
+
+use crate::flags::Flags;
+use crate::logging::Logging;
+
+/// Exit status of a failure at run time.
+pub(crate) const FAILED: u8 = 1;
+/// Exit status of wrong settings.
+const WRONG_SETTINGS: u8 = 2;
+
+/// How a program is started.
+pub struct Program<'a> {
+    /// Source of the settings.
+    pub lookup: Lookup<'a>,
+    /// Check the settings and end.
+    pub check: bool,
+    /// Default of `RUST_LOG`.
+    pub log_filter: &'static str,
+}
+
+impl Program<'_> {
+    /// Runs a program that takes flags: its settings come from there, and it logs from level `info` on.
+    ///
+    /// `read` and `work` are those of [`run`](Self::run).
+    pub fn run_with_flags<S, E: Display>(
+        flags: &Flags,
+        read: impl FnOnce(Lookup<'_>) -> Result<S, Vec<E>>,
+        work: impl AsyncFnOnce(S) -> Result<(), String>,
+    ) -> ExitCode {
+        let lookup = |name: &str| flags.lookup(name);
+        Program { lookup: &lookup, check: flags.check(), log_filter: "info" }.run(read, work)
+    }
+
+    /// Reads the settings of logs and program, sets up the logs and a runtime, and awaits `work`.
+    ///
+    /// Returns 0 after a clean stop; 1 where `work` failed, whose message is logged; 2 where `read` or the settings of
+    /// the logs failed: all messages then go to standard error, one a line.
+    pub fn run<S, E: Display>(
+        self,
+        read: impl FnOnce(Lookup<'_>) -> Result<S, Vec<E>>,
+        work: impl AsyncFnOnce(S) -> Result<(), String>,
+    ) -> ExitCode {
+        let logging = Logging::from_lookup(self.lookup, self.log_filter);
+        let (logging, settings) = match (logging, read(self.lookup)) {
+            (Ok(logging), Ok(settings)) => (logging, settings),
+            (logging, settings) => {
+                let of_logs = logging.err().into_iter().flatten().map(|error| error.to_string());
+                let of_program =
+                    settings.err().into_iter().flatten().map(|error| error.to_string());
+                return refuse(of_logs.chain(of_program));
+            }
+        };
+        if self.check {
+            return ExitCode::SUCCESS;
+        }
+        logging.start();
+        match start(settings, work) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::from(FAILED)
+            }
+        }
+    }
+}
+
+/// Writes the errors as they are: the logs are not set up yet, and their settings may be the wrong ones.
+fn refuse(errors: impl Iterator<Item = String>) -> ExitCode {
+    let mut stderr = io::stderr().lock();
+    for error in errors {
+        // Where standard error is closed, the exit status remains.
+        writeln!(stderr, "{error}").ok();
+    }
+    ExitCode::from(WRONG_SETTINGS)
+}
+
+fn start<S>(settings: S, work: impl AsyncFnOnce(S) -> Result<(), String>) -> Result<(), String> {
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(work(settings))
+}
