@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::redis::Connection;
+use redis::aio::ConnectionLike;
 use redis::{ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
 
 use crate::config::RedisConfig;
@@ -43,7 +43,10 @@ pub(super) async fn login(redis: &RedisConfig) -> Result<RedisConnectionInfo, Er
 ///
 /// # Errors
 /// What Redis answered to the first command that it refused.
-pub(super) async fn greet(conn: &mut Connection, database: i64) -> RedisResult<()> {
+pub(super) async fn greet(
+    conn: &mut (impl ConnectionLike + Send),
+    database: i64,
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     pipe.cmd("HELLO").arg(2);
     if database != 0 {

@@ -9,8 +9,8 @@
 
 local stream, group, start = KEYS[1], ARGV[1], ARGV[2]
 
-local function run(...)
-  local reply = redis.pcall(...)
+-- Returns the reply of a command, or raises its error.
+local function checked(reply)
   if type(reply) ~= 'table' or not reply.err then return reply end
   error({ err = reply.err })
 end
@@ -38,7 +38,7 @@ local function count_after(id, length)
   limit = math.min(limit, math.floor(bytes / mean))
   local count, page = 0, math.max(1, math.min(100, limit))
   repeat
-    local entries = run('XRANGE', stream, '(' .. id, '+', 'COUNT', page)
+    local entries = checked(redis.pcall('XRANGE', stream, '(' .. id, '+', 'COUNT', page))
     count = count + #entries
     id = #entries > 0 and entries[#entries][1]
   until #entries < page or count > limit
@@ -57,9 +57,9 @@ end
 
 local function create()
   local info
-  if run('EXISTS', stream) == 1 then
-    info = record(run('XINFO', 'STREAM', stream))
-    for _, flat in ipairs(run('XINFO', 'GROUPS', stream)) do
+  if checked(redis.pcall('EXISTS', stream)) == 1 then
+    info = record(checked(redis.pcall('XINFO', 'STREAM', stream)))
+    for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', stream))) do
       local g = record(flat)
       if g.name == group then return { 0, g['last-delivered-id'] } end
     end
@@ -67,13 +67,13 @@ local function create()
   local last = info and info['last-generated-id'] or '0-0'
   if ARGV[5] == '1' and start ~= '$' and before(last, start) then start = last end
   local position = start == '$' and last or start
-  local command = { 'XGROUP', 'CREATE', stream, group, start, 'MKSTREAM' }
+  local options = { stream, group, start, 'MKSTREAM' }
   local read = entries_read(info, last, position)
   if read then
-    command[#command + 1] = 'ENTRIESREAD'
-    command[#command + 1] = string.format('%.0f', read)
+    options[#options + 1] = 'ENTRIESREAD'
+    options[#options + 1] = string.format('%.0f', read)
   end
-  run(unpack(command))
+  checked(redis.pcall('XGROUP', 'CREATE', unpack(options)))
   local first = info and info['first-entry']
   return { 1, position, first and first[1] or false, info and 0 or 1 }
 end

@@ -12,8 +12,8 @@ local PAGE = 500
 -- What may be read while everybody else waits.
 local MOST_BYTES = 16777216
 
-local function run(...)
-  local reply = redis.pcall(...)
+-- Returns the reply of a command, or raises its error.
+local function checked(reply)
   if type(reply) ~= 'table' or not reply.err then return reply end
   error({ err = reply.err })
 end
@@ -32,11 +32,11 @@ end
 
 -- The IDs that are dropped, oldest first. Whole nodes where there are any that are not too many.
 local function drop(wanted)
-  local entries = run('XRANGE', stream, '-', '+', 'COUNT', wanted + 1)
+  local entries = checked(redis.pcall('XRANGE', stream, '-', '+', 'COUNT', wanted + 1))
   if #entries <= wanted then return {} end
   local first_kept = entries[wanted + 1][1]
-  local removed = run('XTRIM', stream, 'MINID', '~', first_kept, 'LIMIT', wanted)
-  if removed == 0 then removed = run('XTRIM', stream, 'MINID', first_kept) end
+  local removed = checked(redis.pcall('XTRIM', stream, 'MINID', '~', first_kept, 'LIMIT', wanted))
+  if removed == 0 then removed = checked(redis.pcall('XTRIM', stream, 'MINID', first_kept)) end
   local ids = {}
   for i = 1, removed do ids[i] = entries[i][1] end
   return ids
@@ -46,7 +46,7 @@ end
 local function forget_pending(group, is_dropped, last)
   local forgotten, from = {}, '-'
   repeat
-    local page, acknowledge = run('XPENDING', stream, group, from, last, PAGE), {}
+    local page, acknowledge = checked(redis.pcall('XPENDING', stream, group, from, last, PAGE)), {}
     for _, entry in ipairs(page) do
       if is_dropped[entry[1]] then
         acknowledge[#acknowledge + 1] = entry[1]
@@ -54,7 +54,7 @@ local function forget_pending(group, is_dropped, last)
       end
       from = '(' .. entry[1]
     end
-    if #acknowledge > 0 then run('XACK', stream, group, unpack(acknowledge)) end
+    if #acknowledge > 0 then checked(redis.pcall('XACK', stream, group, unpack(acknowledge))) end
   until #page < PAGE
   return forgotten
 end
@@ -69,15 +69,15 @@ local function lost_to(g, ids, is_dropped)
 end
 
 local function drop_and_count()
-  local length, counts, problem = run('XLEN', stream), {}, false
+  local length, counts, problem = checked(redis.pcall('XLEN', stream)), {}, false
   if length < tonumber(ARGV[2]) then return { 0, length, counts, problem } end
   local size = redis.pcall('MEMORY', 'USAGE', stream)
   local mean = type(size) == 'number' and length > 0 and size / length or 1024
   local wanted = math.min(tonumber(ARGV[1]), math.max(1, math.floor(MOST_BYTES / mean)))
   local ids, is_dropped = drop(wanted), {}
-  if #ids == 0 then return { 0, run('XLEN', stream), counts, problem } end
+  if #ids == 0 then return { 0, checked(redis.pcall('XLEN', stream)), counts, problem } end
   for _, id in ipairs(ids) do is_dropped[id] = true end
-  for _, flat in ipairs(run('XINFO', 'GROUPS', stream)) do
+  for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', stream))) do
     local g = record(flat)
     local lost = lost_to(g, ids, is_dropped)
     if lost > 0 then
@@ -87,7 +87,7 @@ local function drop_and_count()
       if type(written) == 'table' then problem = written.err end
     end
   end
-  return { #ids, run('XLEN', stream), counts, problem }
+  return { #ids, checked(redis.pcall('XLEN', stream)), counts, problem }
 end
 
 local ok, answer = pcall(drop_and_count)

@@ -7,20 +7,20 @@
 
 local hash, group = KEYS[1], ARGV[1]
 
-local function run(...)
-  local reply = redis.pcall(...)
+-- Returns the reply of a command, or raises its error.
+local function checked(reply)
   if type(reply) ~= 'table' or not reply.err then return reply end
   error({ err = reply.err })
 end
 
 local function forget()
-  local field = run('HGET', hash, group)
+  local field = checked(redis.pcall('HGET', hash, group))
   if not field then return 0 end
   local known, declaration = pcall(cjson.decode, field)
   local unowned = known and type(declaration) == 'table'
     and (declaration.uid == nil or declaration.uid == cjson.null)
   if not unowned then return field end
-  return run('HDEL', hash, group)
+  return checked(redis.pcall('HDEL', hash, group))
 end
 
 local ok, answer = pcall(forget)

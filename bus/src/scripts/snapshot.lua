@@ -13,9 +13,8 @@
 
 local stream = KEYS[1]
 
--- Runs a read of `key`, which an error names.
-local function read(key, ...)
-  local reply = redis.pcall(...)
+-- Returns the reply of a command on `key`, or raises its error, which names the key.
+local function checked(key, reply)
   if type(reply) ~= 'table' or not reply.err then return reply end
   error({ err = reply.err .. ' (' .. key .. ')' })
 end
@@ -35,18 +34,18 @@ end
 
 local function consumers(group, hash)
   local list = {}
-  for _, flat in ipairs(read(stream, 'XINFO', 'CONSUMERS', stream, group)) do
+  for _, flat in ipairs(checked(stream, redis.pcall('XINFO', 'CONSUMERS', stream, group))) do
     local c = record(flat)
-    list[#list + 1] = { c.name, c.pending, c.idle, read(hash, 'HGET', hash, 'c:' .. c.name) }
+    list[#list + 1] = { c.name, c.pending, c.idle, checked(hash, redis.pcall('HGET', hash, 'c:' .. c.name)) }
   end
   return list
 end
 
 local function dead_letters(group, key)
-  local length = read(key, 'XLEN', key)
+  local length = checked(key, redis.pcall('XLEN', key))
   if length == 0 then return { 0, false, 0 } end
-  local last = read(key, 'XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-  for _, flat in ipairs(read(key, 'XINFO', 'GROUPS', key)) do
+  local last = checked(key, redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1))[1]
+  for _, flat in ipairs(checked(key, redis.pcall('XINFO', 'GROUPS', key))) do
     local replaying = record(flat)
     if replaying.name == group then return { length, last[1], replaying.pending } end
   end
@@ -60,7 +59,7 @@ for i, name in ipairs(ARGV) do asked[name] = i end
 local following = { ['18446744073709551615-18446744073709551615'] = false }
 local function first_after(id)
   if following[id] == nil then
-    local entry = read(stream, 'XRANGE', stream, '(' .. id, '+', 'COUNT', 1)[1]
+    local entry = checked(stream, redis.pcall('XRANGE', stream, '(' .. id, '+', 'COUNT', 1))[1]
     following[id] = entry and entry[1] or false
   end
   return following[id]
@@ -68,7 +67,7 @@ end
 
 local function group_facts(g, last_generated)
   local pending = { 0, false }
-  if g.pending > 0 then pending = read(stream, 'XPENDING', stream, g.name) end
+  if g.pending > 0 then pending = checked(stream, redis.pcall('XPENDING', stream, g.name)) end
   local held = {}
   for _, owner in ipairs(pending[4] or {}) do held[owner[1]] = tonumber(owner[2]) end
   local last, i = g['last-delivered-id'], asked[g.name]
@@ -82,12 +81,12 @@ local function group_facts(g, last_generated)
 end
 
 local function sweep()
-  local time = read(stream, 'TIME')
+  local time = checked(stream, redis.pcall('TIME'))
   local server_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  if read(stream, 'EXISTS', stream) == 0 then return { server_ms } end
-  local info = record(read(stream, 'XINFO', 'STREAM', stream))
+  if checked(stream, redis.pcall('EXISTS', stream)) == 0 then return { server_ms } end
+  local info = record(checked(stream, redis.pcall('XINFO', 'STREAM', stream)))
   local groups = {}
-  for _, flat in ipairs(read(stream, 'XINFO', 'GROUPS', stream)) do
+  for _, flat in ipairs(checked(stream, redis.pcall('XINFO', 'GROUPS', stream))) do
     groups[#groups + 1] = group_facts(record(flat), info['last-generated-id'])
   end
   return {

@@ -12,9 +12,8 @@
 local stream, declared = KEYS[1], KEYS[2]
 local keep, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- Runs a command on `key`, which an error names.
-local function run(key, ...)
-  local reply = redis.pcall(...)
+-- Returns the reply of a command on `key`, or raises its error, which names the key.
+local function checked(key, reply)
   if type(reply) ~= 'table' or not reply.err then return reply end
   error({ err = reply.err .. ' (' .. key .. ')' })
 end
@@ -44,12 +43,12 @@ local function floor_of(groups, last_generated)
     if before(last_generated, needed) then return nil, 'ahead', g.name end
     -- A position that was set back leaves acknowledged entries to be read again, older than what is pending.
     if g.pending > 0 then
-      local oldest = run(stream, 'XPENDING', stream, g.name)[2]
+      local oldest = checked(stream, redis.pcall('XPENDING', stream, g.name))[2]
       if before(oldest, needed) then needed = oldest end
     end
     if not floor or before(needed, floor) then floor, holder = needed, g.name end
   end
-  for _, name in ipairs(run(declared, 'HKEYS', declared)) do
+  for _, name in ipairs(checked(declared, redis.pcall('HKEYS', declared))) do
     if not present[name] then return nil, 'missing', name end
   end
   if not floor then return nil, 'no-groups', false end
@@ -57,12 +56,12 @@ local function floor_of(groups, last_generated)
 end
 
 local function trim()
-  local length = run(stream, 'XLEN', stream)
+  local length = checked(stream, redis.pcall('XLEN', stream))
   if length <= keep then return { 0, length, false, false } end
-  local last_generated = record(run(stream, 'XINFO', 'STREAM', stream))['last-generated-id']
-  local floor, reason, group = floor_of(run(stream, 'XINFO', 'GROUPS', stream), last_generated)
+  local last_generated = record(checked(stream, redis.pcall('XINFO', 'STREAM', stream)))['last-generated-id']
+  local floor, reason, group = floor_of(checked(stream, redis.pcall('XINFO', 'GROUPS', stream)), last_generated)
   if not floor then return { 0, length, reason, group } end
-  local removed = run(stream, 'XTRIM', stream, 'MINID', '~', floor, 'LIMIT', math.min(length - keep, most))
+  local removed = checked(stream, redis.pcall('XTRIM', stream, 'MINID', '~', floor, 'LIMIT', math.min(length - keep, most)))
   if removed > 0 or floor == last_generated then reason, group = false, false end
   return { removed, length - removed, reason, group }
 end

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::input::{Fields, Id, Refusal};
-use crate::service::{Publishing, now};
+use crate::publishing::{Publishing, now};
 
 /// What an application can come to.
 const STATUSES: [&str; 5] = ["submitted", "reviewed", "accepted", "rejected", "withdrawn"];

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::applications::new_id;
 use crate::input::{Fields, Refusal};
-use crate::service::{Publishing, now};
+use crate::publishing::{Publishing, now};
 
 /// The groups of the platform's services, which are told of even while they are missing.
 pub const GROUPS: [&str; 3] = ["applications", "matching", "bff"];

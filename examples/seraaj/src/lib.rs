@@ -13,6 +13,7 @@ pub mod event_types;
 pub mod file_publisher;
 pub mod input;
 pub mod matching;
+pub mod publishing;
 pub mod received;
 pub mod report;
 pub mod service;

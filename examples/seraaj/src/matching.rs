@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::applications::new_id;
 use crate::input::{Fields, Id, Refusal};
-use crate::service::{Publishing, now};
+use crate::publishing::{Publishing, now};
 
 /// All that there is to apply for.
 const OPPORTUNITIES: [&str; 6] =

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::bff::groups;
 use crate::file_publisher::{Event, read};
-use crate::service::now;
+use crate::publishing::now;
 
 mod speed;
 

@@ -1,6 +1,5 @@
 //! What the services share: how they begin, answer, publish and end.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +14,16 @@ use eventbus::config::BusConfig;
 use eventbus::observe::health::looks;
 use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
 use eventbus_program::http;
-use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::dual::{DualPublisher, Recorded};
-use crate::file_publisher::{Event, FilePublisher};
+use crate::dual::DualPublisher;
+use crate::file_publisher::FilePublisher;
 use crate::input::{Refusal, drain, whole};
+use crate::publishing::{Publishing, now};
 use crate::received::Received;
 use crate::{applications, bff, matching};
 
@@ -53,69 +52,6 @@ impl Service {
             Self::Matching => "matching",
             Self::Bff => "bff",
         }
-    }
-}
-
-/// Publishes what a request has come to; clones share all.
-#[derive(Clone)]
-pub struct Publishing {
-    publisher: DualPublisher,
-    tasks: TaskTracker,
-}
-
-impl Publishing {
-    /// An event of this service.
-    #[must_use]
-    pub fn event(&self, event_type: &str, payload: serde_json::Value, time: Timestamp) -> Event {
-        self.publisher.event(event_type, payload, time)
-    }
-
-    /// Does `work` to its end, also when the client has gone away: what stands in the file is told to the bus.
-    ///
-    /// # Panics
-    /// If `work` does.
-    pub async fn finish<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        match self.tasks.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is ending, and this caller with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
-    }
-
-    /// Writes `events` to the platform's file.
-    ///
-    /// # Errors
-    /// [`Refusal::broken`], with the cause in the log.
-    pub async fn record(&self, events: Vec<Event>) -> Result<Recorded, Refusal> {
-        self.publisher.record(events).await.map_err(|error| {
-            tracing::error!(%error, "cannot write to the file of events");
-            Refusal::broken()
-        })
-    }
-
-    /// Tells the bus.
-    pub async fn send(&self, recorded: Recorded) {
-        self.publisher.send(recorded).await;
-    }
-
-    /// Both, to their end.
-    ///
-    /// # Errors
-    /// As [`record`](Self::record).
-    pub async fn publish(&self, event: Event) -> Result<(), Refusal> {
-        let this = self.clone();
-        let both = async move {
-            let recorded = this.record(vec![event]).await?;
-            this.send(recorded).await;
-            Ok(())
-        };
-        self.finish(both).await
     }
 }
 
@@ -182,12 +118,6 @@ async fn tell_start(publishing: &Publishing) -> io::Result<()> {
     let this = publishing.clone();
     publishing.tasks.spawn(async move { this.send(recorded).await });
     Ok(())
-}
-
-/// The time of a request.
-#[expect(clippy::disallowed_methods, reason = "the edge where requests get their time")]
-pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 fn shared(registry: Arc<Registry>, received: Arc<Received>) -> Router {

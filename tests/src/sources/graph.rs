@@ -20,6 +20,7 @@ pub struct Evidence {
 /// Sibling modules and who names whom: `edges[a][b]` are the places where `a`, or a module below it, names `b`.
 #[derive(Debug, Default)]
 pub struct Siblings {
+    /// For each module, the siblings it uses with the places.
     pub edges: BTreeMap<String, BTreeMap<String, Vec<Evidence>>>,
 }
 
