@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use eventbus::admin::Connection;
+use tests::raw::Raw;
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command, config, drained};
 use tests::{letters, wait};
@@ -103,7 +104,8 @@ async fn f25_while_redis_loads_all_wait_and_health_says_so() {
     assert!(error.is_transient(), "{error:?}");
     assert_eq!(fleet.consumers[0].get("/livez").await.0, 200);
 
-    command(&mut server.connection().await, "CONFIG SET key-load-delay 0").await;
+    // A connection of the library would wait for the server to have loaded.
+    Raw::connect(server.port()).run(&["CONFIG", "SET", "key-load-delay", "0"]);
     server.ready().await;
     fleet.flow.publish(20).await;
     fleet.all_are_handled().await;
