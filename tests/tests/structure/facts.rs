@@ -97,10 +97,10 @@ impl Listing {
         root().join("tests/listings").join(self.0)
     }
 
-    /// What it holds, without lines that begin with `#`.
+    /// What it holds, without lines that begin with `# `.
     pub fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path()).unwrap_or_default();
-        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        text.lines().filter(|line| !line.starts_with("# ")).map(str::to_owned).collect()
     }
 
     /// Writes it, below a line that says what it is.
