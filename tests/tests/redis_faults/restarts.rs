@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use eventbus::admin::Connection;
 use tests::raw::Raw;
 use tests::redis::RedisServer;
-use tests::subscriber::{LONG, command, config, drained};
+use tests::subscriber::{LONG, config, drained};
 use tests::{letters, wait};
 
 use crate::fleet::{Fleet, Health};
