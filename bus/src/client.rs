@@ -32,7 +32,7 @@ pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
 pub use spool::PublishOutcome;
 pub use subscription::{Subscription, SubscriptionBuilder};
 
-/// What is neither publishing nor subscribing fails after this long, connecting included.
+/// Limit of every call that neither publishes nor subscribes, connecting included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One stream on one Redis. Clones share the connections, which are made anew after a failure, and what they know of

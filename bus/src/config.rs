@@ -17,7 +17,7 @@ pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
 pub use durability::{Durability, PUBLISH_TIMEOUT};
 pub use outbox::OutboxConfig;
 
-/// How to reach a Redis: its URL, and files for credentials and certificates.
+/// Address of a Redis: its URL, and files for credentials and certificates.
 ///
 /// Files are read at each connect, so that a change needs no restart. `Debug` shows no credentials.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl RedisConfig {
         format!("{}/{}", self.info.addr(), self.info.redis_settings().db())
     }
 
-    /// Whether the URL itself carries a user name or a password.
+    /// Returns `true` if the URL itself carries a user name or a password.
     #[must_use]
     pub fn has_inline_credentials(&self) -> bool {
         let settings = self.info.redis_settings();
@@ -110,11 +110,11 @@ pub struct BusConfig {
     pub redis: RedisConfig,
     /// `REDIS_STREAM_NAME`, default `stream:events`.
     pub stream: StreamKey,
-    /// How much of the stream is kept, and what a full one does to publishers.
+    /// Rules for trimming the stream, and what a full one does to publishers.
     pub retention: Retention,
     /// `REDIS_DURABILITY`, default `async`: what has to have happened before a publish is answered.
     pub durability: Durability,
-    /// Where events are kept until Redis has taken them; `None`: nowhere.
+    /// Outbox that keeps events until Redis has them; `None`: no outbox.
     pub outbox: Option<OutboxConfig>,
 }
 

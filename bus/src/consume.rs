@@ -29,7 +29,7 @@ use eventbus_core::settings::{SettingError, SettingErrors};
 pub use eventbus_core::delivery::{DeliveryConfig, DeliveryOrder};
 pub use eventbus_core::retry::backoff::Backoff;
 
-/// What to read, as whom, and how to deliver it.
+/// Settings of one consumer: stream, group, name, types, delivery.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriberConfig {
@@ -45,7 +45,7 @@ pub struct SubscriberConfig {
     /// resumes where it had come to; where Redis lost that too, it begins there again, [`Start::Latest`] then meaning
     /// the beginning, so that nothing is passed over.
     pub start: Option<Start>,
-    /// Where events go that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
+    /// Stream for events that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
     pub dead_letters: Option<DeadLetters>,
     /// Limits and times.
     pub delivery: DeliveryConfig,
@@ -90,7 +90,7 @@ impl SubscriberConfig {
     }
 }
 
-/// Where events go that cannot be handled.
+/// Stream for events that cannot be handled, and its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetters {
@@ -120,7 +120,7 @@ impl DeadLetters {
     }
 }
 
-/// Whether a subscriber has found its group yet.
+/// Handle that reports whether a subscriber has found its group.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 

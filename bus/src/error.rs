@@ -20,7 +20,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -35,7 +35,7 @@ pub enum Error {
     Connect {
         /// `host:port/db`, never credentials.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: RedisFailure,
     },
@@ -46,7 +46,7 @@ pub enum Error {
         operation: &'static str,
         /// `host:port/db`, never credentials.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: RedisFailure,
     },
@@ -57,7 +57,7 @@ pub enum Error {
         operation: &'static str,
         /// The stream.
         stream: StreamKey,
-        /// Why.
+        /// The cause.
         #[source]
         source: RedisFailure,
     },
@@ -70,7 +70,7 @@ pub enum Error {
         stream: StreamKey,
         /// The group.
         group: GroupName,
-        /// Why.
+        /// The cause.
         #[source]
         source: RedisFailure,
     },
@@ -81,7 +81,7 @@ pub enum Error {
         operation: &'static str,
         /// The stream.
         stream: StreamKey,
-        /// What was looked for in the reply.
+        /// Part of the reply that is missing or malformed.
         missing: &'static str,
     },
     /// An event's type is none that a group could ask for.
@@ -97,7 +97,7 @@ pub enum Error {
     Encode {
         /// The event's type.
         event_type: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -143,7 +143,7 @@ pub enum Error {
         wanted: u64,
         /// Confirmations that came in time.
         got: u64,
-        /// Why Redis refused to wait; `None` where it waited in vain.
+        /// Redis' refusal to wait; `None` if it waited and got too few confirmations.
         #[source]
         source: Option<RedisFailure>,
     },
@@ -154,7 +154,7 @@ pub enum Error {
     CannotFsync {
         /// `host:port/db`, never credentials.
         endpoint: String,
-        /// What the server answered; `None` where it knows no WAITAOF.
+        /// Answer of the server; `None` if it does not know WAITAOF.
         #[source]
         source: Option<RedisFailure>,
     },
@@ -209,7 +209,7 @@ pub enum Error {
         operation: &'static str,
         /// The file or the directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -236,7 +236,7 @@ pub enum Error {
         dir: PathBuf,
         /// `REDIS_OUTBOX_MAX_BYTES`.
         cap: u64,
-        /// Why it was not published.
+        /// Cause of the failed publish.
         #[source]
         source: Box<Error>,
     },
@@ -248,9 +248,9 @@ pub enum Error {
     OutboxWrite {
         /// `REDIS_OUTBOX_DIR`.
         dir: PathBuf,
-        /// Why it was not kept.
+        /// Cause of the failed write.
         cause: std::sync::Arc<std::io::Error>,
-        /// Why it was not published.
+        /// Cause of the failed publish.
         #[source]
         source: Box<Error>,
     },
@@ -261,18 +261,18 @@ pub enum Error {
         operation: &'static str,
         /// The key.
         key: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: RedisFailure,
     },
-    /// What stands in `P:eventbus:groups` about a group cannot be read.
+    /// The declaration of a group in `P:eventbus:groups` cannot be read.
     #[error("field {group} of {key} does not declare a group")]
     Declaration {
         /// The hash.
         key: String,
         /// Its field.
         group: GroupName,
-        /// What is wrong with it.
+        /// Mistake in the declaration.
         #[source]
         source: DeclarationError,
     },
@@ -290,7 +290,7 @@ pub enum Error {
     },
 }
 
-/// What helps against an error.
+/// Action that helps against an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -305,7 +305,7 @@ pub enum Remedy {
 }
 
 impl Error {
-    /// What helps, by Redis' error code. Errors that are none of Redis' need a person.
+    /// Returns the action that helps, by Redis' error code. Errors that are none of Redis' need a manual fix.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -319,25 +319,25 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anybody's doing.
+    /// Returns `true` if the same call may succeed later without a change by anybody.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self.remedy(), Remedy::Retry | Remedy::Reconnect)
     }
 
-    /// Whether the group or the stream is missing.
+    /// Returns `true` if the group or the stream is missing.
     #[must_use]
     pub fn is_no_group(&self) -> bool {
         self.remedy() == Remedy::CreateGroup
     }
 
-    /// Whether a key is of another type than it should be: as a rule, the stream's key is no stream.
+    /// Returns `true` if a key has another type than it should: as a rule, the stream's key is not a stream.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         self.code() == Some("WRONGTYPE")
     }
 
-    /// Whether user, password or rights are at fault.
+    /// Returns `true` if the user name, password or permissions are at fault.
     #[must_use]
     pub fn is_auth(&self) -> bool {
         matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))

@@ -9,7 +9,7 @@ use crate::event::TypeFilter;
 /// The declaration that a program of this library makes for itself: of nobody's resource, of all types.
 pub const UNOWNED: &str = r#"{"v":1}"#;
 
-/// What a field of [`StreamKey::groups_key`](crate::names::StreamKey::groups_key) says of its group.
+/// Content of a group's field in the hash [`StreamKey::groups_key`](crate::names::StreamKey::groups_key).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declaration {
     /// The resource that has the group; `None` where a program declared it by `create_consumer_group`.
@@ -31,7 +31,7 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// Why a field is no declaration. The message never shows what stands there.
+/// Mistake in a declaration. The message never shows the field's content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeclarationError {
     /// It is no JSON object with the members of a declaration.

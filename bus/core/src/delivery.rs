@@ -1,4 +1,4 @@
-//! What becomes of each event: a pure state machine between the commands' replies and the next commands.
+//! Delivery of events: a pure state machine between the commands' replies and the next commands.
 //!
 //! [`Machine::on`] takes one [`Input`] and answers with [`Output`]s, which the subscriber carries out. The pending
 //! list of the group keeps everything that must survive: who has an entry in flight, since when, how many handler
@@ -56,7 +56,7 @@ pub struct Delivery {
     pub stream: StreamKey,
     /// For whom.
     pub group: GroupName,
-    /// Whether it is a dead letter that somebody asked to have handled again.
+    /// `true` if it is a dead letter that is being replayed.
     pub replay: bool,
 }
 
@@ -68,7 +68,7 @@ impl Delivery {
     }
 }
 
-/// What a handler answers.
+/// Answer of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Handled: acknowledge it.
@@ -100,7 +100,7 @@ impl Answer {
     }
 }
 
-/// How a handler call ended.
+/// End of a handler call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It answered.

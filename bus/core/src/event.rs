@@ -90,7 +90,7 @@ impl std::fmt::Debug for StreamEvent {
     }
 }
 
-/// Why an entry cannot be read as an event. The message never shows a value.
+/// Reason why an entry cannot be read as an event. The message never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A required field is missing, or `type` is empty.
@@ -247,7 +247,7 @@ pub struct NewEvent {
     pub event_type: String,
     /// The JSON text to send.
     pub payload: Payload,
-    /// Who publishes.
+    /// The publishing service.
     pub source_service: Option<String>,
     /// The event's own ID; `None`: a new UUIDv7, made before the first try.
     pub id: Option<String>,

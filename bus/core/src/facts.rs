@@ -1,4 +1,4 @@
-//! What one snapshot of a stream says: numbers, names and entry IDs, no payload.
+//! Facts of one snapshot of a stream: numbers, names and entry IDs, no payload.
 
 mod server;
 
@@ -12,7 +12,7 @@ pub use server::ServerInfo;
 /// A stream at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamFacts {
-    /// Whether there is a stream; where not, everything but `server_ms` is empty.
+    /// `true` if the stream exists; otherwise everything but `server_ms` is empty.
     pub exists: bool,
     /// The server's clock, milliseconds since 1970.
     pub server_ms: u64,
@@ -55,7 +55,7 @@ pub struct GroupFacts {
     pub consumers: Vec<ConsumerFacts>,
     /// The group's dead letters; `None` where the group was not asked for or they could not be read.
     pub dead_letters: Option<DeadLetterFacts>,
-    /// Why consumers or dead letters could not be read, such as a key of another type.
+    /// Reason why consumers or dead letters could not be read, such as a key of another type.
     pub problem: Option<String>,
 }
 
@@ -68,16 +68,16 @@ pub struct ConsumerFacts {
     pub pending: u64,
     /// Since it last asked the server for anything.
     pub idle: Duration,
-    /// What it last told of itself; `None` for a consumer that is not of this library.
+    /// Its last heartbeat; `None` for a consumer of another library.
     pub heartbeat: Option<Heartbeat>,
 }
 
-/// When a consumer last renewed its lease.
+/// Last renewal of a consumer's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The server's clock then, milliseconds since 1970.
     pub at_ms: u64,
-    /// How long the lease was taken for.
+    /// Length of the lease.
     pub lease: Duration,
 }
 
@@ -88,12 +88,12 @@ pub struct DeadLetterFacts {
     pub length: u64,
     /// Of them: being replayed to this group.
     pub replays: u64,
-    /// When the last one was written, milliseconds since 1970.
+    /// Time of the last one, milliseconds since 1970.
     pub last_ms: Option<u64>,
 }
 
 impl StreamFacts {
-    /// How long ago entry `id` was added, by the server's clock; nothing for an ID of the future.
+    /// Returns the age of entry `id` by the server's clock; zero for an ID of the future.
     #[must_use]
     pub fn age(&self, id: EntryId) -> Duration {
         Duration::from_millis(self.server_ms.saturating_sub(id.ms))
@@ -101,7 +101,7 @@ impl StreamFacts {
 }
 
 impl GroupFacts {
-    /// Whether the group stands past the last entry ever added: events up to there are never delivered to it.
+    /// Returns `true` if the group is past the last entry ever added: events up to there are never delivered to it.
     #[must_use]
     pub fn is_ahead_of(&self, stream: &StreamFacts) -> bool {
         self.last_delivered > stream.last_generated
@@ -115,7 +115,7 @@ impl GroupFacts {
 }
 
 impl ConsumerFacts {
-    /// Whether the consumer renewed its lease in time, seen at `server_ms`.
+    /// Returns `true` if the consumer renewed its lease in time, seen at `server_ms`.
     #[must_use]
     pub fn is_live(&self, server_ms: u64) -> bool {
         let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));

@@ -1,4 +1,4 @@
-//! Where a consumer group starts to read, and where a lost one resumes.
+//! Start of a consumer group, and the point where a lost one resumes.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::names::EntryId;
 
-/// Where a new group starts to read.
+/// Start of a new group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// After this entry; `0` is everything that the stream keeps.
@@ -24,7 +24,7 @@ pub enum Start {
 )]
 pub struct StartError(pub String);
 
-/// What creating a group came to.
+/// Result of creating a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupCreation {
     /// The group was missing and stands now.
@@ -33,7 +33,7 @@ pub enum GroupCreation {
         position: EntryId,
         /// The oldest entry that the stream keeps; later than asked for where the start was trimmed away.
         first_entry: Option<EntryId>,
-        /// Whether there was no stream either: it stands now, empty, for others to see.
+        /// `true` if the stream was created too, empty, for others to see.
         stream_created: bool,
     },
     /// The group stood already; nothing was changed, the start that was asked for has no effect.

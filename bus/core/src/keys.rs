@@ -38,7 +38,7 @@ impl StreamKey {
         format!("{}:eventbus:consumers:{group}", self.prefix_or_braced())
     }
 
-    /// Whether this key may be used in one script with the keys beside `stream`: it shares their hash slot.
+    /// Returns `true` if this key may be used in one script with the keys beside `stream`: it shares their hash slot.
     #[must_use]
     pub fn is_beside(&self, stream: &Self) -> bool {
         self != stream && hash_tag(self.as_str()) == hash_tag(&stream.prefix_or_braced())

@@ -1,4 +1,4 @@
-//! How many entries a group has not been given yet: what the facts of a sweep tell without counting.
+//! Lag of a group, computed from the facts of a snapshot without counting.
 //!
 //! Redis' own number is wrong after trimming before version 8, and absent after a deletion, so it is used last.
 
@@ -12,7 +12,7 @@ use crate::names::EntryId;
 /// A reported lag above this is not counted.
 pub const COUNTED_UP_TO: u64 = 1_000;
 
-/// How a lag is known.
+/// Source of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LagSource {
     /// It follows from the facts of one moment.
@@ -53,7 +53,7 @@ impl Serialize for LagSource {
 pub struct Lag {
     /// Entries; `None` if and only if the source is [`LagSource::Unknown`].
     pub value: Option<u64>,
-    /// How they are known.
+    /// Source of the number.
     pub source: LagSource,
 }
 
@@ -67,7 +67,7 @@ impl Lag {
         Self { value: Some(value), source }
     }
 
-    /// What is left where counting is not possible: the server's own number, believed or not.
+    /// Returns the server's own number, for use where counting is not possible.
     #[must_use]
     pub fn reported(group: &GroupFacts) -> Self {
         group.reported_lag.map_or(Self::UNKNOWN, |lag| Self::new(lag, LagSource::Reported))
@@ -86,7 +86,7 @@ impl fmt::Display for Lag {
     }
 }
 
-/// What the facts of a sweep tell about a group's lag.
+/// Result of computing a group's lag from the facts of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimate {
     /// The lag, as well as it can be known without counting.

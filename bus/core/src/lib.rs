@@ -1,4 +1,4 @@
-//! What the event bus decides, as plain functions from values to values.
+//! Decisions of the event bus, as plain functions from values to values.
 //!
 //! No I/O, no clock, no random numbers, no runtime: this crate's manifest has no dependency that could act, so the
 //! compiler proves it. Times, random numbers and settings come in as arguments; the crate `eventbus` acts on what

@@ -14,7 +14,7 @@ const MAX_STREAM: usize = 512;
 const MAX_GROUP: usize = 200;
 const MAX_CONSUMER: usize = 320;
 
-/// Why a name or an entry ID was refused. The message names the value and what is allowed.
+/// Reason why a name or an entry ID was refused. The message names the value and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// A stream's key is empty or longer than 512 bytes.

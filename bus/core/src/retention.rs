@@ -1,4 +1,4 @@
-//! How much a stream keeps: finished events are trimmed, and a hard cap bounds what nobody has finished.
+//! Retention of a stream: finished events are trimmed, and a hard cap bounds what nobody has finished.
 
 mod gate;
 
@@ -16,7 +16,7 @@ const MOST: u64 = 1_000_000_000_000;
 /// leaves up to two more than it is asked to.
 pub const SLACK: u64 = 200;
 
-/// How much of a stream a publisher keeps.
+/// Rules by which a publisher trims its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// `REDIS_TRIM`, default `acked`.
@@ -27,7 +27,7 @@ pub struct Retention {
     pub hard_cap: Option<HardCap>,
 }
 
-/// What is trimmed.
+/// Mode of trimming.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrimMode {
     /// `acked`: entries that every group has acknowledged, beyond [`Retention::max_entries`]; now and then after
@@ -46,11 +46,11 @@ pub enum TrimMode {
 pub struct HardCap {
     /// `REDIS_HARD_MAX_ENTRIES`, at least 200 above `REDIS_MAX_ENTRIES`.
     pub entries: u64,
-    /// What happens there.
+    /// Behaviour at the cap.
     pub overflow: Overflow,
 }
 
-/// What a publisher does at the hard cap.
+/// Behaviour of a publisher at the hard cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// `reject`: events are refused until there is room.
@@ -102,7 +102,7 @@ impl Retention {
 }
 
 impl HardCap {
-    /// How many entries one script drops: a hundredth of the cap, and neither less than a node nor so many that
+    /// Number of entries one script drops: a hundredth of the cap, and neither less than a node nor so many that
     /// everybody else waits.
     pub fn step(self) -> u64 {
         (self.entries / 100).clamp(100, 1_000)

@@ -1,4 +1,4 @@
-//! When to try again, when to stop trying, and how often to log it.
+//! Retrying: the delay before the next try, when to stop trying, and how often to log it.
 
 pub mod backoff;
 pub mod breaker;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Where a setting's value comes from: environment, flags, a test's table.
+/// Source of a setting's value: environment, flags, a test's table.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A setting that was refused.
@@ -11,9 +11,9 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct SettingError {
     /// The setting's name, such as `REDIS_URL`.
     pub name: String,
-    /// What it was set to; without credentials.
+    /// The refused value, without credentials.
     pub value: String,
-    /// What is allowed, and the way out.
+    /// The allowed values, and the way out.
     pub allowed: String,
 }
 

@@ -24,7 +24,7 @@ pub struct EventPage {
     pub events: Vec<StreamEvent>,
     /// Entries between them that cannot be read as events; a group gets them as dead letters.
     pub unreadable: Vec<(EntryId, Unreadable)>,
-    /// Whether entries follow that were not looked at, of whatever type.
+    /// `true` if entries of any type follow that were not read.
     pub more: bool,
     /// The last entry that was looked at: what follows it is the next page.
     pub next: EntryId,

@@ -20,7 +20,7 @@ const LOOK: &str = "look at the stream";
 pub struct StreamInfo {
     /// The stream's key.
     pub name: String,
-    /// Whether there is a stream; where not, everything else is empty.
+    /// `true` if the stream exists; otherwise everything else is empty.
     pub exists: bool,
     /// Entries.
     pub length: u64,
@@ -40,11 +40,11 @@ pub struct StreamInfo {
 pub struct GroupInfo {
     /// The group's name.
     pub name: String,
-    /// Whether it can read on.
+    /// State of the group: able to read on, or ahead of the stream.
     pub status: GroupStatus,
     /// Entries not delivered yet; `None` where that is not known.
     pub lag: Option<u64>,
-    /// How the lag is known, `AtLeast` being a lower bound.
+    /// Source of the lag; with `AtLeast` the lag is a lower bound.
     pub lag_source: LagSource,
     /// Entries delivered and not acknowledged.
     pub pending: u64,
@@ -54,18 +54,18 @@ pub struct GroupInfo {
     pub suspects: u64,
     /// The last entry that was delivered.
     pub last_delivered: EntryId,
-    /// How long ago the oldest entry was added that is pending or not delivered; `None` where there is none.
+    /// Age of the oldest entry that is pending or not delivered; `None` if there is none.
     #[serde(rename = "oldestAgeSeconds", serialize_with = "seconds_or_null")]
     pub oldest_age: Option<Duration>,
     /// Dead letters in the usual stream; `None` where they cannot be read.
     pub dead_letters: Option<u64>,
     /// By their names; empty also where they cannot be read.
     pub consumers: Vec<ConsumerInfo>,
-    /// Why consumers or dead letters cannot be read, such as a key of another type.
+    /// Reason why consumers or dead letters cannot be read, such as a key of another type.
     pub problem: Option<String>,
 }
 
-/// Whether a group can read on.
+/// State of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GroupStatus {
@@ -86,12 +86,12 @@ pub struct ConsumerInfo {
     /// Since it last asked the server for anything.
     #[serde(rename = "idleSeconds", serialize_with = "seconds")]
     pub idle: Duration,
-    /// Whether it renewed its lease in time; never of a consumer that is not this library's.
+    /// `true` if it renewed its lease in time; always `false` for a consumer of another library.
     pub live: bool,
 }
 
 impl EventBus {
-    /// What is known of the stream, read at one moment. A stream that is missing is no error. Needs no right to write.
+    /// Reads the stream at one moment. A missing stream is not an error. Needs no permission to write.
     ///
     /// # Errors
     /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
@@ -110,7 +110,7 @@ impl EventBus {
         })
     }
 
-    /// What is known of `group`, and its true lag, for which entries may be counted on the server: 2,000 at most, now
+    /// Reads `group` and computes its true lag, for which entries may be counted on the server: 2,000 at most, now
     /// and then 11,000. `None` if the group or the stream is missing. Needs no right to write.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::publish::{check, new_id, now, wall_clock};
 use eventbus_core::event::NewEvent;
 use eventbus_core::names::EntryId;
 
-/// Where an event is that was published by way of the outbox.
+/// Place of an event that was published through the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishOutcome {
     /// It stands in the stream.

@@ -12,7 +12,7 @@ pub const PUBLISH_TIMEOUT: Duration = Duration::from_millis(250);
 /// With `appendfsync everysec`, the server's default, an event is on disk after up to a second.
 const FSYNCED: Duration = Duration::from_secs(5);
 
-/// What has to have happened to an event before its publish is answered.
+/// State that an event must have reached before its publish is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// `async`: the server has it in memory. What becomes of it in a crash is up to the server's persistence, and its

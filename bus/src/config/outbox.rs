@@ -11,7 +11,7 @@ const MIN_OUTBOX_BYTES: u64 = 1024 * 1024;
 /// The most that `REDIS_OUTBOX_MAX_BYTES` may be.
 const MAX_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 
-/// Where events are kept until Redis has taken them.
+/// Settings of the outbox, which keeps events on disk until Redis has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxConfig {

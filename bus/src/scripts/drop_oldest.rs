@@ -12,16 +12,16 @@ use eventbus_core::names::StreamKey;
 
 static DROP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("drop_oldest.lua")));
 
-/// What dropping the oldest entries came to.
+/// Result of dropping the oldest entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// Entries that were dropped.
     pub removed: u64,
     /// Entries that are left.
     pub length: u64,
-    /// What each group lost: entries that it had not acknowledged. Groups that lost nothing are left out.
+    /// Losses by group: entries that it had not acknowledged. Groups that lost nothing are left out.
     pub lost: Vec<(String, u64)>,
-    /// Why the losses could not be added to the hash `P:eventbus:lost`.
+    /// Reason why the losses could not be added to the hash `P:eventbus:lost`.
     pub problem: Option<String>,
 }
 

@@ -19,7 +19,7 @@ static SNAPSHOT: LazyLock<Script> =
 pub struct GroupRequest {
     /// The group; it need not exist.
     pub group: GroupName,
-    /// Where its dead letters go; in the stream's hash slot.
+    /// Stream of its dead letters, in the stream's hash slot.
     pub dead_letters: StreamKey,
 }
 

@@ -16,18 +16,18 @@ pub(crate) const MAX_REMOVED: u64 = 10_000;
 
 static TRIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("trim.lua")));
 
-/// What trimming came to.
+/// Result of trimming.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trimmed {
     /// Entries that were removed.
     pub removed: u64,
     /// Entries that are left.
     pub length: u64,
-    /// Why more than was to be kept is left although nothing was removed; `None` where that is not so.
+    /// Reason why more than the target is left although nothing was removed; `None` if that is not the case.
     pub held_by: Option<HeldBy>,
 }
 
-/// What keeps finished entries from being trimmed.
+/// Obstacle that keeps finished entries from being trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldBy {
     /// There is no group: nobody could have read them.

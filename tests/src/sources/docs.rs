@@ -25,7 +25,7 @@ pub struct Documented {
 /// Words that begin a question or a clause where the documentation should name what the item does or is.
 const QUESTIONS: [&str; 7] = ["How", "What", "When", "Where", "Whether", "Who", "Why"];
 
-/// Lists the public items of a crate whose documentation begins with one of [`QUESTIONS`]: modules, types with fields
+/// Lists the public items of a crate whose documentation begins with one of `QUESTIONS`: modules, types with fields
 /// and variants, functions, methods, constants, traits.
 #[must_use]
 pub fn questions(krate: &Crate) -> Vec<Documented> {

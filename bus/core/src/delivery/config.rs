@@ -1,4 +1,4 @@
-//! How events are handed to the handler, and which settings make no sense.
+//! Limits and times of delivery, and their ranges.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::DAY;
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_WORKERS: usize = 10_000;
 
-/// How events are handed to the handler.
+/// Limits and times of delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryConfig {
@@ -24,13 +24,13 @@ pub struct DeliveryConfig {
     pub concurrency: usize,
     /// Entries a read, 1 to 1000. Default 16. Never more than `concurrency + batch_size` are in flight.
     pub batch_size: usize,
-    /// How long an entry stays with a consumer that went silent, 1 s to 1 h. Default 30 s.
+    /// Time that an entry stays with a consumer that went silent, 1 s to 1 h. Default 30 s.
     pub lease: Duration,
-    /// When a failed event is tried again.
+    /// Delay before a failed event is tried again.
     pub backoff: Backoff,
-    /// Whether events are handled one by one, in the stream's order. Default: no.
+    /// Order of delivery: none, or one by one in the stream's order. Default: none.
     pub ordering: DeliveryOrder,
-    /// How long a shutdown may take before handlers are cut off; above 0 s, up to 24 h. Default `timeout` + 5 s.
+    /// Grace period of a shutdown before handlers are cut off; above 0 s, up to 24 h. Default `timeout` + 5 s.
     pub grace: Duration,
 }
 

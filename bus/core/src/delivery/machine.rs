@@ -157,7 +157,7 @@ impl Machine {
         out
     }
 
-    /// What was done so far, and what is in flight.
+    /// Returns the counts since the start, and the number of entries in flight.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { in_flight: self.in_flight.len() as u64, ..self.counts }

@@ -8,7 +8,7 @@ use crate::names::EntryId;
 
 use super::{Delivery, Moment, Outcome};
 
-/// Where an entry lies.
+/// Stream that an entry is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// In the stream.
@@ -20,7 +20,7 @@ pub enum Source {
 /// An entry by its place: two streams may have entries of the same ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryRef {
-    /// Where it lies.
+    /// The stream it is in.
     pub source: Source,
     /// Its ID there.
     pub id: EntryId,
@@ -62,7 +62,7 @@ pub enum NextInOrder {
     Empty(EntryId),
 }
 
-/// What a heartbeat told.
+/// Reply to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatReport {
     /// Of the entries in flight: those that belong to somebody else by now.
@@ -71,7 +71,7 @@ pub struct HeartbeatReport {
     pub moved: u64,
     /// Entries of such consumers that were trimmed from the stream before that.
     pub trimmed: u64,
-    /// Where entries of vanished consumers are due.
+    /// Sources in which entries of vanished consumers are due.
     pub suspects: Vec<Source>,
     /// Entries of the stream that wait for their time in the group.
     pub delayed: u64,
@@ -79,7 +79,7 @@ pub struct HeartbeatReport {
     pub replays: u64,
 }
 
-/// What happened to an entry that was to be delayed or dead-lettered.
+/// Result for an entry that was to be delayed or dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteResult {
     /// As asked.
@@ -92,46 +92,46 @@ pub enum WriteResult {
     Trimmed,
 }
 
-/// What happened.
+/// Event that the state machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The connections stand; the group was not looked at yet.
     Connected,
     /// A connection broke: the outstanding commands will not be answered, but for the read.
     Disconnected {
-        /// Whether the read is outstanding.
+        /// `true` if the read is outstanding.
         reading: bool,
     },
     /// The group or the stream is missing; alike.
     NoGroup {
-        /// Whether the read is outstanding.
+        /// `true` if the read is outstanding.
         reading: bool,
     },
     /// The outstanding read was answered, or failed and brought nothing.
     Read {
-        /// When it was sent.
+        /// Moment at which it was sent.
         sent: Moment,
         /// New entries, maybe none.
         entries: Vec<RawEntry>,
     },
     /// The outstanding take was answered.
     Claimed {
-        /// When it was sent.
+        /// Moment at which it was sent.
         sent: Moment,
         /// From where.
         source: Source,
         /// From which of the two.
         pool: Pool,
-        /// What it brought, maybe nothing.
+        /// Claimed entries, maybe none.
         entries: Vec<Claimed>,
     },
     /// [`Output::Next`] was answered.
     Next {
-        /// When it was sent.
+        /// Moment at which it was sent.
         sent: Moment,
-        /// What it acknowledged: the entry, and whether it was still mine.
+        /// The acknowledged entry, and `true` if it was still mine.
         done: Option<(EntryId, bool)>,
-        /// What comes next; `None`: the one acknowledged was not mine, ask again.
+        /// The next entry; `None`: the acknowledged one was not mine, ask again.
         next: Option<NextInOrder>,
     },
     /// [`Output::WaitForEntry`] was answered: there may be something.
@@ -140,16 +140,16 @@ pub enum Input {
     Handled(Vec<(EntryRef, Outcome)>),
     /// The outstanding heartbeat was answered.
     Heartbeat {
-        /// When it was sent.
+        /// Moment at which it was sent.
         sent: Moment,
-        /// What it told.
+        /// The reply.
         report: HeartbeatReport,
     },
     /// An acknowledgement was answered.
     Acked {
         /// Which.
         entries: Vec<EntryRef>,
-        /// How many of them were pending until then.
+        /// Number of them that were pending until then.
         confirmed: u64,
     },
     /// Delaying was answered, entry by entry.
@@ -166,7 +166,7 @@ pub enum Input {
     GraceOver,
 }
 
-/// What to do.
+/// Command for the driver to carry out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Read new entries, blocking; answered by [`Input::Read`].
@@ -185,7 +185,7 @@ pub enum Output {
     },
     /// Acknowledge `done`, then get the oldest entry that is not; answered by [`Input::Next`].
     Next {
-        /// What was handled last.
+        /// The entry handled last.
         done: Option<EntryId>,
     },
     /// Wait for an entry after this one without reading it; answered by [`Input::Arrived`].
@@ -210,9 +210,9 @@ pub enum Output {
     DeadLetter(DeadLetter),
     /// Renew the leases and look around; answered by [`Input::Heartbeat`].
     Heartbeat {
-        /// What is in flight.
+        /// Entries in flight.
         entries: Vec<EntryRef>,
-        /// Where to look for entries of consumers that vanished.
+        /// Sources to search for entries of vanished consumers.
         look: Vec<Source>,
         /// The counts to publish.
         counts: Counts,
@@ -234,7 +234,7 @@ pub struct DelayRequest {
     pub attempts: u32,
     /// Due after this long, at most [`DAY`](super::DAY).
     pub delay: Duration,
-    /// Where: a suspect that was not begun stays one.
+    /// Target: a suspect that was not begun stays one.
     pub pool: Pool,
 }
 
@@ -252,7 +252,7 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-/// What a consumer did since its start; for people and metrics, nothing is decided by it.
+/// Counts of a consumer since its start; for people and metrics, nothing is decided by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Entries read or taken.

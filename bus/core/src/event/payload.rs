@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(String);
 
-/// Where the text stops being JSON. The message shows the place, never the text.
+/// Place at which the text stops being JSON. The message shows the place, never the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error at line {line}, column {column}")]
 pub struct PayloadError {

@@ -30,7 +30,7 @@ impl TypeFilter {
         patterns.into_iter().map(check).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether events of this type are wanted.
+    /// Returns `true` if events of this type are selected.
     #[must_use]
     pub fn matches(&self, event_type: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| fits(pattern, event_type))

@@ -16,19 +16,19 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
-    /// Whether this is a replica, which refuses every write and may be behind.
+    /// Returns `true` for a replica, which refuses every write and may be behind.
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.role == "slave"
     }
 
-    /// Whether the server is new enough for this library: Redis 7.0, Valkey 7.2. One that is not known may be.
+    /// Returns `true` if the server is new enough for this library: Redis 7.0, Valkey 7.2. An unknown version may be.
     #[must_use]
     pub fn is_supported(&self) -> bool {
         self.version.is_empty() || self.number() >= if self.is_valkey() { (7, 2) } else { (7, 0) }
     }
 
-    /// Whether a lag that the server reports can be believed: Redis 8.0, Valkey 8.1. Older ones count entries that
+    /// Returns `true` if a lag that the server reports is right: Redis 8.0, Valkey 8.1. Older ones count entries that
     /// were trimmed away.
     #[must_use]
     pub fn reports_true_lag(&self) -> bool {

@@ -7,7 +7,7 @@ use super::{HardCap, Overflow};
 /// Between two looks at the length.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a publisher does with its event.
+/// Decision about an event at the hard cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// Send it.
@@ -20,7 +20,7 @@ pub enum Pass {
     Refuse(u64),
 }
 
-/// What one process knows of a stream's length. Times count from any fixed moment.
+/// Knowledge of one process about a stream's length. Times count from any fixed moment.
 #[derive(Debug)]
 pub struct Gate {
     cap: HardCap,
@@ -43,7 +43,7 @@ impl Gate {
         Self { cap, looked_at: None, standing: Standing::Room }
     }
 
-    /// What to do with an event now.
+    /// Decides about an event now.
     pub fn pass(&mut self, now: Duration) -> Pass {
         let due = self.looked_at.is_none_or(|at| now >= at + LOOK);
         let pass = match self.standing {

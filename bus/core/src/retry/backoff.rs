@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long to wait after the n-th failure: `initial × multiplier^(n-1)`, at most `max`, ± `jitter_percent`.
+/// Delay after the n-th failure: `initial × multiplier^(n-1)`, at most `max`, ± `jitter_percent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// After the first failure. Default 1 s.

@@ -18,7 +18,7 @@ enum State {
     HalfOpen { next_probe: Duration },
 }
 
-/// What a breaker does to operations.
+/// State of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
     /// They pass.
@@ -36,7 +36,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Whether an operation may begin at `now`. One that may has to end in [`succeeded`](Self::succeeded) or
+    /// Returns `true` if an operation may begin at `now`. One that may has to end in [`succeeded`](Self::succeeded) or
     /// [`failed`](Self::failed); a probe that never does is followed by the next.
     pub fn permits(&mut self, now: Duration) -> bool {
         match self.0 {
@@ -69,7 +69,7 @@ impl Breaker {
         };
     }
 
-    /// What it does now.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         match self.0 {
@@ -79,7 +79,7 @@ impl Breaker {
         }
     }
 
-    /// Whether nothing failed lately.
+    /// Returns `true` if nothing failed lately.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         *self == Self::default()

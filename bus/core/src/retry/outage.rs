@@ -1,4 +1,4 @@
-//! How often to try again, and how often to say so, while something is away.
+//! Outages: the delay before the next try, and how often to log it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub struct Outage {
     said: Said,
 }
 
-/// What was said lately, by all that share it: each cause once for all of them. Their times count from one moment.
+/// Log throttle, shared by clones: each cause is logged once for all of them. Times count from one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Said(Arc<Mutex<Causes>>);
 
@@ -73,7 +73,7 @@ impl Outage {
         times
     }
 
-    /// Whether anything is away.
+    /// Returns `true` during an outage.
     pub fn is_on(&self) -> bool {
         self.failures > 0
     }

@@ -11,16 +11,16 @@ use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// What is told of Redis, a stream and its groups. In JSON, `redis_connected` says which of the two it is.
+/// Health of Redis, a stream and its groups. In JSON, `redis_connected` says which of the two cases it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The stream, or why Redis counts as away.
     pub seen: Result<StreamReport, String>,
-    /// When that was.
+    /// Time of the check.
     pub last_check: Timestamp,
 }
 
-/// What is told of a stream.
+/// Health of a stream and its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamReport {
     /// Entries; `None` where the key cannot be read as a stream.
@@ -29,7 +29,7 @@ pub struct StreamReport {
     pub groups: BTreeMap<String, GroupReport>,
 }
 
-/// What is told of a group.
+/// Health of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum GroupReport {
@@ -39,7 +39,7 @@ pub enum GroupReport {
     NotCreated,
     /// Anything else.
     Error {
-        /// What, for people.
+        /// Description for people.
         error: String,
     },
 }
@@ -49,7 +49,7 @@ pub enum GroupReport {
 pub struct GroupNumbers {
     /// Entries not delivered yet; `null` where that is not known, with `at_least` a lower bound.
     pub lag: Option<u64>,
-    /// How the lag is known: `exact`, `counted`, `reported`, `at_least`, `unknown`.
+    /// Source of the lag: `exact`, `counted`, `reported`, `at_least`, `unknown`.
     pub lag_source: &'static str,
     /// Entries delivered and not acknowledged.
     pub pending: u64,
@@ -64,7 +64,7 @@ pub struct GroupNumbers {
 }
 
 impl Report {
-    /// What was seen of a stream, with `groups` even where they are missing.
+    /// Makes the report of an observation, with `groups` even where they are missing.
     #[must_use]
     pub fn of(seen: &Observation, groups: &BTreeSet<GroupName>, now: Timestamp) -> Self {
         if seen.server.is_replica() {
@@ -80,7 +80,7 @@ impl Report {
         Self { seen: Ok(stream), last_check: now }
     }
 
-    /// Why nothing was seen. An error about the stream's key is one of every group in `groups`: Redis itself answers.
+    /// Makes the report of a failed observation. An error about the stream's key is one of every group in `groups`: Redis itself answers.
     #[must_use]
     pub fn of_failure(
         error: &Error,

@@ -52,7 +52,7 @@ pub fn looks(
 }
 
 impl Looks {
-    /// What a look shows that is going on now, or a new one; `None` where the answering has ended.
+    /// Returns the report of the check that is running, or of a new one; `None` if the task has ended.
     pub async fn take(&self) -> Option<Arc<Report>> {
         let (waiter, report) = oneshot::channel();
         self.0.send(waiter).await.ok()?;
