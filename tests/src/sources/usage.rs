@@ -138,6 +138,7 @@ mod tests {
 
     const BUS: &str = "
         pub mod bus {
+            use super::{Lost, Page, Report};
             /// ```
             /// use bus::bus::by_example;
             /// # by_example();
