@@ -6,10 +6,8 @@ mod commands;
 mod connections;
 mod dead_letter;
 mod driver;
-mod heartbeat;
 mod permissions;
 mod reader;
-mod reply;
 
 use std::future::Future;
 use std::sync::Arc;

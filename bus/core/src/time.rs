@@ -38,16 +38,22 @@ fn unit(text: &str) -> Option<(u64, &str)> {
 /// Writes a time span so that [`parse`] reads it back, to the millisecond.
 #[must_use]
 pub fn format(span: Duration) -> String {
-    let mut rest = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut rest = millis(span);
     let mut text = String::new();
-    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        let number = rest / millis;
-        rest %= millis;
+    for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let number = rest / size;
+        rest %= size;
         if number > 0 {
             text.push_str(&format!("{number}{unit}"));
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// Returns a time span in milliseconds, as Redis counts them.
+#[must_use]
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use redis::Value;
-
 use super::EventBus;
 use crate::error::{Error, chain};
 use crate::publish::now;
 use crate::scripts::create_group;
-use crate::scripts::forget_group::forget_group;
+use crate::scripts::forget_group::{Forgotten, forget_group};
 use eventbus_core::declaration::{Declaration, UNOWNED};
 use eventbus_core::group::{GroupCreation, Start};
 use eventbus_core::names::GroupName;
@@ -102,12 +100,9 @@ impl EventBus {
             answer.map_err(|source| Error::Key { operation: FORGET, key, source: source.into() })
         };
         let was_declared = match self.call(FORGET, forget).await? {
-            Value::Int(removed) => removed == 1,
-            Value::BulkString(field) => return Err(self.not_ours(group, &field)),
-            _ => {
-                let (operation, stream) = (FORGET, self.stream().clone());
-                return Err(Error::Reply { operation, stream, missing: "number" });
-            }
+            Forgotten::Removed => true,
+            Forgotten::Undeclared => false,
+            Forgotten::Kept(field) => return Err(self.not_ours(group, &field)),
         };
         self.created().remove(group);
         Ok(was_declared)

@@ -9,12 +9,13 @@ use redis::Value;
 
 use crate::config::RedisConfig;
 use crate::error::Error;
+use crate::redis::reply::read_entries;
 use eventbus_core::delivery::EntryRef;
 use eventbus_core::event::RawEntry;
 use eventbus_core::names::EntryId;
+use eventbus_core::time::millis;
 
-use super::commands::{Consumer, millis};
-use super::reply;
+use super::commands::Consumer;
 
 const MAX_BLOCK: Duration = Duration::from_secs(2);
 /// What a blocking read may take beyond its BLOCK before the connection counts as dead.
@@ -45,7 +46,7 @@ impl Reader {
         command.arg("STREAMS").arg(config.stream.as_str()).arg(">");
         let answer = command.query_async(&mut self.conn).await;
         let answer = answer.map_err(|source| consumer.failed(OPERATION, source))?;
-        reply::entries(answer).ok_or_else(|| consumer.odd(OPERATION, "entries"))
+        read_entries(answer).ok_or_else(|| consumer.malformed_reply(OPERATION, "entries"))
     }
 
     /// Waits until an entry after `after` stands in the stream, or a while; delivers nothing.

@@ -1,11 +1,11 @@
--- Takes entries that are due from those that nobody has in flight; each take is an attempt.
+-- Claims due entries of a reserved consumer, the oldest first. Each claim counts as an attempt.
 --
--- KEYS  stream or dead letters
--- ARGV  group, me, from (eventbus:delayed or eventbus:suspect), count
--- Reply {{id, attempt, fields}…}; without fields: trimmed meanwhile, and pending no more
-local source, group, me, from = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+-- KEYS  source
+-- ARGV  group, consumer, pool, max
+-- Reply {{id, attempt, fields}…}; fields is false if the entry was trimmed, which also ends its being pending
+local source, group, consumer, pool, max = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
--- Anybody may publish a field of that name: what is in it need not be names and values.
+-- Returns whether `list` alternates names and values. An event may have a field `dlq.raw` of its own, with anything in it.
 local function are_fields(list)
   if type(list) ~= 'table' or #list % 2 ~= 0 then return false end
   for i = 1, #list do
@@ -14,7 +14,7 @@ local function are_fields(list)
   return true
 end
 
--- A dead letter of very many fields has them packed in one.
+-- Returns the original fields of a dead letter that has them packed in `dlq.raw`, then its own.
 local function unpacked(fields)
   for i = 1, #fields, 2 do
     if fields[i] == 'dlq.raw' then
@@ -28,9 +28,9 @@ local function unpacked(fields)
 end
 
 local entries = {}
-for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', ARGV[4], from)) do
+for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', max, pool)) do
   local id, attempt = entry[1], entry[4] + 1
-  local claimed = redis.call('XCLAIM', source, group, me, 0, id, 'RETRYCOUNT', attempt)
+  local claimed = redis.call('XCLAIM', source, group, consumer, 0, id, 'RETRYCOUNT', attempt)
   entries[#entries + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
 end
 return entries

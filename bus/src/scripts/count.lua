@@ -1,8 +1,8 @@
--- Counts entries without sending them anywhere. Writes nothing.
+-- Counts entries on the server. Writes nothing.
 --
 -- KEYS  stream
--- ARGV  an ID (exclusive), an ID (inclusive), at most so many
--- Answers {entries, last ID or false}
+-- ARGV  after, last, max
+-- Reply {entries, ID of the last one or false}
 
 local reply = redis.pcall('XRANGE', KEYS[1], '(' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])
 if reply.err then return reply end

@@ -2,24 +2,52 @@
 
 use std::sync::LazyLock;
 
+use redis::{RedisResult, Value};
+
 use crate::redis::Connection;
+use crate::redis::reply::{Decoded, entry_id, list, number};
+use crate::redis::script::{Call, Failure, Script, Words, call};
 use eventbus_core::names::{EntryId, StreamKey};
-use redis::RedisResult;
 
-use crate::redis::script::Script;
+/// A stretch of a stream whose entries are counted.
+pub(super) struct Arguments<'a> {
+    pub stream: &'a StreamKey,
+    /// ID before the first entry.
+    pub after: EntryId,
+    /// ID of the last entry, or one after it.
+    pub last: EntryId,
+    /// Maximum number of entries.
+    pub max: u64,
+}
 
-static COUNT: LazyLock<Script> = LazyLock::new(|| Script::read_only(include_str!("count.lua")));
+impl Call for Arguments<'_> {
+    /// Number of entries, and the ID of the last one.
+    type Reply = (u64, Option<EntryId>);
+    const OPERATION: &'static str = "count the entries";
 
-/// Counts at most `limit` entries after the first and up to the second ID. Returns their number and the last one's ID.
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> =
+            LazyLock::new(|| Script::read_only(include_str!("count.lua")));
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.key("stream", self.stream);
+        words.arg("after", self.after).arg("last", self.last).arg("max", self.max);
+    }
+
+    fn read(&self, reply: Value) -> Decoded<(u64, Option<EntryId>)> {
+        let Some([entries, last]) = list(&reply) else { return Err("number of entries") };
+        Ok((number(entries).ok_or("number of entries")?, entry_id(last)))
+    }
+}
+
+/// Counts at most `max` entries after the first and up to the second ID. Returns their number and the last one's ID.
 pub(crate) async fn count(
     conn: &mut Connection,
     stream: &StreamKey,
-    (after, until): (EntryId, EntryId),
-    limit: u64,
+    (after, last): (EntryId, EntryId),
+    max: u64,
 ) -> RedisResult<(u64, Option<EntryId>)> {
-    let args = [after.to_string(), until.to_string(), limit.to_string()];
-    let args = args.each_ref().map(String::as_str);
-    let reply = COUNT.call(conn, &[stream.as_str()], &args).await?;
-    let (count, last): (u64, Option<String>) = redis::from_redis_value(reply)?;
-    Ok((count, last.and_then(|id| id.parse().ok())))
+    call(conn, &Arguments { stream, after, last, max }).await.map_err(Failure::into_redis)
 }

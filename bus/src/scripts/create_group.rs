@@ -2,22 +2,69 @@
 
 use std::sync::LazyLock;
 
-use crate::redis::Connection;
-use eventbus_core::group::{GroupCreation, ResumePoint, Start};
-use eventbus_core::names::{GroupName, StreamKey};
 use redis::Value;
 
 use crate::error::Error;
-use crate::redis::reply::entry_id;
-use crate::redis::script::Script;
+use crate::redis::Connection;
+use crate::redis::reply::{Decoded, entry_id, list};
+use crate::redis::script::{Call, Script, Words, call};
+use eventbus_core::group::{GroupCreation, ResumePoint, Start};
+use eventbus_core::names::{GroupName, StreamKey};
 
-/// Beyond so many entries after its start a new group's lag is left to be counted in pages.
-const MAX_COUNTED: &str = "10000";
-/// Bytes of entries that may be read on the server to count them while everybody else waits.
-const MOST_BYTES: &str = "16777216";
-const OPERATION: &str = "set the start";
+/// Entries after the start that are counted at most; beyond, the new group's lag is left to be counted in pages.
+const MAX_COUNTED: u64 = 10_000;
+/// Bytes of entries that may be read on the server to count them, while all other clients wait.
+const MAX_BYTES: u64 = 16_777_216;
 
-static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("create_group.lua")));
+/// A group to create if it is missing, with its stream.
+pub(super) struct Arguments<'a> {
+    pub stream: &'a StreamKey,
+    pub group: &'a GroupName,
+    pub start: Start,
+    /// Starts no later than at the stream's last entry: a stream that was made again may end before `start`.
+    pub clamp: bool,
+}
+
+impl Call for Arguments<'_> {
+    type Reply = GroupCreation;
+    const OPERATION: &'static str = "set the start";
+
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("common/reply.lua"),
+                include_str!("common/id.lua"),
+                include_str!("create_group.lua")
+            ))
+        });
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.key("stream", self.stream);
+        words.arg("group", self.group).arg("start", self.start.argument());
+        words.arg("max_counted", MAX_COUNTED).arg("max_bytes", MAX_BYTES);
+        words.arg("clamp", u8::from(self.clamp));
+    }
+
+    fn read(&self, reply: Value) -> Decoded<GroupCreation> {
+        created(&reply).ok_or("position")
+    }
+}
+
+fn created(reply: &Value) -> Option<GroupCreation> {
+    match list(reply)? {
+        [Value::Int(0), position] => Some(GroupCreation::Existed { position: entry_id(position)? }),
+        [Value::Int(1), position, first, Value::Int(stream_created)] => {
+            Some(GroupCreation::Created {
+                position: entry_id(position)?,
+                first_entry: entry_id(first),
+                stream_created: *stream_created == 1,
+            })
+        }
+        _ => None,
+    }
+}
 
 /// Creates `group`, and an empty `stream` where there is none, in one script; a group that exists stays as it is.
 ///
@@ -29,7 +76,8 @@ pub async fn create(
     group: &GroupName,
     start: &Start,
 ) -> Result<GroupCreation, Error> {
-    run(conn, stream, group, [&start.argument(), "0"]).await
+    let arguments = Arguments { stream, group, start: *start, clamp: false };
+    call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))
 }
 
 /// As [`create`], but where the group's consumers once told how far it had come, it resumes there: a group that was
@@ -48,47 +96,16 @@ pub async fn restore(
     resume.arg(stream.consumers_key(group)).arg("resume");
     let resume = match resume.query_async::<Option<Vec<u8>>>(conn).await {
         Ok(field) => field.and_then(|field| serde_json::from_slice(&field).ok()),
-        // Who may not read it, or finds something else there, knows nothing of a past.
+        // Without the permission, or with another type there, nothing is known of a past.
         Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => None,
-        Err(error) => return Err(failed(stream, group, error)),
+        Err(error) => {
+            let (operation, source) = (Arguments::OPERATION, error.into());
+            let (stream, group) = (stream.clone(), group.clone());
+            return Err(Error::Group { operation, stream, group, source });
+        }
     };
     let position = resume.and_then(ResumePoint::position);
     let start = position.map_or(*start, Start::Id);
-    // A stream that was made anew may end before.
-    run(conn, stream, group, [&start.argument(), if position.is_some() { "1" } else { "0" }]).await
-}
-
-async fn run(
-    conn: &mut Connection,
-    stream: &StreamKey,
-    group: &GroupName,
-    [start, within]: [&str; 2],
-) -> Result<GroupCreation, Error> {
-    let args = [group.as_str(), start, MAX_COUNTED, MOST_BYTES, within];
-    let reply = CREATE.call(conn, &[stream.as_str()], &args).await;
-    created(&reply.map_err(|source| failed(stream, group, source))?).ok_or_else(|| Error::Reply {
-        operation: OPERATION,
-        stream: stream.clone(),
-        missing: "position",
-    })
-}
-
-fn failed(stream: &StreamKey, group: &GroupName, source: redis::RedisError) -> Error {
-    let (stream, group) = (stream.clone(), group.clone());
-    Error::Group { operation: OPERATION, stream, group, source: source.into() }
-}
-
-fn created(reply: &Value) -> Option<GroupCreation> {
-    let Value::Array(fields) = reply else { return None };
-    match fields.as_slice() {
-        [Value::Int(0), position] => Some(GroupCreation::Existed { position: entry_id(position)? }),
-        [Value::Int(1), position, first, Value::Int(stream_created)] => {
-            Some(GroupCreation::Created {
-                position: entry_id(position)?,
-                first_entry: entry_id(first),
-                stream_created: *stream_created == 1,
-            })
-        }
-        _ => None,
-    }
+    let arguments = Arguments { stream, group, start, clamp: position.is_some() };
+    call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))
 }

@@ -1,19 +1,19 @@
--- Stores an entry of mine as a dead letter, then acknowledges it: a refused write leaves it pending.
+-- Stores an entry that the caller holds as a dead letter, then acknowledges it: a refused write leaves it pending.
 -- A replay that failed becomes a new dead letter in place of the old one.
 --
--- KEYS  stream or dead letters, dead letters
--- ARGV  group, me, id, max length, (name, value) of the fields that tell why…
--- Reply 1, or 0 where it is not mine any more
+-- KEYS  source, dead_letters
+-- ARGV  group, consumer, id, max_length, {name, value}…
+-- Reply 1, or 0 if the caller does not hold the entry any more
 local source, dead_letters = KEYS[1], KEYS[2]
-local group, me, id, longest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local group, consumer, id, max_length = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local replay = source == dead_letters
 -- `unpack` fails near 8,000 values.
 local MAX_FIELDS = 3900
--- What an old dead letter knows better.
+-- Fields that a replayed dead letter keeps from the first time.
 local KEPT = { ['dlq.id'] = true, ['dlq.first'] = true, ['dlq.raw'] = true }
 
 local pending = redis.call('XPENDING', source, group, id, id, 1)[1]
-if not pending or pending[2] ~= me then return 0 end
+if not pending or pending[2] ~= consumer then return 0 end
 local entry = redis.call('XRANGE', source, id, id)[1]
 local original = entry and entry[2] or {}
 
@@ -44,7 +44,7 @@ else
     end
   end
 end
-redis.call('XADD', dead_letters, 'MAXLEN', '~', longest, '*', unpack(fields))
+redis.call('XADD', dead_letters, 'MAXLEN', '~', max_length, '*', unpack(fields))
 redis.call('XACK', source, group, id)
 if replay then redis.call('XDEL', source, id) end
 return 1

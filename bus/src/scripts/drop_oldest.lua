@@ -1,48 +1,29 @@
--- Drops the oldest entries of a stream that is full, and counts what that takes from each group.
+-- Drops the oldest entries of a full stream and counts what each group loses by it.
 --
--- KEYS  stream, hash of losses
--- ARGV  entries to drop, only where there are at least so many: another publisher may have made room meanwhile
---
--- Answers {removed, length, {group, lost, …}, problem}
---   lost      entries that the group had not acknowledged: pending with it, or not delivered to it yet
---   problem   false, or why the losses could not be added to the hash: the entries are dropped all the same
+-- KEYS  stream, losses
+-- ARGV  count, min_length
+-- Reply {removed, length, {group, lost, …}, problem}
+--   lost     entries that the group had not acknowledged: pending, or not delivered yet
+--   problem  false, or why the losses could not be added to the hash; the entries are dropped all the same
 
-local stream, losses = KEYS[1], KEYS[2]
+local stream, losses, count, min_length = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
 local PAGE = 500
--- What may be read while everybody else waits.
-local MOST_BYTES = 16777216
+-- Bytes that may be read while all other clients wait.
+local MAX_BYTES = 16777216
 
--- Returns the reply of a command, or raises its error.
-local function checked(reply)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  error({ err = reply.err })
-end
-
-local function record(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
--- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
-local function padded(id)
-  local ms, seq = id:match('^(%d+)-(%d+)$')
-  return ('0'):rep(20 - #ms) .. ms .. ('0'):rep(20 - #seq) .. seq
-end
-
--- The IDs that are dropped, oldest first. Whole nodes where there are any that are not too many.
-local function drop(wanted)
-  local entries = checked(redis.pcall('XRANGE', stream, '-', '+', 'COUNT', wanted + 1))
-  if #entries <= wanted then return {} end
-  local first_kept = entries[wanted + 1][1]
-  local removed = checked(redis.pcall('XTRIM', stream, 'MINID', '~', first_kept, 'LIMIT', wanted))
+-- Drops entries, at most `max`: whole nodes if that removes any. Returns their IDs, the oldest first.
+local function drop(max)
+  local entries = checked(redis.pcall('XRANGE', stream, '-', '+', 'COUNT', max + 1))
+  if #entries <= max then return {} end
+  local first_kept = entries[max + 1][1]
+  local removed = checked(redis.pcall('XTRIM', stream, 'MINID', '~', first_kept, 'LIMIT', max))
   if removed == 0 then removed = checked(redis.pcall('XTRIM', stream, 'MINID', first_kept)) end
   local ids = {}
   for i = 1, removed do ids[i] = entries[i][1] end
   return ids
 end
 
--- Takes the dropped entries off the group's pending list, and answers which those were.
+-- Acknowledges the dropped entries that are pending in the group. Returns them as a set.
 local function forget_pending(group, is_dropped, last)
   local forgotten, from = {}, '-'
   repeat
@@ -70,11 +51,11 @@ end
 
 local function drop_and_count()
   local length, counts, problem = checked(redis.pcall('XLEN', stream)), {}, false
-  if length < tonumber(ARGV[2]) then return { 0, length, counts, problem } end
+  if length < min_length then return { 0, length, counts, problem } end
   local size = redis.pcall('MEMORY', 'USAGE', stream)
   local mean = type(size) == 'number' and length > 0 and size / length or 1024
-  local wanted = math.min(tonumber(ARGV[1]), math.max(1, math.floor(MOST_BYTES / mean)))
-  local ids, is_dropped = drop(wanted), {}
+  local max = math.min(count, math.max(1, math.floor(MAX_BYTES / mean)))
+  local ids, is_dropped = drop(max), {}
   if #ids == 0 then return { 0, checked(redis.pcall('XLEN', stream)), counts, problem } end
   for _, id in ipairs(ids) do is_dropped[id] = true end
   for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', stream))) do
@@ -90,7 +71,4 @@ local function drop_and_count()
   return { #ids, checked(redis.pcall('XLEN', stream)), counts, problem }
 end
 
-local ok, answer = pcall(drop_and_count)
-if ok then return answer end
--- Some servers hand a caught error over as a text, some as the table that was thrown.
-return type(answer) == 'table' and answer or redis.error_reply(answer)
+return protected(drop_and_count)

@@ -1,16 +1,23 @@
-//! Dropping the oldest entries of a stream that is over its cap.
+//! Dropping the oldest entries of a full stream.
 
 use std::sync::LazyLock;
 
-use crate::redis::Connection;
 use redis::Value;
 
 use crate::error::Error;
-use crate::redis::reply::{number, text};
-use crate::redis::script::Script;
+use crate::redis::Connection;
+use crate::redis::reply::{Decoded, list, number, text};
+use crate::redis::script::{Call, Script, Words, call};
 use eventbus_core::names::StreamKey;
 
-static DROP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("drop_oldest.lua")));
+/// Entries to drop.
+pub(super) struct Arguments<'a> {
+    pub stream: &'a StreamKey,
+    /// Number of entries.
+    pub count: u64,
+    /// Length from which any are dropped: another publisher may have made room meanwhile.
+    pub min_length: u64,
+}
 
 /// Result of dropping the oldest entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +30,42 @@ pub struct Dropped {
     pub lost: Vec<(String, u64)>,
     /// Reason why the losses could not be added to the hash `P:eventbus:lost`.
     pub problem: Option<String>,
+}
+
+impl Call for Arguments<'_> {
+    type Reply = Dropped;
+    const OPERATION: &'static str = "drop the oldest entries";
+
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("common/reply.lua"),
+                include_str!("common/id.lua"),
+                include_str!("drop_oldest.lua")
+            ))
+        });
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.key("stream", self.stream).key("losses", self.stream.lost_key());
+        words.arg("count", self.count).arg("min_length", self.min_length);
+    }
+
+    fn read(&self, reply: Value) -> Decoded<Dropped> {
+        dropped(&reply).ok_or("number of entries")
+    }
+}
+
+fn dropped(reply: &Value) -> Option<Dropped> {
+    let [removed, length, Value::Array(counts), problem] = list(reply)? else { return None };
+    let lost = |pair: &[Value]| Some((text(&pair[0])?, number(&pair[1])?));
+    Some(Dropped {
+        removed: number(removed)?,
+        length: number(length)?,
+        lost: counts.chunks_exact(2).map(lost).collect::<Option<_>>()?,
+        problem: text(problem),
+    })
 }
 
 /// Drops the `count` oldest entries of a stream of at least `from`, acknowledged or not, in one script, which adds what each group lost to the hash
@@ -38,31 +81,6 @@ pub async fn drop_oldest(
     count: u64,
     from: u64,
 ) -> Result<Dropped, Error> {
-    const OPERATION: &str = "drop the oldest entries";
-    let keys = [stream.as_str(), &stream.lost_key()];
-    let reply = DROP
-        .call(conn, &keys, &[&count.to_string(), &from.to_string()])
-        .await
-        .map_err(|source| failed(OPERATION, stream, source))?;
-    dropped(&reply).ok_or_else(|| unknown(OPERATION, stream))
-}
-
-fn failed(operation: &'static str, stream: &StreamKey, source: redis::RedisError) -> Error {
-    Error::Stream { operation, stream: stream.clone(), source: source.into() }
-}
-
-fn unknown(operation: &'static str, stream: &StreamKey) -> Error {
-    Error::Reply { operation, stream: stream.clone(), missing: "number of entries" }
-}
-
-fn dropped(reply: &Value) -> Option<Dropped> {
-    let Value::Array(fields) = reply else { return None };
-    let [removed, length, Value::Array(counts), problem] = fields.as_slice() else { return None };
-    let lost = |pair: &[Value]| Some((text(&pair[0])?, number(&pair[1])?));
-    Some(Dropped {
-        removed: number(removed)?,
-        length: number(length)?,
-        lost: counts.chunks_exact(2).map(lost).collect::<Option<_>>()?,
-        problem: text(problem),
-    })
+    let dropped = call(conn, &Arguments { stream, count, min_length: from }).await;
+    dropped.map_err(|failure| failure.on_stream(stream))
 }

@@ -1,29 +1,19 @@
--- Removes the declaration of a group where no resource owns it.
+-- Removes the declaration of a group that no resource owns.
 --
--- KEYS  hash of declared groups
+-- KEYS  groups
 -- ARGV  group
--- Answers 1 where it was removed, 0 where there was none; else the declaration as it stands: it names an owner, or
--- cannot be read, and was left
+-- Reply 1 if it was removed, 0 if there was none; else the declaration, which was left: it names an owner or is unreadable
 
-local hash, group = KEYS[1], ARGV[1]
-
--- Returns the reply of a command, or raises its error.
-local function checked(reply)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  error({ err = reply.err })
-end
+local groups, group = KEYS[1], ARGV[1]
 
 local function forget()
-  local field = checked(redis.pcall('HGET', hash, group))
+  local field = checked(redis.pcall('HGET', groups, group))
   if not field then return 0 end
   local known, declaration = pcall(cjson.decode, field)
   local unowned = known and type(declaration) == 'table'
     and (declaration.uid == nil or declaration.uid == cjson.null)
   if not unowned then return field end
-  return checked(redis.pcall('HDEL', hash, group))
+  return checked(redis.pcall('HDEL', groups, group))
 end
 
-local ok, answer = pcall(forget)
-if ok then return answer end
--- Some servers hand a caught error over as a text, some as the table that was thrown.
-return type(answer) == 'table' and answer or redis.error_reply(answer)
+return protected(forget)

@@ -1,46 +1,36 @@
--- Renews the leases of a consumer, tells what waits, and now and then looks for entries whose consumer vanished.
+-- Renews the leases of a consumer, reports what waits in the group, and at intervals takes over the entries of consumers
+-- that vanished.
 --
--- KEYS  stream, dead letters, consumers' hash
--- ARGV  group, me, lease (ms), lease of consumers that told none (ms),
---       backoff: initial (ms), multiplier, max (ms), state (JSON object),
---       look in the stream, look among the dead letters (1 or 0), max attempts,
---       how many of the following ids are the stream's, id…
--- Reply {ids in the stream that belong to somebody else, the same among the dead letters, number moved to eventbus:suspect,
---        1 if a suspect is due in the stream, the same among the dead letters, delayed, replays,
---        number of those of vanished consumers, or of lost replies, that were trimmed meanwhile}
+-- KEYS  stream, dead_letters, consumers
+-- ARGV  group, consumer, lease, foreign_lease, initial_delay, multiplier, max_delay, state, search_stream,
+--       search_dead_letters, max_attempts, stream_ids, {id}…
+-- Reply values by name: lost, lost_replays, moved, trimmed, due, due_replays, delayed, replays
 local stream, dead_letters, hash = KEYS[1], KEYS[2], KEYS[3]
-local group, me, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local initial, multiplier, longest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local max_attempts, of_stream = tonumber(ARGV[11]), tonumber(ARGV[12])
-local DAY, HOUR, FIRST_ID = 86400000, 3600000, 13
+local group, consumer, lease, foreign_lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local initial_delay, multiplier, max_delay = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local state, search_stream, search_dead_letters = cjson.decode(ARGV[8]), ARGV[9] == '1', ARGV[10] == '1'
+local max_attempts, stream_ids = tonumber(ARGV[11]), tonumber(ARGV[12])
+local DAY, FIRST_ID = 86400000, 13
 -- `unpack` fails near 8,000 values.
 local MAX_AT_ONCE = 1000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
--- One consumer of the group looks in each third of a lease. A look yet to come was written by a server whose clock was
--- ahead, nonsense by somebody else: neither may keep everybody from looking.
+-- One consumer of the group searches in each third of a lease. A time in the future was written by a server whose clock
+-- was ahead, other text by another program: neither may stop the search for good.
 local swept = tonumber(redis.pcall('HGET', hash, 'swept')) or 0
-local may_look = not (math.abs(now - swept) < lease / 3)
+local may_search = not (math.abs(now - swept) < lease / 3)
 
--- No lease is longer than an hour; where the hash cannot be read, anybody's may be as long.
-local function lease_of(consumer)
-  local field = redis.pcall('HGET', hash, 'c:' .. consumer)
-  if type(field) == 'table' then return math.max(HOUR, foreign_lease) end
-  local known, state = pcall(cjson.decode, field)
-  local told = known and type(state) == 'table' and tonumber(state.lease)
-  return math.max(lease, told and math.min(math.floor(told), HOUR) or foreign_lease)
-end
-
--- Entries pending with nobody were trimmed, or acknowledged by whoever took them over: their handlers may finish.
+-- Renews the entries that the caller holds. Returns those that another consumer holds. An entry pending with nobody was
+-- trimmed, or acknowledged by a consumer that took it over: its handler may finish.
 local function renew(key, first, last)
   local lost = {}
   for page = first, last, MAX_AT_ONCE do
-    local renewal = { key, group, me, 0 }
+    local renewal = { key, group, consumer, 0 }
     for i = page, math.min(page + MAX_AT_ONCE - 1, last) do
       local pending = redis.call('XPENDING', key, group, ARGV[i], ARGV[i], 1)[1]
       if pending then
-        local list = pending[2] == me and renewal or lost
+        local list = pending[2] == consumer and renewal or lost
         list[#list + 1] = ARGV[i]
       end
     end
@@ -52,79 +42,78 @@ local function renew(key, first, last)
   return lost
 end
 
--- A reply that never arrived, or a call cut off when the lease ended: no attempt. Delayed with none left it would be
--- taken for one whose dead letter was refused, and dead-lettered unhandled: a suspect may be tried once more.
-local function let_go(key, id, attempts)
+-- Hands back an entry of the caller that the caller does not know. A lost reply or a call cut off at the end of its lease
+-- is not an attempt. If no attempt is left the entry becomes a suspect: delayed, it would look like a refused dead letter
+-- and be dead-lettered without a handler call. Returns 0 if the entry was trimmed, else 1.
+local function release_own(key, id, attempts)
   local begun = math.max(attempts - 1, 0)
   local pool = begun < max_attempts and 'eventbus:delayed' or 'eventbus:suspect'
   return #redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
 end
 
-local function suspect(key, id, attempts)
-  local delay = math.min(longest, initial * multiplier ^ math.max(attempts - 1, 0))
-  return #redis.call('XCLAIM', key, group, 'eventbus:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT', attempts,
-    'JUSTID')
+-- Makes an entry of a vanished consumer a suspect, due after the backoff of its attempts. Returns 0 if the entry was
+-- trimmed, else 1.
+local function release_abandoned(key, id, attempts)
+  local delay = math.min(max_delay, initial_delay * multiplier ^ math.max(attempts - 1, 0))
+  return #redis.call('XCLAIM', key, group, 'eventbus:suspect', 0, id, 'IDLE', math.floor(DAY - delay), 'RETRYCOUNT',
+    attempts, 'JUSTID')
 end
 
-local function around(key, owners, look)
-  -- One that is not due yet must not keep everybody from reading.
+-- Returns 1 if a suspect is due, else 0; and how many entries are delayed, were moved to the suspects, and were trimmed.
+local function inspect(key, owners, search)
+  -- A suspect that is not due yet must not stop reading.
   local due = #redis.call('XPENDING', key, group, 'IDLE', DAY, '-', '+', 1, 'eventbus:suspect')
   local moved, trimmed, delayed = 0, 0, 0
   for _, owner in ipairs(owners) do
     local name, count = owner[1], tonumber(owner[2])
     if name == 'eventbus:delayed' then
       delayed = count
-    elseif name ~= 'eventbus:suspect' and look and may_look then
-      local idle = name == me and lease or lease_of(name)
+    elseif name ~= 'eventbus:suspect' and search and may_search then
+      local is_own = name == consumer
+      local idle = is_own and lease or lease_of(name, hash, lease, foreign_lease)
+      local release = is_own and release_own or release_abandoned
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
-        local pass_on = name == me and let_go or suspect
-        local claimed = pass_on(key, entry[1], entry[4])
+        local claimed = release(key, entry[1], entry[4])
         trimmed = trimmed + 1 - claimed
-        if name ~= me then moved = moved + claimed end
+        if not is_own then moved = moved + claimed end
       end
     end
   end
   return due, delayed, moved, trimmed
 end
 
--- A form of ID `id` that sorts as text. A part may need all of 64 bits, which a Lua number does not hold.
-local function padded(id)
-  local ms, seq = id:match('^(%d+)-(%d+)$')
-  return ('0'):rep(20 - #ms) .. ms .. ('0'):rep(20 - #seq) .. seq
-end
-
--- Never ahead of the truth; where the group has to be made again, its age costs only repeats.
+-- Returns where the group resumes if it is lost: never after an entry that is not done. Its age costs repeats only.
 local function resume_point(oldest_pending)
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local fields = {}
-    for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+    local fields = record(flat)
     if fields.name == group then
       local last = fields['last-delivered-id']
-      -- A position that was set back is to be read again from there on, whatever is pending beyond it.
-      if oldest_pending and padded(oldest_pending) <= padded(last) then return { v = 1, before = oldest_pending } end
+      -- A position that was set back is read again from there, whatever is pending beyond it.
+      if oldest_pending and not before(last, oldest_pending) then return { v = 1, before = oldest_pending } end
       return { v = 1, after = last }
     end
   end
 end
 
-local lost = renew(stream, FIRST_ID, FIRST_ID + of_stream - 1)
+local lost = renew(stream, FIRST_ID, FIRST_ID + stream_ids - 1)
 local pending = redis.call('XPENDING', stream, group)
-local due, delayed, moved, trimmed = around(stream, pending[4] or {}, ARGV[9] == '1')
+local due, delayed, moved, trimmed = inspect(stream, pending[4] or {}, search_stream)
 
 local lost_replays, due_replays, replays, moved_replays, trimmed_replays = {}, 0, 0, 0, 0
 -- Without this group the dead letters were never replayed; a key of another type holds none.
 local replaying = redis.pcall('XPENDING', dead_letters, group)
 if not replaying.err then
-  lost_replays = renew(dead_letters, FIRST_ID + of_stream, #ARGV)
-  due_replays, replays, moved_replays, trimmed_replays = around(dead_letters, replaying[4] or {}, ARGV[10] == '1')
+  lost_replays = renew(dead_letters, FIRST_ID + stream_ids, #ARGV)
+  due_replays, replays, moved_replays, trimmed_replays = inspect(dead_letters, replaying[4] or {}, search_dead_letters)
 end
 
--- Under memory pressure HSET is refused; the leases are renewed all the same.
-if may_look and ARGV[9] .. ARGV[10] ~= '00' then redis.pcall('HSET', hash, 'swept', now) end
-local state = cjson.decode(ARGV[8])
+-- Without free memory HSET is refused; the leases are renewed all the same.
+if may_search and (search_stream or search_dead_letters) then redis.pcall('HSET', hash, 'swept', now) end
 state.at = now
-redis.pcall('HSET', hash, 'c:' .. me, cjson.encode(state))
-local known, resume = pcall(resume_point, pending[2])
-if known and resume then redis.pcall('HSET', hash, 'resume', cjson.encode(resume)) end
-moved, trimmed = moved + moved_replays, trimmed + trimmed_replays
-return { lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed }
+redis.pcall('HSET', hash, 'c:' .. consumer, cjson.encode(state))
+local ok, resume = pcall(resume_point, pending[2])
+if ok and resume then redis.pcall('HSET', hash, 'resume', cjson.encode(resume)) end
+return {
+  'lost', lost, 'lost_replays', lost_replays, 'moved', moved + moved_replays, 'trimmed', trimmed + trimmed_replays,
+  'due', due, 'due_replays', due_replays, 'delayed', delayed, 'replays', replays,
+}

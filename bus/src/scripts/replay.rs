@@ -1,17 +1,41 @@
-//! Dead letters: what could not be handled, kept where people can look at it and have it handled again.
+//! Replaying dead letters.
 
 use std::sync::LazyLock;
 
-use crate::redis::Connection;
 use redis::Value;
 
 use crate::error::Error;
-use crate::redis::script::Script;
+use crate::redis::Connection;
+use crate::redis::reply::{Decoded, number};
+use crate::redis::script::{Call, Script, Words, call};
 use eventbus_core::names::{EntryId, GroupName, StreamKey};
 
-const OPERATION: &str = "replay a dead letter";
+/// A dead letter to make pending again.
+pub(super) struct Arguments<'a> {
+    pub dead_letters: &'a StreamKey,
+    pub group: &'a GroupName,
+    pub id: EntryId,
+}
 
-static REPLAY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replay.lua")));
+impl Call for Arguments<'_> {
+    /// `false` if it is being replayed already or does not exist.
+    type Reply = bool;
+    const OPERATION: &'static str = "replay a dead letter";
+
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("replay.lua")));
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.key("dead_letters", self.dead_letters);
+        words.arg("group", self.group).arg("id", self.id);
+    }
+
+    fn read(&self, reply: Value) -> Decoded<bool> {
+        Ok(number(&reply).ok_or("number")? == 1)
+    }
+}
 
 /// Has the dead letter `id` of `group` handled again, by whichever consumer of the group finds it first: from the first
 /// attempt, whatever types are wanted, seen by no other group. It lies where it is until it is handled, and is gone then;
@@ -27,19 +51,6 @@ pub async fn replay(
     group: &GroupName,
     id: EntryId,
 ) -> Result<bool, Error> {
-    let args = [group.as_str(), &id.to_string()];
-    match REPLAY.call(conn, &[dead_letters.as_str()], &args).await {
-        Ok(Value::Int(number)) => Ok(number == 1),
-        Ok(_) => Err(Error::Reply {
-            operation: OPERATION,
-            stream: dead_letters.clone(),
-            missing: "number",
-        }),
-        Err(source) => Err(Error::Group {
-            operation: OPERATION,
-            stream: dead_letters.clone(),
-            group: group.clone(),
-            source: source.into(),
-        }),
-    }
+    let replayed = call(conn, &Arguments { dead_letters, group, id }).await;
+    replayed.map_err(|failure| failure.on_group(dead_letters, group))
 }

@@ -1,31 +1,17 @@
--- What is known about a stream and its groups, at one moment: numbers and entry IDs only. Writes nothing.
+-- Reads a stream and its groups at one moment: numbers and entry IDs only. Writes nothing.
 --
--- KEYS  stream, then for each group asked for: its dead-letter stream, its hash of consumers
--- ARGV  the names of the groups asked for, in the same order
---
--- Answers {server ms}, followed, where the stream exists, by
---   length, entries added, last generated ID, first ID or false, largest deleted ID, {group, …}
--- group (every one of the stream):
---   {name, pending, last delivered ID, entries read or false, reported lag or false, registered consumers,
---    smallest pending ID or false, delayed, suspects, first undelivered ID or false, consumers, dead letters}
--- consumers, dead letters: false for a group not asked for, an error text where they cannot be read, else
---   {{name, pending, idle ms, heartbeat as JSON or false}, …} and {length, last ID or false, replays}
+-- KEYS  stream, {dead_letters, consumers}…
+-- ARGV  {group}…
+-- Reply values by name: server_ms and, if the stream exists, length, entries_added, last_generated, first_entry (or
+--       false), max_deleted, group_fields, groups
+--   groups        a list of values for every group, in the order of the names in group_fields
+--   consumers     of a group: false if it was not asked for, the text of an error, or
+--                 {{name, pending, idle ms, heartbeat as JSON or false}…}
+--   dead_letters  of a group: false if it was not asked for, the text of an error, or {length, last ID or false, replays}
 
 local stream = KEYS[1]
 
--- Returns the reply of a command on `key`, or raises its error, which names the key.
-local function checked(key, reply)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  error({ err = reply.err .. ' (' .. key .. ')' })
-end
-
-local function record(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
--- What `part` answers, or the text of its error: one unreadable key must not hide the other groups.
+-- Returns what `part` returns, or the text of its error: one unreadable key must not hide the other groups.
 local function attempt(part, ...)
   local ok, answer = pcall(part, ...)
   if ok then return answer end
@@ -34,18 +20,18 @@ end
 
 local function consumers(group, hash)
   local list = {}
-  for _, flat in ipairs(checked(stream, redis.pcall('XINFO', 'CONSUMERS', stream, group))) do
+  for _, flat in ipairs(checked(redis.pcall('XINFO', 'CONSUMERS', stream, group), stream)) do
     local c = record(flat)
-    list[#list + 1] = { c.name, c.pending, c.idle, checked(hash, redis.pcall('HGET', hash, 'c:' .. c.name)) }
+    list[#list + 1] = { c.name, c.pending, c.idle, checked(redis.pcall('HGET', hash, 'c:' .. c.name), hash) }
   end
   return list
 end
 
 local function dead_letters(group, key)
-  local length = checked(key, redis.pcall('XLEN', key))
+  local length = checked(redis.pcall('XLEN', key), key)
   if length == 0 then return { 0, false, 0 } end
-  local last = checked(key, redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1))[1]
-  for _, flat in ipairs(checked(key, redis.pcall('XINFO', 'GROUPS', key))) do
+  local last = checked(redis.pcall('XREVRANGE', key, '+', '-', 'COUNT', 1), key)[1]
+  for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', key), key)) do
     local replaying = record(flat)
     if replaying.name == group then return { length, last[1], replaying.pending } end
   end
@@ -55,47 +41,52 @@ end
 local asked = {}
 for i, name in ipairs(ARGV) do asked[name] = i end
 
--- Groups that stand at the same place share the look-up, which costs a copy of the entry.
+-- Groups at the same position share the lookup, which costs a copy of the entry.
 local following = { ['18446744073709551615-18446744073709551615'] = false }
 local function first_after(id)
   if following[id] == nil then
-    local entry = checked(stream, redis.pcall('XRANGE', stream, '(' .. id, '+', 'COUNT', 1))[1]
+    local entry = checked(redis.pcall('XRANGE', stream, '(' .. id, '+', 'COUNT', 1), stream)[1]
     following[id] = entry and entry[1] or false
   end
   return following[id]
 end
 
+-- The names of what `group_facts` returns, in its order. They are sent once: names in each group cost a tenth to two
+-- fifths more time on the server, measured with 1,000 groups.
+local GROUP_FIELDS = {
+  'name', 'pending', 'last_delivered', 'entries_read', 'lag', 'registered_consumers', 'oldest_pending', 'delayed', 'suspects',
+  'oldest_undelivered', 'consumers', 'dead_letters',
+}
+
 local function group_facts(g, last_generated)
   local pending = { 0, false }
-  if g.pending > 0 then pending = checked(stream, redis.pcall('XPENDING', stream, g.name)) end
-  local held = {}
-  for _, owner in ipairs(pending[4] or {}) do held[owner[1]] = tonumber(owner[2]) end
+  if g.pending > 0 then pending = checked(redis.pcall('XPENDING', stream, g.name), stream) end
+  local owned = {}
+  for _, owner in ipairs(pending[4] or {}) do owned[owner[1]] = tonumber(owner[2]) end
   local last, i = g['last-delivered-id'], asked[g.name]
   return {
     g.name, pending[1], last, g['entries-read'], g.lag, g.consumers,
-    pending[2], held['eventbus:delayed'] or 0, held['eventbus:suspect'] or 0,
+    pending[2], owned['eventbus:delayed'] or 0, owned['eventbus:suspect'] or 0,
     last ~= last_generated and first_after(last),
     i and attempt(consumers, g.name, KEYS[2 * i + 1]) or false,
     i and attempt(dead_letters, g.name, KEYS[2 * i]) or false,
   }
 end
 
-local function sweep()
-  local time = checked(stream, redis.pcall('TIME'))
+local function take_snapshot()
+  local time = checked(redis.pcall('TIME'), stream)
   local server_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  if checked(stream, redis.pcall('EXISTS', stream)) == 0 then return { server_ms } end
-  local info = record(checked(stream, redis.pcall('XINFO', 'STREAM', stream)))
+  if checked(redis.pcall('EXISTS', stream), stream) == 0 then return { 'server_ms', server_ms } end
+  local info = record(checked(redis.pcall('XINFO', 'STREAM', stream), stream))
   local groups = {}
-  for _, flat in ipairs(checked(stream, redis.pcall('XINFO', 'GROUPS', stream))) do
+  for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', stream), stream)) do
     groups[#groups + 1] = group_facts(record(flat), info['last-generated-id'])
   end
   return {
-    server_ms, info.length, info['entries-added'], info['last-generated-id'],
-    info['first-entry'] and info['first-entry'][1], info['max-deleted-entry-id'], groups,
+    'server_ms', server_ms, 'length', info.length, 'entries_added', info['entries-added'],
+    'last_generated', info['last-generated-id'], 'first_entry', info['first-entry'] and info['first-entry'][1],
+    'max_deleted', info['max-deleted-entry-id'], 'group_fields', GROUP_FIELDS, 'groups', groups,
   }
 end
 
-local ok, answer = pcall(sweep)
-if ok then return answer end
--- Some servers hand a caught error over as a text, some as the table that was thrown.
-return type(answer) == 'table' and answer or redis.error_reply(answer)
+return protected(take_snapshot)

@@ -2,19 +2,24 @@
 
 use std::sync::LazyLock;
 
-use crate::redis::Connection;
 use redis::Value;
 
 use crate::error::Error;
-use crate::redis::reply::{number, text};
-use crate::redis::script::Script;
+use crate::redis::Connection;
+use crate::redis::reply::{Decoded, list, number, text};
+use crate::redis::script::{Call, Script, Words, call};
 use eventbus_core::names::StreamKey;
 use eventbus_core::retention::SLACK;
 
-/// One script removes no more: everybody else waits for it.
+/// Entries that one script removes at most: all other clients wait for it.
 pub(crate) const MAX_REMOVED: u64 = 10_000;
 
-static TRIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("trim.lua")));
+/// A stream to trim.
+pub(super) struct Arguments<'a> {
+    pub stream: &'a StreamKey,
+    /// Entries to keep.
+    pub keep: u64,
+}
 
 /// Result of trimming.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,48 @@ pub enum HeldBy {
     },
 }
 
+impl Call for Arguments<'_> {
+    type Reply = Trimmed;
+    const OPERATION: &'static str = "trim";
+
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("common/reply.lua"),
+                include_str!("common/id.lua"),
+                include_str!("trim.lua")
+            ))
+        });
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        words.key("stream", self.stream).key("groups", self.stream.groups_key());
+        words.arg("keep", self.keep).arg("max_removed", MAX_REMOVED);
+    }
+
+    fn read(&self, reply: Value) -> Decoded<Trimmed> {
+        trimmed(&reply, self.keep).ok_or("number of entries")
+    }
+}
+
+fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
+    let [removed, length, reason, group] = list(reply)? else { return None };
+    let (removed, length) = (number(removed)?, number(length)?);
+    let entries = length.saturating_sub(keep);
+    let held_by = match (text(reason).as_deref(), text(group)) {
+        (Some("no-groups"), _) => Some(HeldBy::NoGroup),
+        (Some("missing"), Some(group)) => Some(HeldBy::Missing { group }),
+        (Some("ahead"), Some(group)) => Some(HeldBy::Ahead { group }),
+        // Fewer than the slack are left in any case.
+        (Some("behind"), Some(group)) if entries >= SLACK => {
+            Some(HeldBy::Behind { group, entries })
+        }
+        _ => None,
+    };
+    Some(Trimmed { removed, length, held_by })
+}
+
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
 /// Whole nodes are removed, of 100 entries by default, so that up to two nodes more than `keep` are left. Nothing is
@@ -59,38 +106,6 @@ pub enum HeldBy {
 /// # Errors
 /// [`Error::Stream`], with the code `NOPERM` where the user may not trim.
 pub async fn trim(conn: &mut Connection, stream: &StreamKey, keep: u64) -> Result<Trimmed, Error> {
-    const OPERATION: &str = "trim";
-    let args = [keep.to_string(), MAX_REMOVED.to_string()];
-    let keys = [stream.as_str(), &stream.groups_key()];
-    let reply = TRIM
-        .call(conn, &keys, &args.each_ref().map(String::as_str))
-        .await
-        .map_err(|source| failed(OPERATION, stream, source))?;
-    trimmed(&reply, keep).ok_or_else(|| unknown(OPERATION, stream))
-}
-
-fn failed(operation: &'static str, stream: &StreamKey, source: redis::RedisError) -> Error {
-    Error::Stream { operation, stream: stream.clone(), source: source.into() }
-}
-
-fn unknown(operation: &'static str, stream: &StreamKey) -> Error {
-    Error::Reply { operation, stream: stream.clone(), missing: "number of entries" }
-}
-
-fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
-    let Value::Array(fields) = reply else { return None };
-    let [removed, length, reason, group] = fields.as_slice() else { return None };
-    let (removed, length) = (number(removed)?, number(length)?);
-    let entries = length.saturating_sub(keep);
-    let held_by = match (text(reason).as_deref(), text(group)) {
-        (Some("no-groups"), _) => Some(HeldBy::NoGroup),
-        (Some("missing"), Some(group)) => Some(HeldBy::Missing { group }),
-        (Some("ahead"), Some(group)) => Some(HeldBy::Ahead { group }),
-        // Less than that is left in any case.
-        (Some("behind"), Some(group)) if entries >= SLACK => {
-            Some(HeldBy::Behind { group, entries })
-        }
-        _ => None,
-    };
-    Some(Trimmed { removed, length, held_by })
+    let trimmed = call(conn, &Arguments { stream, keep }).await;
+    trimmed.map_err(|failure| failure.on_stream(stream))
 }

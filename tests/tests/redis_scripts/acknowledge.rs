@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::world::{ACKNOWLEDGE, World, state};
+use super::call::acknowledge;
+use super::world::{World, state};
 
 const KEEP: &str = "0";
 const DELETE: &str = "1";
@@ -13,7 +14,7 @@ async fn what_is_mine_is_acknowledged_and_stays_in_the_stream() {
     world.give("1-0", "me", 99_000, 1).await;
     world.give("2-0", "me", 0, 1).await;
     world.give("3-0", "me", 0, 1).await;
-    let count = world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "3-0"]).await;
+    let count = world.call(acknowledge("me", KEEP, &["1-0", "3-0"])).await;
     assert_eq!(count, json!(2));
     assert_eq!(world.pending().await, [state("2-0", "me", 1)]);
     assert_eq!(world.run(&["XLEN", "s"]).await, json!(3));
@@ -24,7 +25,7 @@ async fn what_belongs_to_somebody_else_stays_pending_there() {
     let mut world = World::start().await;
     world.give("1-0", "other", 0, 2).await;
     world.give("2-0", "me", 0, 1).await;
-    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "2-0"]).await, json!(1));
+    assert_eq!(world.call(acknowledge("me", KEEP, &["1-0", "2-0"])).await, json!(1));
     assert_eq!(world.pending().await, [state("1-0", "other", 2)]);
 }
 
@@ -32,7 +33,7 @@ async fn what_belongs_to_somebody_else_stays_pending_there() {
 async fn what_is_pending_with_nobody_is_not_counted() {
     let mut world = World::start().await;
     world.add("1-0").await;
-    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0", "9-0"]).await, json!(0));
+    assert_eq!(world.call(acknowledge("me", KEEP, &["1-0", "9-0"])).await, json!(0));
 }
 
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn an_entry_that_was_trimmed_meanwhile_is_acknowledged_all_the_same() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 1).await;
     world.run(&["XDEL", "s", "1-0"]).await;
-    assert_eq!(world.call(ACKNOWLEDGE, "me", &[KEEP, "1-0"]).await, json!(1));
+    assert_eq!(world.call(acknowledge("me", KEEP, &["1-0"])).await, json!(1));
     assert_eq!(world.pending().await, []);
 }
 
@@ -50,7 +51,7 @@ async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
     world.give_replay("1-0", "me", 0, 1).await;
     world.give_replay("2-0", "other", 0, 1).await;
     world.give_replay("3-0", "me", 0, 1).await;
-    let count = world.call_replays(ACKNOWLEDGE, "me", &[DELETE, "1-0", "2-0", "9-0"]).await;
+    let count = world.call_replays(acknowledge("me", DELETE, &["1-0", "2-0", "9-0"])).await;
     assert_eq!(count, json!(1));
     assert_eq!(world.replays().await, [state("2-0", "other", 1), state("3-0", "me", 1)]);
     let ids = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await;
@@ -61,6 +62,6 @@ async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
 async fn where_the_group_is_missing_it_says_so() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
-    let error = world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", KEEP, "1-0"]).await.unwrap_err();
+    let error = world.try_call(acknowledge("me", KEEP, &["1-0"])).await.unwrap_err();
     assert_eq!(error.code(), Some("NOGROUP"));
 }

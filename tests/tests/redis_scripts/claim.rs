@@ -7,13 +7,14 @@ use serde_json::json;
 use tests::subscriber::LONG;
 use tests::wait;
 
-use super::world::{CLAIM, DAY, DELAYED, SUSPECT, World, is_about, state};
+use super::call::claim;
+use super::world::{DAY, DELAYED, SUSPECT, World, is_about, state};
 
 #[tokio::test]
 async fn what_is_due_is_mine_with_its_next_attempt_and_its_fields() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY, 2).await;
-    let claimed = world.call(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call(claim("me", DELAYED, "8")).await;
     assert_eq!(claimed, json!([["1-0", 3, ["type", "t", "payload", "{}"]]]));
     assert_eq!(world.pending().await, [state("1-0", "me", 3)]);
     assert!(is_about(world.idle("1-0").await, 0));
@@ -24,7 +25,7 @@ async fn what_is_not_due_stays() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY - 60_000, 1).await;
     world.give("2-0", DELAYED, DAY, 1).await;
-    let claimed = world.call(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call(claim("me", DELAYED, "8")).await;
     assert_eq!(claimed[0][0], json!("2-0"));
     assert_eq!(world.pending().await, [state("1-0", DELAYED, 1), state("2-0", "me", 2)]);
 }
@@ -35,7 +36,7 @@ async fn only_the_pool_that_was_asked_for_is_touched() {
     for (id, owner) in [("1-0", DELAYED), ("2-0", SUSPECT), ("3-0", "other")] {
         world.give(id, owner, DAY, 1).await;
     }
-    let claimed = world.call(CLAIM, "me", &[SUSPECT, "8"]).await;
+    let claimed = world.call(claim("me", SUSPECT, "8")).await;
     assert_eq!((&claimed[0][0], claimed.as_array().unwrap().len()), (&json!("2-0"), 1));
     let expected = [state("1-0", DELAYED, 1), state("2-0", "me", 2), state("3-0", "other", 1)];
     assert_eq!(world.pending().await, expected);
@@ -51,7 +52,7 @@ async fn of_very_many_the_oldest_are_claimed_and_no_more_than_asked_for() {
         claim.arg(format!("{n}-0")).arg("IDLE").arg(DAY).arg("FORCE").arg("JUSTID").ignore();
     }
     batch.query_async::<()>(&mut world.conn).await.unwrap();
-    let claimed = world.call(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call(claim("me", DELAYED, "8")).await;
     let ids: Vec<&str> =
         claimed.as_array().unwrap().iter().map(|entry| entry[0].as_str().unwrap()).collect();
     assert_eq!(ids, ["1-0", "2-0", "3-0", "4-0", "5-0", "6-0", "7-0", "8-0"]);
@@ -65,7 +66,7 @@ async fn an_entry_that_was_trimmed_meanwhile_has_no_fields_and_is_pending_no_mor
     world.give("1-0", DELAYED, DAY, 2).await;
     world.give("2-0", DELAYED, DAY, 2).await;
     world.run(&["XDEL", "s", "1-0"]).await;
-    let claimed = world.call(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call(claim("me", DELAYED, "8")).await;
     let fields = ["type", "t", "payload", "{}"];
     assert_eq!(claimed, json!([["1-0", 3, null], ["2-0", 3, fields]]));
     assert_eq!(world.pending().await, [state("2-0", "me", 3)]);
@@ -80,10 +81,9 @@ async fn two_that_take_at_once_never_get_the_same() {
     let ask = async |name: &str, mut conn: Connection| {
         let mut ids = Vec::new();
         loop {
-            let mut take = redis::cmd("EVAL");
-            let take = take.arg(CLAIM).arg(1).arg("s").arg("g").arg(name).arg(DELAYED).arg(3);
+            let claim = claim(name, DELAYED, "3").command(&[("source", "s")], &[("group", "g")]);
             let claimed: Vec<(String, u32, Vec<String>)> =
-                take.query_async(&mut conn).await.unwrap();
+                claim.query_async(&mut conn).await.unwrap();
             if claimed.is_empty() {
                 return ids;
             }
@@ -104,7 +104,7 @@ async fn replays_come_from_the_dead_letters() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY, 1).await;
     world.give_replay("1-0", DELAYED, DAY, 0).await;
-    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call_replays(claim("me", DELAYED, "8")).await;
     assert_eq!(claimed, json!([["1-0", 1, ["type", "t", "dlq.id", "7-0"]]]));
     assert_eq!(world.replays().await, [state("1-0", "me", 1)]);
     assert_eq!(world.pending().await, [state("1-0", DELAYED, 1)]);
@@ -116,7 +116,7 @@ async fn take_raw(world: &mut World, raw: &[u8]) -> serde_json::Value {
     let add = add.arg("s").arg("9-0").arg("dlq.raw").arg(raw).arg("dlq.id").arg("7-0");
     add.exec_async(&mut world.conn).await.unwrap();
     world.run(&["XCLAIM", "s", "g", DELAYED, "0", "9-0", "IDLE", "86400000", "FORCE"]).await;
-    world.call(CLAIM, "me", &[DELAYED, "1"]).await[0][2].clone()
+    world.call(claim("me", DELAYED, "1")).await[0][2].clone()
 }
 
 #[tokio::test]
@@ -148,16 +148,16 @@ async fn a_packed_field_that_holds_no_fields_is_handed_over_as_it_is() {
 async fn where_nothing_waits_nothing_is_claimed() {
     let mut world = World::start().await;
     world.give("1-0", "other", DAY, 1).await;
-    assert_eq!(world.call(CLAIM, "me", &[DELAYED, "8"]).await, json!([]));
+    assert_eq!(world.call(claim("me", DELAYED, "8")).await, json!([]));
 }
 
 #[tokio::test]
 async fn where_the_group_is_missing_or_the_key_is_no_stream_it_says_so() {
     let mut world = World::start().await;
-    let args = ["g", "me", DELAYED, "8"];
-    let error = world.try_call(CLAIM, &["{s}:dlq:g"], &args).await.unwrap_err();
+    let call = claim("me", DELAYED, "8").with("source", "{s}:dlq:g");
+    let error = world.try_call(call.clone()).await.unwrap_err();
     assert_eq!(error.code(), Some("NOGROUP"));
     world.run(&["SET", "{s}:dlq:g", "x"]).await;
-    let error = world.try_call(CLAIM, &["{s}:dlq:g"], &args).await.unwrap_err();
+    let error = world.try_call(call).await.unwrap_err();
     assert_eq!(error.code(), Some("WRONGTYPE"));
 }

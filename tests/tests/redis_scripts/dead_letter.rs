@@ -3,16 +3,14 @@
 use redis::RedisError;
 use serde_json::{Value, json};
 
-use super::world::{DEAD_LETTER, DELAYED, World, is_about, state};
+use super::call::dead_letter;
+use super::world::{DELAYED, World, is_about, state};
 
 const WHY: [&str; 4] = ["dlq.reason", "exhausted", "dlq.attempts", "5"];
 
 impl World {
     pub async fn try_dead_letter(&mut self, id: &str, why: &[&str]) -> Result<Value, RedisError> {
-        let keys = [self.stream.clone(), self.dead_letters.clone()];
-        let group = self.group.clone();
-        let args = [&[group.as_str(), "me", id, "1000"], why].concat();
-        self.try_call(DEAD_LETTER, &[&keys[0], &keys[1]], &args).await
+        self.try_call(dead_letter(id, "1000", why)).await
     }
 
     /// The fields of all dead letters.
@@ -131,8 +129,7 @@ async fn about_as_many_are_kept_as_was_asked_for_and_those_the_newest() {
     for n in 1..=500 {
         let id = format!("{n}-0");
         world.give(&id, "me", 0, 1).await;
-        let args = ["g", "me", &id, "150", "dlq.id", &id];
-        world.try_call(DEAD_LETTER, &["s", "{s}:dlq:g"], &args).await.unwrap();
+        world.call(dead_letter(&id, "150", &["dlq.id", &id])).await;
     }
     let letters = world.letters().await;
     assert!((150..=350).contains(&letters.len()), "{}", letters.len());

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::world::{CLAIM, DAY, DEAD_LETTER, DELAYED, World, state};
+use super::call::{claim, dead_letter};
+use super::world::{DAY, DELAYED, World, state};
 
 /// Buries the dead letter `id` once more.
 async fn dead_letter_again(world: &mut World, id: &str, why: &[&str]) -> Value {
-    let args = [&["g", "me", id, "1000"], why].concat();
-    world.try_call(DEAD_LETTER, &["{s}:dlq:g", "{s}:dlq:g"], &args).await.unwrap()
+    world.call_replays(dead_letter(id, "1000", why)).await
 }
 
 /// Adds a dead letter, pending at `owner`.
@@ -73,12 +73,12 @@ async fn packed_fields_stay_packed() {
 }
 
 /// Takes the only dead letter there is, and answers its ID and its fields.
-async fn claim(world: &mut World) -> (String, Vec<String>) {
+async fn claim_letter(world: &mut World) -> (String, Vec<String>) {
     let id = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await[0][0].clone();
     let (id, day) = (id.as_str().unwrap(), DAY.to_string());
-    let claim = ["XCLAIM", "{s}:dlq:g", "g", DELAYED, "0", id, "IDLE", &day, "FORCE"];
-    world.run(&claim).await;
-    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "1"]).await;
+    let xclaim = ["XCLAIM", "{s}:dlq:g", "g", DELAYED, "0", id, "IDLE", &day, "FORCE"];
+    world.run(&xclaim).await;
+    let claimed = world.call_replays(claim("me", DELAYED, "1")).await;
     (id.to_owned(), serde_json::from_value(claimed[0][2].clone()).unwrap())
 }
 
@@ -89,7 +89,7 @@ async fn one_of_very_many_fields_is_replayed_and_dead_lettered_as_often_as_anybo
     let words: Vec<&str> = fields.iter().map(String::as_str).collect();
     letter(&mut world, DELAYED, &[&OLD[..8], &words].concat()).await;
     for _ in 0..3 {
-        let (id, claimed) = claim(&mut world).await;
+        let (id, claimed) = claim_letter(&mut world).await;
         let (ours, original): (Vec<&[String]>, Vec<&[String]>) =
             claimed.chunks(2).partition(|field| field[0].starts_with("dlq."));
         assert!(original.concat() == fields, "{} fields", original.len());

@@ -54,7 +54,7 @@ async fn an_entry_that_the_heartbeat_itself_takes_over_is_still_to_be_resumed_be
     let mut world = World::start().await;
     world.give("1-0", "me", 90_000, 1).await;
     world.come_to("1-0").await;
-    world.heartbeat(Heartbeat { look: (true, true), ..Heartbeat::default() }).await;
+    world.heartbeat(Heartbeat { search: (true, true), ..Heartbeat::default() }).await;
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": "1-0"}));
 }
 
@@ -64,7 +64,7 @@ async fn a_hash_of_another_type_costs_no_lease() {
     world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
     world.give("1-0", "me", 20_000, 1).await;
     world.give("2-0", "stranger", 20_000, 1).await;
-    let heartbeat = Heartbeat { of_stream: &["1-0"], look: (true, true), ..Heartbeat::default() };
+    let heartbeat = Heartbeat { of_stream: &["1-0"], search: (true, true), ..Heartbeat::default() };
     assert_eq!(world.heartbeat(heartbeat).await, Report::default());
     assert!(is_about(world.idle("1-0").await, 0));
 }

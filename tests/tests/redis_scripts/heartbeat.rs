@@ -123,7 +123,7 @@ async fn where_nothing_was_ever_replayed_or_the_dead_letters_are_none_the_heartb
     let heartbeat = Heartbeat {
         of_stream: &["1-0"],
         replays: &["2-0"],
-        look: (true, true),
+        search: (true, true),
         ..Heartbeat::default()
     };
     assert_eq!(world.heartbeat(heartbeat).await, Report::default(), "no dead letters");

@@ -3,14 +3,12 @@
 use redis::RedisResult;
 use serde_json::{Value, json};
 
-use super::world::{LEAVE, World, state};
+use super::call::LEAVE;
+use super::world::{World, state};
 
 impl World {
     pub async fn try_leave(&mut self, counts: &[&str]) -> RedisResult<Value> {
-        let keys = [self.stream.clone(), self.dead_letters.clone(), self.hash.clone()];
-        let group = self.group.clone();
-        let args = [&[group.as_str(), "me"], counts].concat();
-        self.try_call(LEAVE, &keys.each_ref().map(String::as_str), &args).await
+        self.try_call(LEAVE.by("me").and_all(counts)).await
     }
 }
 

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod acknowledge;
+mod call;
 mod claim;
 mod dead_letter;
 mod dead_letter_replays;
@@ -11,10 +12,10 @@ mod delay;
 mod hash;
 mod heartbeat;
 mod leave;
-mod look;
 mod memory;
 mod next_in_order;
 mod odd;
+mod permissions;
 mod replay;
-mod rights;
+mod takeover;
 mod world;

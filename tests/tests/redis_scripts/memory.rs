@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::world::{
-    ACKNOWLEDGE, CLAIM, DAY, DELAY, DELAYED, Heartbeat, LEASE, Report, SUSPECT, World, is_about,
-    state,
-};
+use super::call::{acknowledge, claim, dead_letter, delay};
+use super::world::{DAY, DELAYED, Heartbeat, LEASE, Report, SUSPECT, World, is_about, state};
 
 impl World {
     /// From now on the server takes nothing that needs memory.
@@ -28,7 +26,7 @@ async fn leases_are_renewed_and_a_heartbeat_without_entries_tells_what_waits() {
         expected
     );
     assert!(is_about(world.idle("1-0").await, 0));
-    let looking = Heartbeat { me: "other", look: (true, true), ..Heartbeat::default() };
+    let looking = Heartbeat { me: "other", search: (true, true), ..Heartbeat::default() };
     assert_eq!(world.heartbeat(looking).await, expected);
     assert_eq!(world.field("c:other").await, Value::Null, "the hash could not be written");
 }
@@ -40,7 +38,7 @@ async fn entries_of_a_vanished_consumer_are_claimed_over() {
     world.give("1-0", "gone", LEASE, 1).await;
     world.is_full().await;
     assert_eq!(
-        world.heartbeat(Heartbeat { look: (true, true), ..Heartbeat::default() }).await.moved,
+        world.heartbeat(Heartbeat { search: (true, true), ..Heartbeat::default() }).await.moved,
         1
     );
     assert_eq!(world.pending().await, [state("1-0", SUSPECT, 1)]);
@@ -63,9 +61,8 @@ async fn a_replay_that_fails_is_refused_and_the_old_dead_letter_stays() {
     let mut world = World::start().await;
     world.give_replay("1-0", "me", 0, 5).await;
     world.is_full().await;
-    let args = ["g", "me", "1-0", "1000", "dlq.reason", "exhausted"];
-    let keys = ["{s}:dlq:g", "{s}:dlq:g"];
-    let error = world.try_call(super::world::DEAD_LETTER, &keys, &args).await.unwrap_err();
+    let call = dead_letter("1-0", "1000", &["dlq.reason", "exhausted"]);
+    let error = world.try_call(call.with("source", "{s}:dlq:g")).await.unwrap_err();
     assert_eq!(error.code(), Some("OOM"));
     assert_eq!(world.replays().await, [state("1-0", "me", 5)]);
     assert_eq!(world.letters().await, [json!(["type", "t", "dlq.id", "7-0"])]);
@@ -78,9 +75,9 @@ async fn entries_are_acknowledged_delayed_and_claimed() {
         world.give(id, owner, DAY, 1).await;
     }
     world.is_full().await;
-    assert_eq!(world.call(ACKNOWLEDGE, "me", &["0", "1-0"]).await, json!(1));
-    assert_eq!(world.call(DELAY, "me", &[DELAYED, "2-0", "1", "0"]).await, json!([1]));
-    let claimed = world.call(CLAIM, "new", &[DELAYED, "8"]).await;
+    assert_eq!(world.call(acknowledge("me", "0", &["1-0"])).await, json!(1));
+    assert_eq!(world.call(delay("me", DELAYED, &["2-0", "1", "0"])).await, json!([1]));
+    let claimed = world.call(claim("new", DELAYED, "8")).await;
     assert_eq!((&claimed[0][0], &claimed[1][0]), (&json!("2-0"), &json!("3-0")));
     assert_eq!(world.pending().await, [state("2-0", "new", 2), state("3-0", "new", 2)]);
 }

@@ -3,19 +3,16 @@
 use redis::RedisResult;
 use serde_json::{Value, json};
 
-use super::world::{
-    DAY, DELAYED, FOREIGN_LEASE, LEASE, NEXT_IN_ORDER, SLACK, SUSPECT, World, is_about, state,
-};
+use super::call::NEXT_IN_ORDER;
+use super::world::{DAY, DELAYED, FOREIGN_LEASE, LEASE, SLACK, SUSPECT, World, is_about, state};
 
 const FIELDS: [&str; 4] = ["type", "t", "payload", "{}"];
 
 impl World {
     pub async fn try_next(&mut self, me: &str, done: &str) -> RedisResult<Value> {
-        let keys = [self.stream.clone(), self.hash.clone()];
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
-        let group = self.group.clone();
-        let args = [group.as_str(), me, &lease, &foreign_lease, done];
-        self.try_call(NEXT_IN_ORDER, &keys.each_ref().map(String::as_str), &args).await
+        let call = NEXT_IN_ORDER.by(me).with("lease", &lease);
+        self.try_call(call.with("foreign_lease", &foreign_lease).with("done", done)).await
     }
 
     async fn next(&mut self, done: &str) -> Value {

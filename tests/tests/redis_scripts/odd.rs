@@ -3,9 +3,8 @@
 use serde_json::json;
 use tests::redis::RedisServer;
 
-use super::world::{
-    ACKNOWLEDGE, CLAIM, DELAY, DELAYED, Heartbeat, Report, SUSPECT, World, is_about, state,
-};
+use super::call::{acknowledge, claim, delay};
+use super::world::{DELAYED, Heartbeat, Report, SUSPECT, World, is_about, state};
 
 /// Beyond 2^53 and 2^63, and the last there is; each differs from a neighbour in its last digit.
 const IDS: [&str; 4] = [
@@ -20,18 +19,18 @@ async fn whole_life(world: &mut World, id: &str) {
     world.give(id, "other", 700_000, 1).await;
     world.come_to(id).await;
     let report = world
-        .heartbeat(Heartbeat { of_stream: &[id], look: (true, false), ..Heartbeat::default() })
+        .heartbeat(Heartbeat { of_stream: &[id], search: (true, false), ..Heartbeat::default() })
         .await;
     assert_eq!((report.lost, report.moved), (vec![id.to_owned()], 1));
     assert_eq!(world.json("resume").await, json!({"v": 1, "before": id}));
     let (stream, group) = (world.stream.clone(), world.group.clone());
-    let claim = ["XCLAIM", &stream, &group, SUSPECT, "0", id, "IDLE", "86400000", "JUSTID"];
-    world.run(&claim).await;
+    let xclaim = ["XCLAIM", &stream, &group, SUSPECT, "0", id, "IDLE", "86400000", "JUSTID"];
+    world.run(&xclaim).await;
     let fields = ["type", "t", "payload", "{}"];
-    let claimed = world.call(CLAIM, "me", &[SUSPECT, "1"]).await;
+    let claimed = world.call(claim("me", SUSPECT, "1")).await;
     assert_eq!(claimed, json!([[id, 2, fields]]));
-    assert_eq!(world.call(DELAY, "me", &[DELAYED, id, "2", "0"]).await, json!([1]));
-    assert_eq!(world.call(CLAIM, "me", &[DELAYED, "1"]).await, json!([[id, 3, fields]]));
+    assert_eq!(world.call(delay("me", DELAYED, &[id, "2", "0"])).await, json!([1]));
+    assert_eq!(world.call(claim("me", DELAYED, "1")).await, json!([[id, 3, fields]]));
     assert_eq!(
         world.heartbeat(Heartbeat { of_stream: &[id], ..Heartbeat::default() }).await,
         Report::default()
@@ -43,8 +42,8 @@ async fn whole_life(world: &mut World, id: &str) {
     let letter = letter.as_str().unwrap();
     assert_eq!(world.try_replay(letter).await.unwrap(), json!(1));
     assert_eq!(world.heartbeat(Heartbeat::default()).await.replays, 1);
-    world.call_replays(CLAIM, "me", &[DELAYED, "1"]).await;
-    assert_eq!(world.call_replays(ACKNOWLEDGE, "me", &["1", letter]).await, json!(1));
+    world.call_replays(claim("me", DELAYED, "1")).await;
+    assert_eq!(world.call_replays(acknowledge("me", "1", &[letter])).await, json!(1));
     assert_eq!(world.letters().await, Vec::<serde_json::Value>::new());
     assert_eq!(world.pending().await, []);
     world.set_field("swept", "0").await;
@@ -68,7 +67,7 @@ async fn ids_that_differ_in_their_last_digit_alone_are_two() {
     let heartbeat = Heartbeat { of_stream: &[one, other], ..Heartbeat::default() };
     assert_eq!(world.heartbeat(heartbeat).await.lost, [other]);
     assert!(is_about(world.idle(one).await, 0));
-    assert_eq!(world.call(ACKNOWLEDGE, "me", &["0", one]).await, json!(1));
+    assert_eq!(world.call(acknowledge("me", "0", &[one])).await, json!(1));
     assert_eq!(world.pending().await, [state(other, "other", 1)]);
 }
 
@@ -118,8 +117,8 @@ async fn a_consumers_name_may_look_like_an_option() {
             world.heartbeat(Heartbeat { me, of_stream: &["1-0"], ..Heartbeat::default() }).await;
         assert_eq!(report, Report::default(), "{me}");
         assert!(is_about(world.idle("1-0").await, 0), "{me}");
-        assert_eq!(world.call(DELAY, me, &[DELAYED, "1-0", "1", "0"]).await, json!([1]), "{me}");
-        world.call(CLAIM, me, &[DELAYED, "1"]).await;
+        assert_eq!(world.call(delay(me, DELAYED, &["1-0", "1", "0"])).await, json!([1]), "{me}");
+        world.call(claim(me, DELAYED, "1")).await;
         assert_eq!(world.pending().await, [state("1-0", me, 2)], "{me}");
     }
 }

@@ -3,12 +3,12 @@
 use redis::RedisResult;
 use serde_json::{Value, json};
 
-use super::world::{CLAIM, DAY, DELAYED, Heartbeat, REPLAY, World, is_about, state};
+use super::call::{REPLAY, claim};
+use super::world::{DAY, DELAYED, Heartbeat, World, is_about, state};
 
 impl World {
     pub async fn try_replay(&mut self, id: &str) -> RedisResult<Value> {
-        let (dead_letters, group) = (self.dead_letters.clone(), self.group.clone());
-        self.try_call(REPLAY, &[&dead_letters], &[&group, id]).await
+        self.try_call(REPLAY.call().with("id", id)).await
     }
 }
 
@@ -28,7 +28,7 @@ async fn it_is_due_at_once_with_no_attempt_begun_and_a_heartbeat_tells_of_it() {
     assert_eq!(world.replays().await, [state("2-0", DELAYED, 0)]);
     assert!(is_about(world.replay_idle("2-0").await, DAY));
     assert_eq!(world.heartbeat(Heartbeat::default()).await.replays, 1);
-    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call_replays(claim("me", DELAYED, "8")).await;
     assert_eq!(claimed, json!([["2-0", 1, ["type", "t"]]]));
 }
 
@@ -46,7 +46,7 @@ async fn one_that_is_being_replayed_stays_with_whoever_has_it() {
     let mut world = two().await;
     world.try_replay("1-0").await.unwrap();
     assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0), "it is due");
-    world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    world.call_replays(claim("me", DELAYED, "8")).await;
     assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0), "it is in flight");
     assert_eq!(world.replays().await, [state("1-0", "me", 1)]);
 }
@@ -67,7 +67,7 @@ async fn one_that_was_trimmed_while_it_waited_is_gone() {
     world.try_replay("1-0").await.unwrap();
     world.run(&["XDEL", "{s}:dlq:g", "1-0"]).await;
     assert_eq!(world.try_replay("1-0").await.unwrap(), json!(0));
-    let claimed = world.call_replays(CLAIM, "me", &[DELAYED, "8"]).await;
+    let claimed = world.call_replays(claim("me", DELAYED, "8")).await;
     assert_eq!(claimed, json!([["1-0", 1, null]]));
 }
 

@@ -1,18 +1,13 @@
 //! A server with one group, its dead letters and its consumers' hash, on which the scripts run.
 
+use std::collections::BTreeMap;
+
 use eventbus::admin::Connection;
 use redis::{RedisResult, Value};
 use serde_json::json;
 use tests::redis::RedisServer;
 
-pub const ACKNOWLEDGE: &str = include_str!("../../../bus/src/scripts/acknowledge.lua");
-pub const HEARTBEAT: &str = include_str!("../../../bus/src/scripts/heartbeat.lua");
-pub const DEAD_LETTER: &str = include_str!("../../../bus/src/scripts/dead_letter.lua");
-pub const LEAVE: &str = include_str!("../../../bus/src/scripts/leave.lua");
-pub const NEXT_IN_ORDER: &str = include_str!("../../../bus/src/scripts/next_in_order.lua");
-pub const DELAY: &str = include_str!("../../../bus/src/scripts/delay.lua");
-pub const REPLAY: &str = include_str!("../../../bus/src/scripts/replay.lua");
-pub const CLAIM: &str = include_str!("../../../bus/src/scripts/claim.lua");
+use super::call::{Call, HEARTBEAT};
 
 pub const DAY: u64 = 86_400_000;
 pub const LEASE: u64 = 30_000;
@@ -40,12 +35,12 @@ pub fn state(id: &str, owner: &str, attempts: u64) -> EntryState {
     (id.to_owned(), owner.to_owned(), attempts)
 }
 
-/// What a heartbeat asks.
+/// Arguments of a heartbeat.
 #[derive(Clone, Copy)]
 pub struct Heartbeat<'a> {
     pub me: &'a str,
-    /// In the stream, among the dead letters.
-    pub look: (bool, bool),
+    /// Searches the stream, the dead letters.
+    pub search: (bool, bool),
     pub of_stream: &'a [&'a str],
     pub replays: &'a [&'a str],
     pub state: &'a str,
@@ -54,11 +49,11 @@ pub struct Heartbeat<'a> {
 impl Default for Heartbeat<'_> {
     fn default() -> Self {
         let state = r#"{"v":1,"lease":30000}"#;
-        Self { me: "me", look: (false, false), of_stream: &[], replays: &[], state }
+        Self { me: "me", search: (false, false), of_stream: &[], replays: &[], state }
     }
 }
 
-/// What a heartbeat answers, in its order.
+/// Reply to a heartbeat.
 #[derive(Debug, Default, PartialEq)]
 pub struct Report {
     pub lost: Vec<String>,
@@ -101,50 +96,61 @@ impl World {
         self.try_run(words).await.unwrap()
     }
 
-    pub async fn try_call(
-        &mut self,
-        script: &str,
-        keys: &[&str],
-        args: &[&str],
-    ) -> RedisResult<serde_json::Value> {
-        let mut command = redis::cmd("EVAL");
-        command.arg(script).arg(keys.len()).arg(keys).arg(args);
+    /// Runs a script for this group and these arguments; `source` is the stream.
+    pub async fn try_call(&mut self, call: Call<'_>) -> RedisResult<serde_json::Value> {
+        let keys = [
+            ("source", self.stream.as_str()),
+            ("stream", &self.stream),
+            ("dead_letters", &self.dead_letters),
+            ("consumers", &self.hash),
+        ];
+        let command = call.command(&keys, &[("group", self.group.as_str())]);
         command.query_async(&mut self.conn).await.map(read)
     }
 
-    /// Runs a script with the stream as its only key, or its first, as the group and the consumer `me`.
-    pub async fn call(&mut self, script: &str, me: &str, args: &[&str]) -> serde_json::Value {
-        let (group, stream) = (self.group.clone(), self.stream.clone());
-        let args = [&[group.as_str(), me], args].concat();
-        self.try_call(script, &[&stream], &args).await.unwrap()
+    pub async fn call(&mut self, call: Call<'_>) -> serde_json::Value {
+        self.try_call(call).await.unwrap()
     }
 
     /// As [`World::call`], among the dead letters.
-    pub async fn call_replays(
-        &mut self,
-        script: &str,
-        me: &str,
-        args: &[&str],
-    ) -> serde_json::Value {
-        let (group, dead_letters) = (self.group.clone(), self.dead_letters.clone());
-        let args = [&[group.as_str(), me], args].concat();
-        self.try_call(script, &[&dead_letters], &args).await.unwrap()
+    pub async fn call_replays(&mut self, call: Call<'_>) -> serde_json::Value {
+        let dead_letters = self.dead_letters.clone();
+        self.call(call.with("source", &dead_letters)).await
     }
 
     pub async fn try_heartbeat(&mut self, heartbeat: Heartbeat<'_>) -> RedisResult<Report> {
-        let keys = [self.stream.clone(), self.dead_letters.clone(), self.hash.clone()];
-        let (group, look) = (self.group.clone(), |look| if look { "1" } else { "0" });
+        let flag = |flag| if flag { "1" } else { "0" };
         let (lease, foreign_lease) = (LEASE.to_string(), FOREIGN_LEASE.to_string());
-        let count = heartbeat.of_stream.len().to_string();
-        let mut args = vec![group.as_str(), heartbeat.me, &lease, &foreign_lease];
-        args.extend(["60000", "2", "3600000", heartbeat.state]);
-        args.extend([look(heartbeat.look.0), look(heartbeat.look.1), "5", &count]);
-        args.extend(heartbeat.of_stream.iter().chain(heartbeat.replays));
-        let keys = keys.each_ref().map(String::as_str);
-        let reply = self.try_call(HEARTBEAT, &keys, &args).await?;
-        let (lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed) =
-            serde_json::from_value(reply).unwrap();
-        Ok(Report { lost, lost_replays, moved, due, due_replays, delayed, replays, trimmed })
+        let stream_ids = heartbeat.of_stream.len().to_string();
+        let (search_stream, search_dead_letters) = heartbeat.search;
+        let mut call = HEARTBEAT.by(heartbeat.me);
+        call = call.with("lease", &lease).with("foreign_lease", &foreign_lease);
+        call = call.with("initial_delay", "60000").with("multiplier", "2");
+        call = call.with("max_delay", "3600000").with("state", heartbeat.state);
+        call = call.with("search_stream", flag(search_stream));
+        call = call.with("search_dead_letters", flag(search_dead_letters));
+        call = call.with("max_attempts", "5").with("stream_ids", &stream_ids);
+        for id in heartbeat.of_stream.iter().chain(heartbeat.replays) {
+            call = call.and_all(&[*id]);
+        }
+        let reply = self.try_call(call).await?;
+        let mut values: BTreeMap<&str, &serde_json::Value> = BTreeMap::new();
+        for pair in reply.as_array().unwrap().chunks(2) {
+            values.insert(pair[0].as_str().unwrap(), &pair[1]);
+        }
+        let number = |name| values[name].as_u64().unwrap();
+        let ids = |name| serde_json::from_value(values[name].clone()).unwrap();
+        assert_eq!(values.len(), 8, "{reply}");
+        Ok(Report {
+            lost: ids("lost"),
+            lost_replays: ids("lost_replays"),
+            moved: number("moved"),
+            trimmed: number("trimmed"),
+            due: number("due"),
+            due_replays: number("due_replays"),
+            delayed: number("delayed"),
+            replays: number("replays"),
+        })
     }
 
     pub async fn heartbeat(&mut self, heartbeat: Heartbeat<'_>) -> Report {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::RawEntry;
-use crate::names::EntryId;
+use crate::names::{DELAYED, EntryId, SUSPECT};
 
 use super::{Delivery, Moment, Outcome};
 
@@ -33,6 +33,17 @@ pub enum Pool {
     Delayed,
     /// Those whose consumer vanished.
     Suspect,
+}
+
+impl Pool {
+    /// Returns the reserved consumer that has the entries of the pool.
+    #[must_use]
+    pub fn consumer(self) -> &'static str {
+        match self {
+            Self::Delayed => DELAYED,
+            Self::Suspect => SUSPECT,
+        }
+    }
 }
 
 /// An entry that was taken from a pool.

@@ -3,7 +3,8 @@
 use redis::RedisError;
 use serde_json::{Value, json};
 
-use super::world::{ACKNOWLEDGE, CLAIM, DELAY, DELAYED, Heartbeat, LEASE, World, state};
+use super::call::{acknowledge, claim, delay};
+use super::world::{DELAYED, Heartbeat, LEASE, World, state};
 
 /// Without any of these something cannot be done.
 const NEEDED: [&str; 9] = [
@@ -36,20 +37,21 @@ impl World {
 /// One look, one retry, one dead letter, one replay, one event in order, then leaves.
 async fn work(world: &mut World) -> Result<(), RedisError> {
     let heartbeat =
-        Heartbeat { of_stream: &["1-0", "2-0"], look: (true, true), ..Heartbeat::default() };
+        Heartbeat { of_stream: &["1-0", "2-0"], search: (true, true), ..Heartbeat::default() };
     world.try_heartbeat(heartbeat).await?;
-    let retried = world.try_call(DELAY, &["s"], &["g", "me", DELAYED, "1-0", "1", "0"]).await?;
+    let retried = world.try_call(delay("me", DELAYED, &["1-0", "1", "0"])).await?;
     assert_eq!(retried, json!([1]));
-    world.try_call(CLAIM, &["s"], &["g", "me", DELAYED, "1"]).await?;
+    world.try_call(claim("me", DELAYED, "1")).await?;
     assert_eq!(world.try_dead_letter("2-0", &["dlq.reason", "rejected"]).await?, json!(1));
-    let finished = world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", "0", "1-0"]).await?;
+    let finished = world.try_call(acknowledge("me", "0", &["1-0"])).await?;
     assert_eq!(finished, json!(1));
-    world.try_call(CLAIM, &["{s}:dlq:g"], &["g", "me", DELAYED, "1"]).await?;
-    let replayed = world.try_call(ACKNOWLEDGE, &["{s}:dlq:g"], &["g", "me", "1", "1-0"]).await?;
+    world.try_call(claim("me", DELAYED, "1").with("source", "{s}:dlq:g")).await?;
+    let replayed =
+        world.try_call(acknowledge("me", "1", &["1-0"]).with("source", "{s}:dlq:g")).await?;
     assert_eq!(replayed, json!(1));
     let next = world.try_next("me", "").await?;
     assert_eq!(next[1], json!("entry"));
-    world.try_call(ACKNOWLEDGE, &["s"], &["g", "me", "0", "3-0"]).await?;
+    world.try_call(acknowledge("me", "0", &["3-0"])).await?;
     world.try_leave(&["received", "3"]).await.map(|_| ())
 }
 

@@ -4,30 +4,30 @@ use super::world::{
     DAY, DELAYED, FOREIGN_LEASE, Heartbeat, LEASE, Report, SUSPECT, World, is_about, state,
 };
 
-const LOOK: Heartbeat<'_> = Heartbeat {
+const SEARCH: Heartbeat<'_> = Heartbeat {
     me: "me",
-    look: (true, true),
+    search: (true, true),
     of_stream: &[],
     replays: &[],
     state: r#"{"v":1,"lease":30000}"#,
 };
 
-/// What a consumer with the same lease tells.
-const TOLD: &str = r#"{"lease":30000}"#;
+/// Field of a consumer with the same lease.
+const REPORTED: &str = r#"{"lease":30000}"#;
 
 /// How much younger than its owner's lease an entry is here.
 const YOUNGER: u64 = 20_000;
 
-/// A group in which `gone` has told this about itself, with one entry that idles for so long.
-async fn with(told: &str, idle: u64) -> World {
+/// A group in which `gone` has reported this about itself, with one entry that idles for so long.
+async fn with(reported: &str, idle: u64) -> World {
     let mut world = World::start().await;
-    world.set_field("c:gone", told).await;
+    world.set_field("c:gone", reported).await;
     world.give("1-0", "gone", idle, 1).await;
     world
 }
 
 async fn is_claimed_from(mut world: World) -> bool {
-    let report = world.heartbeat(LOOK).await;
+    let report = world.heartbeat(SEARCH).await;
     let owner = world.pending().await[0].1.clone();
     assert_eq!(report.moved == 1, owner == SUSPECT);
     owner == SUSPECT
@@ -37,7 +37,7 @@ async fn is_claimed_from(mut world: World) -> bool {
 async fn what_a_vanished_consumer_had_is_suspect_and_due_after_one_backoff() {
     let mut world = with(r#"{"lease":1000}"#, LEASE).await;
     world.give("2-0", "gone", LEASE, 3).await;
-    let report = world.heartbeat(LOOK).await;
+    let report = world.heartbeat(SEARCH).await;
     assert_eq!(report, Report { moved: 2, ..Report::default() });
     assert_eq!(world.pending().await, [state("1-0", SUSPECT, 1), state("2-0", SUSPECT, 3)]);
     assert!(is_about(world.idle("1-0").await, DAY - 60_000));
@@ -46,10 +46,10 @@ async fn what_a_vanished_consumer_had_is_suspect_and_due_after_one_backoff() {
 
 #[tokio::test]
 async fn the_backoff_of_a_suspect_has_the_same_end_as_any() {
-    let mut world = with(TOLD, LEASE).await;
+    let mut world = with(REPORTED, LEASE).await;
     world.give("2-0", "gone", LEASE, 500).await;
     world.give("3-0", "gone", LEASE, 0).await;
-    world.heartbeat(LOOK).await;
+    world.heartbeat(SEARCH).await;
     assert!(is_about(world.idle("2-0").await, DAY - 3_600_000));
     assert!(is_about(world.idle("3-0").await, DAY - 60_000), "no attempt counts as one");
 }
@@ -65,7 +65,7 @@ async fn the_larger_of_the_owners_lease_and_mine_counts() {
 }
 
 #[tokio::test]
-async fn from_a_consumer_that_never_told_its_lease_nothing_is_claimed_before_long() {
+async fn from_a_consumer_that_never_reported_its_lease_nothing_is_claimed_before_long() {
     for (idle, is_claimed) in [(FOREIGN_LEASE - YOUNGER, false), (FOREIGN_LEASE, true)] {
         let mut world = World::start().await;
         world.give("1-0", "stranger", idle, 1).await;
@@ -84,27 +84,30 @@ async fn where_nobodys_lease_can_be_read_it_may_be_the_longest_that_there_is() {
 }
 
 #[tokio::test]
-async fn what_an_owner_told_that_makes_no_sense_is_no_lease() {
+async fn what_an_owner_reported_that_makes_no_sense_is_no_lease() {
     let nonsense =
         ["", "{broken", "null", "7", "[]", "{}", r#"{"lease":null}"#, r#"{"lease":"soon"}"#];
-    for told in nonsense {
-        assert!(!is_claimed_from(with(told, FOREIGN_LEASE - YOUNGER).await).await, "{told}");
-        assert!(is_claimed_from(with(told, FOREIGN_LEASE).await).await, "{told}");
+    for reported in nonsense {
+        assert!(
+            !is_claimed_from(with(reported, FOREIGN_LEASE - YOUNGER).await).await,
+            "{reported}"
+        );
+        assert!(is_claimed_from(with(reported, FOREIGN_LEASE).await).await, "{reported}");
     }
 }
 
 #[tokio::test]
 async fn a_lease_that_nobody_can_have_counts_as_the_nearest_that_one_may() {
-    for (told, lease) in [
+    for (reported, lease) in [
         ("-1", LEASE),
         ("NaN", LEASE),
         ("60000.5", 60_000),
         ("86400000", 3_600_000),
         ("1e999", 3_600_000),
     ] {
-        let told = format!(r#"{{"lease":{told}}}"#);
-        assert!(!is_claimed_from(with(&told, lease - YOUNGER).await).await, "{told}");
-        assert!(is_claimed_from(with(&told, lease).await).await, "{told}");
+        let reported = format!(r#"{{"lease":{reported}}}"#);
+        assert!(!is_claimed_from(with(&reported, lease - YOUNGER).await).await, "{reported}");
+        assert!(is_claimed_from(with(&reported, lease).await).await, "{reported}");
     }
 }
 
@@ -114,7 +117,7 @@ async fn each_owner_is_judged_by_its_own_lease() {
     world.set_field("c:other", r#"{"lease":30000}"#).await;
     world.give("2-0", "other", LEASE, 1).await;
     world.give("3-0", "gone", 60_000, 1).await;
-    assert_eq!(world.heartbeat(LOOK).await.moved, 2);
+    assert_eq!(world.heartbeat(SEARCH).await.moved, 2);
     let expected = [state("1-0", "gone", 1), state("2-0", SUSPECT, 1), state("3-0", SUSPECT, 1)];
     assert_eq!(world.pending().await, expected);
 }
@@ -126,7 +129,7 @@ async fn mine_that_i_do_not_know_are_due_for_anybody_and_their_delivery_is_no_at
     world.give("2-0", "me", LEASE, 0).await;
     world.give("3-0", "me", LEASE - YOUNGER, 1).await;
     world.give("4-0", "me", LEASE, 1).await;
-    let report = world.heartbeat(Heartbeat { of_stream: &["4-0"], ..LOOK }).await;
+    let report = world.heartbeat(Heartbeat { of_stream: &["4-0"], ..SEARCH }).await;
     assert_eq!((report.lost, report.moved), (vec![], 0));
     let pending = world.pending().await;
     assert_eq!(pending[..2], [state("1-0", DELAYED, 2), state("2-0", DELAYED, 0)]);
@@ -135,11 +138,11 @@ async fn mine_that_i_do_not_know_are_due_for_anybody_and_their_delivery_is_no_at
 }
 
 #[tokio::test]
-async fn mine_are_judged_by_my_lease_whatever_i_told_before() {
+async fn mine_are_judged_by_my_lease_whatever_i_reported_before() {
     let mut world = World::start().await;
     world.set_field("c:me", r#"{"lease":600000}"#).await;
     world.give("1-0", "me", LEASE, 1).await;
-    world.heartbeat(LOOK).await;
+    world.heartbeat(SEARCH).await;
     assert_eq!(world.pending().await, [state("1-0", DELAYED, 0)]);
 }
 
@@ -148,7 +151,7 @@ async fn what_waits_is_nobodys_that_could_vanish() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY, 1).await;
     world.give("2-0", SUSPECT, DAY, 2).await;
-    let report = world.heartbeat(LOOK).await;
+    let report = world.heartbeat(SEARCH).await;
     assert_eq!(report, Report { delayed: 1, due: 1, ..Report::default() });
     assert_eq!(world.pending().await, [state("1-0", DELAYED, 1), state("2-0", SUSPECT, 2)]);
     assert!(is_about(world.idle("1-0").await, DAY));
@@ -156,25 +159,29 @@ async fn what_waits_is_nobodys_that_could_vanish() {
 
 #[tokio::test]
 async fn each_place_is_looked_at_only_where_it_is_asked_for() {
-    for look in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut world = with(TOLD, LEASE).await;
+    for search in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = with(REPORTED, LEASE).await;
         world.give_replay("1-0", "gone", LEASE, 1).await;
         world.give("2-0", "me", LEASE, 1).await;
-        let moved = u64::from(look.0) + u64::from(look.1);
-        assert_eq!(world.heartbeat(Heartbeat { look, ..LOOK }).await.moved, moved, "{look:?}");
-        assert_eq!(world.pending().await[0].1 == SUSPECT, look.0, "{look:?}");
-        assert_eq!(world.pending().await[1].1 == DELAYED, look.0, "{look:?}");
-        assert_eq!(world.replays().await[0].1 == SUSPECT, look.1, "{look:?}");
+        let moved = u64::from(search.0) + u64::from(search.1);
+        assert_eq!(
+            world.heartbeat(Heartbeat { search, ..SEARCH }).await.moved,
+            moved,
+            "{search:?}"
+        );
+        assert_eq!(world.pending().await[0].1 == SUSPECT, search.0, "{search:?}");
+        assert_eq!(world.pending().await[1].1 == DELAYED, search.0, "{search:?}");
+        assert_eq!(world.replays().await[0].1 == SUSPECT, search.1, "{search:?}");
     }
 }
 
 #[tokio::test]
 async fn a_replay_of_a_vanished_consumer_is_suspect_among_the_dead_letters() {
     let mut world = World::start().await;
-    world.set_field("c:gone", TOLD).await;
+    world.set_field("c:gone", REPORTED).await;
     world.give_replay("1-0", "gone", LEASE, 2).await;
     world.give_replay("2-0", "me", LEASE, 2).await;
-    world.heartbeat(LOOK).await;
+    world.heartbeat(SEARCH).await;
     assert_eq!(world.replays().await, [state("1-0", SUSPECT, 2), state("2-0", DELAYED, 1)]);
     assert!(is_about(world.replay_idle("1-0").await, DAY - 120_000));
 }
@@ -182,66 +189,66 @@ async fn a_replay_of_a_vanished_consumer_is_suspect_among_the_dead_letters() {
 #[tokio::test]
 async fn of_very_many_some_are_claimed_over_at_each_look() {
     let mut world = World::start().await;
-    world.set_field("c:gone", TOLD).await;
+    world.set_field("c:gone", REPORTED).await;
     for n in 1..=300 {
         world.give(&format!("{n}-0"), "gone", LEASE, 1).await;
     }
-    assert_eq!(world.heartbeat(LOOK).await.moved, 256);
+    assert_eq!(world.heartbeat(SEARCH).await.moved, 256);
     world.set_field("swept", "0").await;
-    assert_eq!(world.heartbeat(LOOK).await.moved, 44);
+    assert_eq!(world.heartbeat(SEARCH).await.moved, 44);
 }
 
 #[tokio::test]
 async fn an_entry_that_was_trimmed_meanwhile_is_pending_no_more() {
-    let mut world = with(TOLD, LEASE).await;
+    let mut world = with(REPORTED, LEASE).await;
     world.give("2-0", "me", LEASE, 1).await;
     world.run(&["XDEL", "s", "1-0", "2-0"]).await;
-    world.heartbeat(LOOK).await;
+    world.heartbeat(SEARCH).await;
     assert_eq!(world.pending().await, []);
 }
 
 #[tokio::test]
 async fn where_somebody_looked_within_a_third_of_a_lease_nobody_looks_again() {
-    let mut world = with(TOLD, LEASE).await;
-    let other = Heartbeat { me: "other", ..LOOK };
+    let mut world = with(REPORTED, LEASE).await;
+    let other = Heartbeat { me: "other", ..SEARCH };
     assert_eq!(world.heartbeat(other).await.moved, 1);
     world.give("2-0", "gone", LEASE, 1).await;
-    assert_eq!(world.heartbeat(LOOK).await.moved, 0);
+    assert_eq!(world.heartbeat(SEARCH).await.moved, 0);
     let before = world.now().await - LEASE / 3;
     world.set_field("swept", &before.to_string()).await;
-    assert_eq!(world.heartbeat(LOOK).await.moved, 1);
+    assert_eq!(world.heartbeat(SEARCH).await.moved, 1);
     let swept: u64 = world.field("swept").await.as_str().unwrap().parse().unwrap();
     assert!(is_about(swept, before + LEASE / 3), "{swept}");
 }
 
 #[tokio::test]
 async fn a_heartbeat_that_does_not_look_keeps_nobody_from_looking() {
-    let mut world = with(TOLD, LEASE).await;
-    world.heartbeat(Heartbeat { look: (false, false), ..LOOK }).await;
+    let mut world = with(REPORTED, LEASE).await;
+    world.heartbeat(Heartbeat { search: (false, false), ..SEARCH }).await;
     assert_eq!(world.field("swept").await, serde_json::Value::Null);
     let swept = world.now().await - 1;
     world.set_field("swept", &swept.to_string()).await;
-    world.heartbeat(LOOK).await;
+    world.heartbeat(SEARCH).await;
     assert_eq!(world.field("swept").await, swept.to_string(), "it was not its turn");
 }
 
 #[tokio::test]
 async fn what_stands_there_as_the_last_look_may_be_nonsense_or_yet_to_come() {
     for swept in ["soon", "", "nan", "9999999999999"] {
-        let mut world = with(TOLD, LEASE).await;
+        let mut world = with(REPORTED, LEASE).await;
         world.set_field("swept", swept).await;
-        assert_eq!(world.heartbeat(LOOK).await.moved, 1, "{swept}");
+        assert_eq!(world.heartbeat(SEARCH).await.moved, 1, "{swept}");
     }
 }
 
 #[tokio::test]
-async fn what_was_trimmed_before_it_could_be_claimed_over_is_told_as_that() {
+async fn what_was_trimmed_before_it_could_be_claimed_over_is_reported_as_that() {
     let mut world = World::start().await;
     world.give("1-0", "other", 700_000, 1).await;
     world.give("2-0", "other", 700_000, 1).await;
     world.give("3-0", "me", 700_000, 1).await;
     world.run(&["XDEL", "s", "1-0", "3-0"]).await;
-    let report = world.heartbeat(Heartbeat { look: (true, false), ..Heartbeat::default() }).await;
+    let report = world.heartbeat(Heartbeat { search: (true, false), ..Heartbeat::default() }).await;
     assert_eq!((report.moved, report.trimmed), (1, 2));
     assert_eq!(world.pending().await, [state("2-0", SUSPECT, 1)]);
 }

@@ -1,0 +1,62 @@
+//! Storing an entry as a dead letter.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use redis::Value;
+
+use crate::redis::reply::{Decoded, number};
+use crate::redis::script::{Call, Script, Words};
+use eventbus_core::delivery::{DeadLetter, WriteResult};
+use eventbus_core::event::time_of;
+use eventbus_core::names::{ConsumerName, GroupName};
+
+/// An entry to store as a dead letter and to acknowledge, if the consumer still holds it.
+pub(crate) struct Arguments<'a> {
+    /// The stream, or its dead letters for a replay: the new dead letter then takes the place of the old one.
+    pub source: &'a str,
+    pub dead_letters: &'a str,
+    pub group: &'a GroupName,
+    pub consumer: &'a ConsumerName,
+    /// About so many dead letters are kept, the newest.
+    pub max_length: u64,
+    pub letter: &'a DeadLetter,
+    /// Time of this attempt.
+    pub now: Timestamp,
+}
+
+impl Call for Arguments<'_> {
+    type Reply = WriteResult;
+    const OPERATION: &'static str = "store a dead letter";
+
+    fn script() -> &'static Script {
+        static SCRIPT: LazyLock<Script> =
+            LazyLock::new(|| Script::new(include_str!("dead_letter.lua")));
+        &SCRIPT
+    }
+
+    fn write(&self, words: &mut Words) {
+        let id = self.letter.entry.id;
+        words.key("source", self.source).key("dead_letters", self.dead_letters);
+        words.arg("group", self.group).arg("consumer", self.consumer);
+        words.arg("id", id).arg("max_length", self.max_length);
+        let mut field = |name, value: &dyn ToString| {
+            words.arg("name", name).arg("value", value.to_string());
+        };
+        field("dlq.id", &id);
+        field("dlq.group", &self.group);
+        field("dlq.reason", &self.letter.reason);
+        field("dlq.error", &self.letter.error);
+        field("dlq.attempts", &self.letter.attempts);
+        field("dlq.first", &time_of(id));
+        field("dlq.last", &self.now);
+        field("dlq.consumer", &self.consumer);
+    }
+
+    fn read(&self, reply: Value) -> Decoded<WriteResult> {
+        match number(&reply).ok_or("answer")? {
+            1 => Ok(WriteResult::Done),
+            _ => Ok(WriteResult::NotMine),
+        }
+    }
+}
