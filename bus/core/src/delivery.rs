@@ -14,20 +14,26 @@
 //! settled before the next is begun, whichever consumer has it.
 
 pub mod config;
+mod events;
 mod in_flight;
 mod machine;
+mod mode;
 mod ordered;
+mod outstanding;
 mod proceed;
 mod protocol;
+mod receive;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod unordered;
 
 use std::time::Duration;
 
 use crate::event::StreamEvent;
 use crate::names::{GroupName, StreamKey};
 
+pub use crate::time::Moment;
 pub use config::{DeliveryConfig, DeliveryOrder};
 pub use machine::Machine;
 pub use protocol::{
@@ -40,9 +46,6 @@ pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// With this many entries delayed in the group, reading pauses.
 pub const MAX_DELAYED: u64 = 10_000;
-
-/// A moment on the process's monotonic clock, counted from its start.
-pub type Moment = Duration;
 
 /// One handler call: an event, and which attempt at it this is.
 #[derive(Clone, Debug, PartialEq)]

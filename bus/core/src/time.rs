@@ -1,6 +1,39 @@
-//! Time spans as people write them in resources and settings: `90s`, `1h30m`, `500ms`.
+//! Moments of a process, and time spans as people write them in resources and settings: `90s`, `1h30m`, `500ms`.
 
+use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
+
+/// A moment on a process's monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(Duration);
+
+impl Moment {
+    /// The moment that others count from.
+    pub const START: Self = Self(Duration::ZERO);
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0 + span)
+    }
+}
+
+impl AddAssign<Duration> for Moment {
+    fn add_assign(&mut self, span: Duration) {
+        self.0 += span;
+    }
+}
+
+impl Sub for Moment {
+    type Output = Duration;
+
+    /// Returns the time between two moments; nothing if the first is not the later one.
+    fn sub(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
 
 /// A text that is no time span. The message shows it, and an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

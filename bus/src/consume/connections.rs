@@ -91,8 +91,8 @@ impl Connections {
                     let settled = consumer.dead_letter(conn, &letter, wall_clock()).await?;
                     Input::DeadLettered(letter.entry, settled)
                 }
-                Output::Heartbeat { entries, look, counts } => {
-                    let report = consumer.heartbeat(conn, &entries, &look, &counts).await?;
+                Output::Heartbeat { entries, search, counts } => {
+                    let report = consumer.heartbeat(conn, &entries, &search, &counts).await?;
                     Input::Heartbeat { sent, report }
                 }
                 Output::Leave(counts) => {

@@ -109,8 +109,8 @@ where
             calls: JoinSet::new(),
             running: HashMap::new(),
             outage: Outage::bounded(lease / 3),
-            connected_at: Moment::ZERO,
-            decided_at: Moment::ZERO,
+            connected_at: Moment::START,
+            decided_at: Moment::START,
             counted: Counts::default(),
             began: now(),
             deadline: None,
@@ -149,7 +149,10 @@ where
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Happened {
-        let wake = self.machine.wake_at(self.decided_at).map(|moment| self.began + moment);
+        let wake = self
+            .machine
+            .wake_at(self.decided_at)
+            .map(|moment| self.began + (moment - Moment::START));
         let stopping = self.deadline.is_some();
         tokio::select! {
             biased;
@@ -166,7 +169,7 @@ where
     }
 
     fn moment(&self) -> Moment {
-        now() - self.began
+        Moment::START + (now() - self.began)
     }
 
     /// Begins to connect after `wait`, and to create the group where that is this process's part.
@@ -242,14 +245,14 @@ where
     fn note(&mut self, error: &Error) -> Duration {
         let moment = self.moment();
         if error.is_no_group() {
-            let (wait, times) = self.outage.miss("no group".to_owned(), moment);
+            let (wait, times) = self.outage.miss("no group".to_owned(), moment - Moment::START);
             if let Some(times) = times {
                 let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
                 tracing::warn!(%stream, %group, times, "waiting for the group");
             }
             return wait;
         }
-        let (wait, times) = self.outage.fail(error.cause(), moment, random());
+        let (wait, times) = self.outage.fail(error.cause(), moment - Moment::START, random());
         if let Some(times) = times {
             tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error),
                 "Redis cannot be used, trying again");
@@ -346,7 +349,7 @@ where
         let Some(connections) = &self.connections else {
             return;
         };
-        let (consumer, sent) = (self.consumer.clone(), now() - self.began);
+        let (consumer, sent) = (self.consumer.clone(), self.moment());
         match output {
             Output::Read { .. } => {
                 let reply = connections.send(consumer, output, sent);

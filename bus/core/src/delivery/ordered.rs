@@ -3,28 +3,32 @@
 use crate::names::EntryId;
 
 use super::in_flight::Stage;
-use super::machine::{CLAIM_EVERY, Machine, Origin};
+use super::machine::{Machine, Origin};
+use super::mode::{CLAIM_EVERY, Mode, Ordered};
+use super::outstanding::Claiming;
 use super::{EntryRef, Moment, NextInOrder, Output, Pool, Source};
 
 impl Machine {
     /// Asks for the next entry once the one before is settled, and acknowledges a finished one with it.
-    pub(super) fn next_in_order(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let busy = self.fetching_next || self.waiting_for_entry || self.claiming.is_some();
-        if self.stopping || busy || now < self.next_claim {
+    pub(super) fn fetch_next(&mut self, mode: Ordered, now: Moment, out: &mut Vec<Output>) {
+        let outstanding = &self.outstanding;
+        let busy = outstanding.fetch_next || outstanding.wait || outstanding.claim.is_some();
+        if self.stopping || busy || now < mode.next_fetch {
             return;
         }
         let done = self.in_flight.only_finished();
-        if done.is_none() && !(self.in_flight.is_empty() && self.acking == 0) {
+        if done.is_none() && !(self.in_flight.is_empty() && self.outstanding.acks == 0) {
             return;
         }
-        match self.end {
+        match mode.end {
             Some(after) if done.is_none() => self.at_the_end(after, now, out),
             _ => {
-                if let Some(state) = done.and_then(|entry| self.in_flight.get_mut(entry)) {
-                    state.stage = Stage::Finished { sent: true };
+                if let Some(entry) = done {
+                    let stage = Stage::Finished { sent: true };
+                    self.in_flight.update(entry, |state| state.stage = stage);
                     self.ack_since = None;
                 }
-                self.fetching_next = true;
+                self.outstanding.fetch_next = true;
                 out.push(Output::Next { done: done.map(|entry| entry.id) });
             }
         }
@@ -32,47 +36,62 @@ impl Machine {
 
     /// Nothing is pending and nothing is new: replays have their turn, one at a time.
     fn at_the_end(&mut self, after: EntryId, now: Moment, out: &mut Vec<Output>) {
-        let source = Source::DeadLetters;
+        let replay_is_due = self.replays.count > 0 && now >= self.replays.next_claim;
         let pool = match self.suspects.first() {
             Some(_) => Some(Pool::Suspect),
-            None => (self.replays > 0 && now >= self.next_replay).then_some(Pool::Delayed),
+            None => replay_is_due.then_some(Pool::Delayed),
         };
         if let Some(pool) = pool {
-            // Whatever is published meanwhile comes before the replay after this one.
-            self.end = None;
-            self.claiming = Some((source, pool, 1));
-            out.push(Output::Claim { source, pool, count: 1 });
+            // An event that is published meanwhile comes before the replay after this one.
+            self.set_end(None);
+            let (source, count) = (Source::DeadLetters, 1);
+            self.outstanding.claim = Some(Claiming { source, pool, count });
+            out.push(Output::Claim { source, pool, count });
         } else {
-            self.waiting_for_entry = true;
+            self.outstanding.wait = true;
             out.push(Output::WaitForEntry { after });
         }
     }
 
-    pub(super) fn next_is(
+    pub(super) fn on_next(
         &mut self,
         sent: Moment,
         next: Option<NextInOrder>,
         now: Moment,
         out: &mut Vec<Output>,
     ) {
-        self.fetching_next = false;
+        self.outstanding.fetch_next = false;
         match next {
             Some(NextInOrder::Entry { pool, claimed }) => {
                 let origin = Origin { source: Source::Stream, pool, sent };
                 self.receive_claimed(origin, claimed, now, out);
             }
-            // Whoever has it may be done, or hand it back, long before its lease is over.
-            Some(NextInOrder::Wait(wait)) => self.next_claim = now + wait.min(CLAIM_EVERY),
-            Some(NextInOrder::Empty(last)) => self.end = Some(last),
+            Some(NextInOrder::Wait(wait)) => {
+                if let Mode::Ordered(mode) = &mut self.mode {
+                    // The consumer that has it may settle it, or give it back, long before its lease is over.
+                    mode.next_fetch = now + wait.min(CLAIM_EVERY);
+                }
+            }
+            Some(NextInOrder::Empty(last)) => self.set_end(Some(last)),
             None => {}
         }
     }
 
-    /// The entry that the command for the next one acknowledged, unless it was not `mine` any more.
-    pub(super) fn done_before_next(&mut self, id: EntryId, mine: bool) {
+    /// Counts the entry that the command for the next one acknowledged, unless it was not `mine` any more.
+    pub(super) fn on_acked_with_next(&mut self, id: EntryId, mine: bool) {
         let entry = EntryRef { source: Source::Stream, id };
-        self.counts.acknowledged += u64::from(self.in_flight.get_mut(entry).is_some());
+        self.counts.acknowledged += u64::from(self.in_flight.remove(entry).is_some());
         self.counts.unconfirmed += u64::from(!mine);
-        self.in_flight.remove(entry);
+    }
+
+    pub(super) fn on_arrived(&mut self) {
+        self.outstanding.wait = false;
+        self.set_end(None);
+    }
+
+    fn set_end(&mut self, end: Option<EntryId>) {
+        if let Mode::Ordered(mode) = &mut self.mode {
+            mode.end = end;
+        }
     }
 }

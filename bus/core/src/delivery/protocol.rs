@@ -224,7 +224,7 @@ pub enum Output {
         /// Entries in flight.
         entries: Vec<EntryRef>,
         /// Sources to search for entries of vanished consumers.
-        look: Vec<Source>,
+        search: Vec<Source>,
         /// The counts to publish.
         counts: Counts,
     },

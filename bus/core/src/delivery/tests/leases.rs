@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DIE, HeartbeatReport, Input, Output, Pool, Story, WriteResult, ack, claimed, delay, delayed,
-    done, entry, heartbeat_of, of_stream, retry, started,
+    DIE, HeartbeatReport, Input, Moment, Output, Pool, Story, WriteResult, ack, at, claimed, delay,
+    delayed, done, entry, heartbeat_of, of_stream, retry, started,
 };
 use crate::delivery::Source;
 
@@ -19,10 +19,10 @@ fn cancel(ms: u64) -> Output {
 #[test]
 fn a_lease_counts_from_when_the_command_was_sent() {
     let mut story = Story::reading(1, 1);
-    story.now = Duration::from_millis(500);
-    story.on(Input::Read { sent: Duration::ZERO, entries: vec![entry(1)] });
+    story.now = at(Duration::from_millis(500));
+    story.on(Input::Read { sent: Moment::START, entries: vec![entry(1)] });
     assert!(!story.after(29).contains(&cancel(1)));
-    story.now = Duration::from_secs(30);
+    story.now = at(Duration::from_secs(30));
     assert!(story.on(Input::Tick).contains(&cancel(1)));
 }
 
@@ -43,7 +43,7 @@ fn retry_before_new() -> Story {
     story.read(vec![entry(2)]);
     let outputs = story.on(done(1));
     assert_eq!(started(&outputs), [], "the worker is the retry's: {outputs:?}");
-    story.now = Duration::from_secs(8);
+    story.now = at(Duration::from_secs(8));
     let outputs = story.claimed(Pool::Delayed, vec![claimed(3, 2)]);
     assert_eq!(started(&outputs), [(3, 2)]);
     story
@@ -58,7 +58,7 @@ fn a_worker_that_a_take_was_sent_for_begins_the_retry_and_no_new_event() {
 fn an_event_that_waited_past_its_lease_is_not_begun() {
     let mut story = retry_before_new();
     story.after(22);
-    assert_eq!(story.machine.wake_at(story.now), seconds(31), "its lease ends first");
+    assert_eq!(story.wakes(), seconds(31), "its lease ends first");
     story.after(1);
     story.on(done(3));
     assert_eq!(started(&story.claimed(Pool::Delayed, vec![])), []);
@@ -72,7 +72,7 @@ fn of_many_leases_the_first_to_end_wakes() {
     story.now += Duration::from_secs(5);
     story.read(vec![entry(2)]);
     story.after(5);
-    assert_eq!(story.machine.wake_at(story.now), seconds(30));
+    assert_eq!(story.wakes(), seconds(30));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn back_since() -> Story {
 fn a_heartbeat_says_nothing_of_an_entry_that_came_back_since() {
     let mut story = back_since();
     let report = HeartbeatReport { lost: vec![of_stream(1)], ..HeartbeatReport::default() };
-    let sent = Duration::from_secs(10);
+    let sent = at(Duration::from_secs(10));
     let outputs = story.on(Input::Heartbeat { sent, report });
     assert!(!outputs.contains(&cancel(1)), "{outputs:?}");
     assert_eq!(story.machine.counts().in_flight, 1);
@@ -131,7 +131,7 @@ fn a_heartbeat_says_nothing_of_an_entry_that_came_back_since() {
 #[test]
 fn a_heartbeat_does_not_shorten_the_lease_of_an_entry_that_came_back_since() {
     let mut story = back_since();
-    let sent = Duration::from_secs(10);
+    let sent = at(Duration::from_secs(10));
     story.on(Input::Heartbeat { sent, report: HeartbeatReport::default() });
     story.after(19);
     assert!(!story.after(10).contains(&cancel(1)));
@@ -146,11 +146,12 @@ fn heartbeats_come_within_a_third_of_the_lease_and_not_in_step() {
         let heartbeat_answered =
             Input::Heartbeat { sent: story.now, report: HeartbeatReport::default() };
         story.machine.on(heartbeat_answered, story.now, random);
-        let wake = story.machine.wake_at(story.now);
+        let wake = story.wakes();
         assert_eq!(wake, Some(Duration::from_millis(milliseconds)));
-        let outputs = story.machine.on(Input::Tick, wake.unwrap(), DIE);
+        let due = at(Duration::from_millis(milliseconds));
+        let outputs = story.machine.on(Input::Tick, due, DIE);
         assert!(heartbeat_of(&outputs).is_some(), "{outputs:?}");
-        let again = story.machine.on(Input::Tick, wake.unwrap(), DIE);
+        let again = story.machine.on(Input::Tick, due, DIE);
         assert_eq!(heartbeat_of(&again), None, "one at a time");
     }
 }
@@ -175,7 +176,7 @@ fn whose_entry_nobody_knows_any_more_may_run_as_long_as_it_likes() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(Input::NoGroup { reading: false });
-    assert_eq!(story.machine.wake_at(story.now), None);
+    assert_eq!(story.wakes(), None);
     assert_eq!(story.after(31), []);
     assert_eq!(
         heartbeat_of(&story.on(Input::Connected)),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Answer, Input, Outcome, Output, Pool, RawEntry, Story, WriteResult, ack, acked, claimed, delay,
-    delayed, done, entry, of_stream, retry, started, suspects,
+    Answer, Input, Outcome, Output, Pool, RawEntry, Story, WriteResult, ack, acked, at, claimed,
+    delay, delayed, done, entry, of_stream, retry, started, suspects,
 };
 
 fn unwanted(ms: u64) -> RawEntry {
@@ -42,12 +42,12 @@ fn each_acknowledgement_gathers_for_itself_and_carries_no_entry_twice() {
     let mut story = Story::reading(3, 6);
     story.read(vec![entry(1), entry(2), entry(3)]);
     story.on(done(1));
-    story.now = Duration::from_millis(5);
+    story.now = at(Duration::from_millis(5));
     assert_eq!(story.on(Input::Tick), [ack(&[1])]);
-    story.now = Duration::from_millis(6);
+    story.now = at(Duration::from_millis(6));
     assert_eq!(story.on(done(2)), []);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(11)));
-    story.now = Duration::from_millis(11);
+    assert_eq!(story.wakes(), Some(Duration::from_millis(11)));
+    story.now = at(Duration::from_millis(11));
     assert_eq!(story.on(Input::Tick), [ack(&[2])]);
     assert_eq!(story.on(acked(1)), []);
     assert_eq!(story.machine.counts().unconfirmed, 0);
@@ -58,7 +58,7 @@ fn the_last_in_hand_waits_for_those_that_are_being_acknowledged() {
     let mut story = Story::reading(2, 4);
     story.read(vec![entry(1), entry(2)]);
     story.on(done(1));
-    story.now = Duration::from_millis(5);
+    story.now = at(Duration::from_millis(5));
     story.on(Input::Tick);
     assert_eq!(story.on(done(2)), []);
     assert_eq!(acks(&story.on(acked(1))), Some(1));

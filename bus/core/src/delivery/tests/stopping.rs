@@ -32,7 +32,7 @@ fn nothing_begins_any_more_although_redis_is_away() {
 fn delayed_entries_are_not_looked_for_any_more() {
     let mut story = Story::reading(1, 1);
     story.on(Input::Stop);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(9)), "the heartbeat");
+    assert_eq!(story.wakes(), Some(Duration::from_secs(9)), "the heartbeat");
     assert_eq!(story.after(1), []);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    HeartbeatReport, Input, Output, Pool, Story, WriteResult, claim, claimed, done, entry,
+    HeartbeatReport, Input, Output, Pool, Story, WriteResult, at, claim, claimed, done, entry,
     of_stream, retry, started, suspects,
 };
 use crate::delivery::Source;
@@ -25,10 +25,10 @@ fn claims(outputs: &[Output]) -> Option<usize> {
 #[test]
 fn delayed_entries_are_looked_for_every_second() {
     let mut story = Story::reading(2, 2);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(1)));
-    story.now = Duration::from_millis(999);
+    assert_eq!(story.wakes(), Some(Duration::from_secs(1)));
+    story.now = at(Duration::from_millis(999));
     assert_eq!(story.on(Input::Tick), []);
-    story.now = Duration::from_secs(1);
+    story.now = at(Duration::from_secs(1));
     assert_eq!(story.on(Input::Tick), [claim(Pool::Delayed, 2)]);
     assert_eq!(story.on(Input::Tick), [], "one at a time");
 }
@@ -48,7 +48,7 @@ fn what_is_due_without_a_free_worker_wakes_nobody() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     assert_eq!(claims(&story.after(1)), None);
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(9)), "the heartbeat");
+    assert_eq!(story.wakes(), Some(Duration::from_secs(9)), "the heartbeat");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_take_that_is_outstanding_wakes_nobody() {
     let outputs =
         story.heartbeat_answered(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     assert_eq!(claims(&outputs), Some(2));
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_secs(19)), "the heartbeat");
+    assert_eq!(story.wakes(), Some(Duration::from_secs(19)), "the heartbeat");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn replays_are_looked_for_every_second_too() {
     story.on(Input::Claimed { sent: story.now, source, pool, entries: vec![] });
     story.now += Duration::from_millis(500);
     assert_eq!(story.on(Input::Tick), [], "no worker is free");
-    assert_eq!(story.machine.wake_at(story.now), Some(Duration::from_millis(11_500)));
+    assert_eq!(story.wakes(), Some(Duration::from_millis(11_500)));
 }
 
 #[test]
