@@ -73,7 +73,7 @@ async fn two_starts_of_one_process_are_two_consumers() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     let running = [(); 2].map(|()| Running::start(server.config(), config(), never_ends));
-    let names = wait::until("both have beaten", LONG, async || {
+    let names = wait::until("both have sent a heartbeat", LONG, async || {
         let mut keys = redis::cmd("HKEYS");
         let keys = keys.arg("{s}:eventbus:consumers:g");
         let mut names: Vec<String> = keys.query_async(&mut conn).await.ok()?;
@@ -127,7 +127,7 @@ async fn while_the_server_is_full_events_are_handled_and_a_dead_letter_waits_for
 }
 
 #[tokio::test]
-async fn without_redis_a_stop_ends_with_the_grace_and_says_so() {
+async fn without_redis_a_stop_ends_with_the_grace_as_an_error() {
     let mut server = RedisServer::start();
     let mut conn = server.connection().await;
     xadd(&mut conn, "1").await;

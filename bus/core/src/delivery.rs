@@ -6,7 +6,7 @@
 //! consumer [`DELAYED`](crate::names::DELAYED) with an idle time that reaches [`DAY`] exactly when it is due; one whose
 //! consumer vanished belongs to [`SUSPECT`](crate::names::SUSPECT) and is run alone, because it may have killed it.
 //!
-//! Promises, each with a test: an entry is acknowledged only after its handler answered [`Answer::Done`], or once it
+//! Guarantees, each with a test: an entry is acknowledged only after its handler answered [`Answer::Done`], or once it
 //! is stored as a dead letter, or if its type is not wanted; nothing starts or goes on past its lease; a crash at any
 //! point leads to a second delivery, never to a loss.
 //!

@@ -19,7 +19,7 @@ use super::reader::{Reader, acknowledge};
 /// A command that is not answered within this, or a third of the lease, ends its connection.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
 
-/// What a command will be answered with, as the machine's next input.
+/// Reply to a command, as the machine's next input.
 pub(super) type Reply = BoxFuture<'static, Result<Input, Error>>;
 
 /// One connection for reads that block, one for everything else.
@@ -29,7 +29,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Connects, and creates the group where that is this process's part; `lost`: it was there before.
+    /// Connects, and creates the group if this process is to create it; `lost`: it existed before.
     pub async fn connect(
         redis: &RedisConfig,
         consumer: &Consumer,
@@ -39,13 +39,13 @@ impl Connections {
         let lease = config.delivery.lease;
         let reader = Reader::connect(redis, lease).await?;
         let mut commands = Connection::open(redis, (lease / 3).min(MAX_SILENCE)).await?;
-        consumer.check_rights(&mut commands).await?;
+        consumer.check_permissions(&mut commands).await?;
         if let Some(start) = config.start {
             let latest = lost && start == Start::Latest;
             let start = if latest { Start::Id(EntryId::ZERO) } else { start };
             let restored =
                 create_group::restore(&mut commands, &config.stream, &config.group, &start);
-            say_created(consumer, restored.await?, lost);
+            log_created(consumer, restored.await?, lost);
         }
         Ok(Self { reader, commands })
     }
@@ -59,7 +59,7 @@ impl Connections {
         })
     }
 
-    /// The command for an output; its reply is the next input.
+    /// Sends the command for an output; its reply is the next input.
     pub fn send(&self, consumer: Arc<Consumer>, output: Output, sent: Moment) -> Reply {
         let (reader, mut conn) = (self.reader.clone(), self.commands.clone());
         Box::pin(async move {
@@ -107,7 +107,7 @@ impl Connections {
     }
 }
 
-fn say_created(consumer: &Consumer, creation: GroupCreation, lost: bool) {
+fn log_created(consumer: &Consumer, creation: GroupCreation, lost: bool) {
     let GroupCreation::Created { position, stream_created, .. } = creation else { return };
     let (stream, group) = (&consumer.config.stream, &consumer.config.group);
     if lost {

@@ -1,4 +1,4 @@
-//! Carries out what the state machine says: connections, outstanding commands, handler calls, time.
+//! Carries out the state machine's outputs: connections, outstanding commands, handler calls, time.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,22 +25,22 @@ use super::commands::Consumer;
 use super::connections::{Connections, Reply};
 use super::{Readiness, Subscriber};
 
-/// What settling may take once the handlers were cut off.
+/// Time for settling once the handlers were cut off.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 /// A connection that lasts this long ends an outage: a server that refuses writes still answers the first heartbeat.
-const STANDS: Duration = Duration::from_secs(2);
+const STABLE_AFTER: Duration = Duration::from_secs(2);
 
 type Handled = Result<(Id, (EntryRef, Option<Answer>, Duration)), JoinError>;
 
-/// The outstanding read. It is never dropped: what it brings would be pending with nobody who knows it.
+/// The outstanding read. It is never dropped: its entries would be pending without any consumer knowing them.
 struct Reading {
     reply: Reply,
     sent: Moment,
-    /// Whether it was sent on the present connection; on an earlier one its failure is no news.
+    /// `true` if it was sent on the present connection; the failure of one on an earlier connection is expected.
     current: bool,
 }
 
-/// What the driver waits for.
+/// Event that the driver waits for.
 enum Happened {
     Replied(Result<Input, Error>),
     Read(Result<Input, Error>),
@@ -175,7 +175,7 @@ where
     /// Begins to connect after `wait`, and to create the group where that is this process's part.
     fn connection(&mut self, wait: Duration) {
         let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
-        // A group that was there before was lost with what came meanwhile: the stream's end would pass that over.
+        // The group existed before; events may have arrived while it was missing, and `$` would skip them.
         let lost = self.readiness.has_connected();
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
@@ -194,7 +194,7 @@ where
 
     fn replied(&mut self, input: Input) -> Input {
         let config = &self.consumer.config;
-        if self.outage.is_on() && self.moment() >= self.connected_at + STANDS {
+        if self.outage.is_on() && self.moment() >= self.connected_at + STABLE_AFTER {
             let failures = self.outage.end();
             if failures > 0 {
                 tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
@@ -224,7 +224,7 @@ where
         }
     }
 
-    /// Whatever failed, both connections are made anew. A read that is outstanding may still be answered.
+    /// Makes both connections again, whichever failed. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
         let is_no_group = error.is_no_group();
         self.connections = None;
@@ -241,7 +241,7 @@ where
         if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading } }
     }
 
-    /// Counts a failure, says so now and then, and answers how long to wait.
+    /// Counts a failure and logs it at intervals. Returns the time to wait before connecting again.
     fn note(&mut self, error: &Error) -> Duration {
         let moment = self.moment();
         if error.is_no_group() {
@@ -260,7 +260,7 @@ where
         wait
     }
 
-    /// This call's end, and with it those of all others that ended meanwhile: one decision for a whole batch.
+    /// Collects this ended call and all others that ended meanwhile: one decision for the whole batch.
     fn handled(&mut self, first: Handled) -> Input {
         let mut calls: Vec<_> = self.ended(first).into_iter().collect();
         while let Some(next) = self.calls.try_join_next_with_id() {
@@ -272,7 +272,7 @@ where
     fn ended(&mut self, handled: Handled) -> Option<(EntryRef, Outcome)> {
         let (entry, outcome) = match handled {
             Ok((call, (entry, answer, claimed_from))) => {
-                // A call that was cut off as it ended: its entry may be in another call's hands by now.
+                // A call that was cut off as it ended: its entry may be in another call by now.
                 self.running.get(&entry).filter(|running| running.id() == call)?;
                 self.group_metrics.handled(claimed_from);
                 (entry, answer.map_or(Outcome::TimedOut, Outcome::Answered))
@@ -283,17 +283,17 @@ where
             }
         };
         self.running.remove(&entry);
-        self.tell(entry.id, &outcome);
+        self.log(entry.id, &outcome);
         Some((entry, outcome))
     }
 
-    fn tell(&self, id: EntryId, outcome: &Outcome) {
+    fn log(&self, id: EntryId, outcome: &Outcome) {
         let (what, reason) = match outcome {
             Outcome::Answered(Answer::Done) | Outcome::CutOff => return,
             Outcome::Answered(Answer::Retry { reason, .. }) => {
                 ("the handler failed, the attempt counts", reason.as_str())
             }
-            // Its reason stands in the dead letter: it may quote what the handler said, and that the payload.
+            // Its reason is in the dead letter; it may quote the handler, and that the payload.
             Outcome::Answered(Answer::Dead { .. }) => {
                 ("the handler refused the event, a dead letter", "")
             }
@@ -384,7 +384,7 @@ where
     }
 }
 
-/// One handler call, as people look for it: by the event, its place, and the trace that it belongs to.
+/// Returns the span of a handler call, with the event, its entry and its trace.
 fn span(delivery: &Delivery) -> tracing::Span {
     let event = &delivery.event;
     tracing::info_span!("handle", stream = %delivery.stream, group = %delivery.group, entry = %event.id(),

@@ -1,4 +1,4 @@
-//! What consuming needs the user to be allowed: told all at once, when a consumer starts.
+//! The permissions that consuming needs, checked all at once when a consumer starts.
 
 use crate::redis::Connection;
 
@@ -8,17 +8,17 @@ use eventbus_core::delivery::DeliveryOrder;
 
 use super::commands::Consumer;
 
-/// No group has this name: commands on it are refused after the rights were looked at.
+/// No group has this name: commands on it are refused after the permissions were checked.
 const NO_GROUP: &str = "eventbus:none";
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 impl Consumer {
-    /// Tries each command that a consumer needs but HSET, which it cannot try without writing: without it nothing is told
-    /// in the consumers' hash.
+    /// Tries each command that a consumer needs but HSET, which it cannot try without writing: without it nothing is
+    /// stored in the consumers' hash.
     ///
     /// # Errors
-    /// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying.
-    pub async fn check_rights(&self, conn: &mut Connection) -> Result<(), Error> {
+    /// [`Error::MissingPermissions`] with all that are missing; Redis' error if they could not be tried.
+    pub async fn check_permissions(&self, conn: &mut Connection) -> Result<(), Error> {
         const OPERATION: &str = "consume events";
         let tried = try_all(conn, self.needed()).await;
         let tried = tried.map_err(|source| self.failed(OPERATION, source))?;

@@ -1,6 +1,6 @@
-//! The connection that events are read on: what blocks, and what goes out in one write with it.
+//! The connection that events are read on: blocking reads, and acknowledgements in one write with them.
 //!
-//! Nothing else knows how a read is sent and its reply decoded.
+//! No other module knows how a read is sent and its reply decoded.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use eventbus_core::time::millis;
 use super::commands::Consumer;
 
 const MAX_BLOCK: Duration = Duration::from_secs(2);
-/// What a blocking read may take beyond its BLOCK before the connection counts as dead.
+/// Time beyond its BLOCK after which the connection of a blocking read counts as dead.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Reads the group's new entries. Commands go out in the order of the calls: one behind a read waits with it.
@@ -36,7 +36,8 @@ impl Reader {
         Ok(Self { conn, block })
     }
 
-    /// Waits for new entries, at most `count`. Dropping the future leaves them pending with nobody who knows them.
+    /// Waits for new entries, at most `count`. Dropping the future leaves them pending without any consumer
+    /// knowing them.
     pub async fn read(mut self, consumer: &Consumer, count: usize) -> Result<Vec<RawEntry>, Error> {
         const OPERATION: &str = "read events";
         let config = &consumer.config;
@@ -49,7 +50,7 @@ impl Reader {
         read_entries(answer).ok_or_else(|| consumer.malformed_reply(OPERATION, "entries"))
     }
 
-    /// Waits until an entry after `after` stands in the stream, or a while; delivers nothing.
+    /// Waits until the stream has an entry after `after`, or a while; delivers nothing.
     pub async fn wait(mut self, consumer: &Consumer, after: EntryId) -> Result<(), Error> {
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
@@ -58,7 +59,7 @@ impl Reader {
         answer.map(|_| ()).map_err(|source| consumer.failed("wait for events", source))
     }
 
-    /// Acknowledges entries of the stream, and answers how many were pending.
+    /// Acknowledges entries of the stream. Returns the number that were pending.
     pub async fn acknowledge(
         mut self,
         consumer: &Consumer,

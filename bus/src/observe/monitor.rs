@@ -88,7 +88,7 @@ impl Monitor {
         tokio::select! {
             found = look => found,
             () = alarm => Err(Error::TimedOut {
-                operation: "look at the groups",
+                operation: "read the groups",
                 stream: self.stream.clone(),
                 limit: self.limit,
             }),

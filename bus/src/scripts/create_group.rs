@@ -80,9 +80,9 @@ pub async fn create(
     call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))
 }
 
-/// As [`create`], but where the group's consumers once told how far it had come, it resumes there: a group that was
-/// destroyed repeats what was in flight and loses nothing. `start` is for a group without a past, and for a server that
-/// lost its data.
+/// Creates `group` as [`create`] does, but at its resume point if its consumers stored one: a group that was destroyed
+/// repeats what was in flight and loses nothing. `start` is for a group without a resume point, and for a server that lost
+/// its data.
 ///
 /// # Errors
 /// As [`create`].

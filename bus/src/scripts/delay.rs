@@ -16,7 +16,7 @@ pub(crate) struct Arguments<'a> {
     pub source: &'a str,
     pub group: &'a GroupName,
     pub consumer: &'a ConsumerName,
-    /// Where they all go.
+    /// Target of all of them.
     pub pool: Pool,
     /// The entries, each with its attempts and its delay.
     pub requests: &'a [DelayRequest],

@@ -21,7 +21,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local swept = tonumber(redis.pcall('HGET', hash, 'swept')) or 0
 local may_search = not (math.abs(now - swept) < lease / 3)
 
--- Renews the entries that the caller holds. Returns those that another consumer holds. An entry pending with nobody was
+-- Renews the entries that the caller holds. Returns those that another consumer holds. An entry that is not pending was
 -- trimmed, or acknowledged by a consumer that took it over: its handler may finish.
 local function renew(key, first, last)
   local lost = {}

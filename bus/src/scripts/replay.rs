@@ -37,11 +37,11 @@ impl Call for Arguments<'_> {
     }
 }
 
-/// Has the dead letter `id` of `group` handled again, by whichever consumer of the group finds it first: from the first
-/// attempt, whatever types are wanted, seen by no other group. It lies where it is until it is handled, and is gone then;
-/// a failure makes a new dead letter of it.
+/// Replays the dead letter `id` of `group`: the first consumer of the group that claims it handles it, from the first
+/// attempt, whatever types the group selects; no other group sees it. It stays where it is until it is handled, and is
+/// then deleted; a failure makes a new dead letter of it.
 ///
-/// `false`: it is being replayed already, or is not there (any more).
+/// Returns `false` if it is being replayed already or does not exist.
 ///
 /// # Errors
 /// [`Error::Group`], with the code `WRONGTYPE` where the key holds something else than a stream.

@@ -31,7 +31,7 @@ pub struct GroupRequest {
 
 impl Call for Arguments<'_> {
     type Reply = StreamFacts;
-    const OPERATION: &'static str = "look at the groups";
+    const OPERATION: &'static str = "read the groups";
 
     fn script() -> &'static Script {
         static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
@@ -72,7 +72,7 @@ impl Call for Arguments<'_> {
     }
 }
 
-/// Reads `stream` and all its groups, with consumers and dead letters of `groups`. Needs no right to write.
+/// Reads `stream` and all its groups, with consumers and dead letters of `groups`. Needs no permission to write.
 ///
 /// A missing stream or group, and a group whose other keys cannot be read, are no errors but facts.
 ///

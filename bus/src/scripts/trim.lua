@@ -3,7 +3,7 @@
 -- KEYS  stream, groups
 -- ARGV  keep, max_removed
 -- Reply {removed, length, reason, group}; reason is false, or why nothing more was removed:
---   no-groups  there is no group, so nobody could have read what would be removed
+--   no-groups  there is no group, so no consumer could have read what would be removed
 --   missing    this group is declared and does not exist
 --   ahead      this group is past the stream's end: it belongs to another stream of this name
 --   behind     this group needs the oldest entry

@@ -35,14 +35,14 @@ pub struct Trimmed {
 /// Obstacle that keeps finished entries from being trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldBy {
-    /// There is no group: nobody could have read them.
+    /// There is no group: no consumer could have read them.
     NoGroup,
     /// A group that a resource declares is not there yet.
     Missing {
         /// Its name; bytes that are no text are escaped.
         group: String,
     },
-    /// A group stands past the last entry ever added: it was made for another stream of this name.
+    /// A group is past the last entry ever added: it was made for another stream of this name.
     Ahead {
         /// Its name; bytes that are no text are escaped.
         group: String,

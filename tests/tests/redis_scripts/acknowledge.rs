@@ -1,4 +1,4 @@
-//! acknowledge.lua: only what is still mine.
+//! acknowledge.lua: only entries that the caller still holds.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ const KEEP: &str = "0";
 const DELETE: &str = "1";
 
 #[tokio::test]
-async fn what_is_mine_is_acknowledged_and_stays_in_the_stream() {
+async fn an_own_entry_is_acknowledged_and_stays_in_the_stream() {
     let mut world = World::start().await;
     world.give("1-0", "me", 99_000, 1).await;
     world.give("2-0", "me", 0, 1).await;
@@ -21,7 +21,7 @@ async fn what_is_mine_is_acknowledged_and_stays_in_the_stream() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_somebody_else_stays_pending_there() {
+async fn an_entry_that_another_consumer_holds_stays_pending_there() {
     let mut world = World::start().await;
     world.give("1-0", "other", 0, 2).await;
     world.give("2-0", "me", 0, 1).await;
@@ -30,7 +30,7 @@ async fn what_belongs_to_somebody_else_stays_pending_there() {
 }
 
 #[tokio::test]
-async fn what_is_pending_with_nobody_is_not_counted() {
+async fn an_entry_that_is_not_pending_is_not_counted() {
     let mut world = World::start().await;
     world.add("1-0").await;
     assert_eq!(world.call(acknowledge("me", KEEP, &["1-0", "9-0"])).await, json!(0));
@@ -46,7 +46,7 @@ async fn an_entry_that_was_trimmed_meanwhile_is_acknowledged_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
+async fn an_acknowledged_replay_is_deleted_and_those_of_others_are_untouched() {
     let mut world = World::start().await;
     world.give_replay("1-0", "me", 0, 1).await;
     world.give_replay("2-0", "other", 0, 1).await;
@@ -59,7 +59,7 @@ async fn a_replay_of_mine_is_a_dead_letter_no_more_and_others_are_untouched() {
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_it_says_so() {
+async fn a_missing_group_is_an_error() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
     let error = world.try_call(acknowledge("me", KEEP, &["1-0"])).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! claim.lua: what is due goes to whoever asks first.
+//! claim.lua: a due entry goes to the first consumer that asks.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::call::claim;
 use super::world::{DAY, DELAYED, SUSPECT, World, is_about, state};
 
 #[tokio::test]
-async fn what_is_due_is_mine_with_its_next_attempt_and_its_fields() {
+async fn an_entry_that_is_due_is_claimed_with_its_next_attempt_and_its_fields() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY, 2).await;
     let claimed = world.call(claim("me", DELAYED, "8")).await;
@@ -73,7 +73,7 @@ async fn an_entry_that_was_trimmed_meanwhile_has_no_fields_and_is_pending_no_mor
 }
 
 #[tokio::test]
-async fn two_that_take_at_once_never_get_the_same() {
+async fn two_consumers_that_claim_at_once_never_get_the_same_entry() {
     let mut world = World::start().await;
     for n in 1..=200 {
         world.give(&format!("{n}-0"), DELAYED, DAY, 1).await;
@@ -110,8 +110,8 @@ async fn replays_come_from_the_dead_letters() {
     assert_eq!(world.pending().await, [state("1-0", DELAYED, 1)]);
 }
 
-/// Adds a due dead letter with this `dlq.raw`, and takes it.
-async fn take_raw(world: &mut World, raw: &[u8]) -> serde_json::Value {
+/// Adds a due dead letter with this `dlq.raw`. Returns the fields with which it is claimed.
+async fn claim_raw(world: &mut World, raw: &[u8]) -> serde_json::Value {
     let mut add = redis::cmd("XADD");
     let add = add.arg("s").arg("9-0").arg("dlq.raw").arg(raw).arg("dlq.id").arg("7-0");
     add.exec_async(&mut world.conn).await.unwrap();
@@ -120,39 +120,39 @@ async fn take_raw(world: &mut World, raw: &[u8]) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn fields_that_were_packed_in_one_are_unpacked_and_stand_first() {
+async fn fields_that_were_packed_in_one_are_unpacked_and_come_first() {
     let mut world = World::start().await;
     // MessagePack: an array of four texts.
     let raw = b"\x94\xa4type\xa1t\xa1x\xa1y";
-    let fields = take_raw(&mut world, raw).await;
+    let fields = claim_raw(&mut world, raw).await;
     assert_eq!(fields.as_array().unwrap()[..4], ["type", "t", "x", "y"]);
     assert_eq!(fields.as_array().unwrap()[6..], ["dlq.id", "7-0"]);
 }
 
 #[tokio::test]
-async fn a_packed_field_that_holds_no_fields_is_handed_over_as_it_is() {
+async fn a_packed_field_that_holds_no_fields_is_delivered_unchanged() {
     // A number, nothing, a cut-off map; then one name without a value, two numbers, an array in an array.
     for raw in ["\u{1}", "", "\u{81}", "no MessagePack"] {
         let mut world = World::start().await;
-        let fields = take_raw(&mut world, raw.as_bytes()).await;
+        let fields = claim_raw(&mut world, raw.as_bytes()).await;
         assert_eq!(fields, json!(["dlq.raw", raw, "dlq.id", "7-0"]), "{raw:?}");
     }
     for raw in [b"\x91\xa1t".as_slice(), b"\x92\x01\x02", b"\x92\xa1t\x90"] {
         let mut world = World::start().await;
-        let fields = take_raw(&mut world, raw).await;
+        let fields = claim_raw(&mut world, raw).await;
         assert_eq!(fields.as_array().unwrap().len(), 4, "{raw:?}");
     }
 }
 
 #[tokio::test]
-async fn where_nothing_waits_nothing_is_claimed() {
+async fn with_nothing_waiting_nothing_is_claimed() {
     let mut world = World::start().await;
     world.give("1-0", "other", DAY, 1).await;
     assert_eq!(world.call(claim("me", DELAYED, "8")).await, json!([]));
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_or_the_key_is_no_stream_it_says_so() {
+async fn a_missing_group_and_a_key_of_another_type_are_errors() {
     let mut world = World::start().await;
     let call = claim("me", DELAYED, "8").with("source", "{s}:dlq:g");
     let error = world.try_call(call.clone()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! dead-letter.lua: an entry of mine becomes a dead letter, or stays pending.
+//! dead_letter.lua: an entry becomes a dead letter or stays pending.
 
 use redis::RedisError;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_dead_letter_tells_why_and_holds_the_original_fields_in_their_order() {
+async fn a_dead_letter_has_its_reason_and_the_original_fields_in_their_order() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 5).await;
     assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(1));
@@ -49,7 +49,7 @@ async fn odd_bytes_empty_names_and_repeated_fields_are_kept() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_somebody_else_is_no_dead_letter_of_mine() {
+async fn an_entry_that_another_consumer_holds_is_not_dead_lettered() {
     let mut world = World::start().await;
     world.give("1-0", "other", 5_000, 5).await;
     world.give("2-0", DELAYED, 5_000, 5).await;
@@ -101,7 +101,7 @@ async fn an_event_cannot_pass_off_fields_of_its_own_for_those_of_the_dead_letter
     assert_eq!(world.letters().await, [expected]);
 }
 
-/// Buries an entry of so many fields, and answers the names of the dead letter's.
+/// Dead-letters an entry of so many fields. Returns the names of the dead letter's fields.
 async fn names_of_a_letter_of(count: usize) -> Vec<String> {
     let mut world = World::start().await;
     let fields: Vec<(String, String)> = (0..count).map(|n| (n.to_string(), "v".into())).collect();
@@ -137,7 +137,7 @@ async fn about_as_many_are_kept_as_was_asked_for_and_those_the_newest() {
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_it_says_so() {
+async fn a_missing_group_is_an_error() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
     let error = world.try_dead_letter("1-0", &WHY).await.unwrap_err();

@@ -1,11 +1,11 @@
-//! dead-letter.lua: a replay that failed is a new dead letter in place of the old one.
+//! dead_letter.lua: a replay that failed is a new dead letter in place of the old one.
 
 use serde_json::{Value, json};
 
 use super::call::{claim, dead_letter};
 use super::world::{DAY, DELAYED, World, state};
 
-/// Buries the dead letter `id` once more.
+/// Dead-letters the replay of `id`.
 async fn dead_letter_again(world: &mut World, id: &str, why: &[&str]) -> Value {
     world.call_replays(dead_letter(id, "1000", why)).await
 }
@@ -33,7 +33,7 @@ const WHY: [&str; 8] =
     ["dlq.id", "1-0", "dlq.reason", "rejected", "dlq.first", "now", "dlq.attempts", "1"];
 
 #[tokio::test]
-async fn it_keeps_its_first_name_and_time_and_tells_the_new_reason() {
+async fn it_keeps_its_first_id_and_time_and_has_the_new_reason() {
     let mut world = World::start().await;
     letter(&mut world, "me", &OLD).await;
     assert_eq!(dead_letter_again(&mut world, "1-0", &WHY).await, json!(1));
@@ -55,7 +55,7 @@ async fn it_keeps_its_first_name_and_time_and_tells_the_new_reason() {
 }
 
 #[tokio::test]
-async fn one_that_somebody_else_replays_by_now_stays_as_it_is() {
+async fn one_that_another_consumer_replays_by_now_stays_as_it_is() {
     let mut world = World::start().await;
     letter(&mut world, "other", &OLD).await;
     assert_eq!(dead_letter_again(&mut world, "1-0", &WHY).await, json!(0));
@@ -72,7 +72,7 @@ async fn packed_fields_stay_packed() {
     assert_eq!(world.letters().await, [expected]);
 }
 
-/// Takes the only dead letter there is, and answers its ID and its fields.
+/// Claims the only dead letter. Returns its ID and its fields.
 async fn claim_letter(world: &mut World) -> (String, Vec<String>) {
     let id = world.run(&["XRANGE", "{s}:dlq:g", "-", "+"]).await[0][0].clone();
     let (id, day) = (id.as_str().unwrap(), DAY.to_string());

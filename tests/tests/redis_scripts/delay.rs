@@ -1,4 +1,4 @@
-//! delay.lua: an entry of mine waits for its time.
+//! delay.lua: an entry waits until it is due.
 
 use serde_json::json;
 use tests::redis::RedisServer;
@@ -34,7 +34,7 @@ async fn a_delay_may_be_a_whole_day() {
 }
 
 #[tokio::test]
-async fn what_is_not_mine_or_gone_is_told_and_left_alone() {
+async fn an_entry_that_the_caller_does_not_hold_is_reported_and_left_alone() {
     let mut world = World::start().await;
     world.give("1-0", "other", 5_000, 2).await;
     world.give("2-0", "me", 0, 1).await;
@@ -55,7 +55,7 @@ async fn a_suspect_comes_back_to_the_suspects() {
 }
 
 #[tokio::test]
-async fn delayed_twice_it_waits_as_it_was_told_first() {
+async fn delayed_twice_it_keeps_the_first_delay() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 1).await;
     world.call(delay("me", DELAYED, &["1-0", "1", "60000"])).await;
@@ -74,7 +74,7 @@ async fn an_entry_that_was_trimmed_meanwhile_is_pending_no_more() {
 }
 
 #[tokio::test]
-async fn attempts_are_counted_over_parking_and_claiming() {
+async fn attempts_are_counted_over_delaying_and_claiming() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 1).await;
     for attempt in 1..5 {
@@ -114,7 +114,7 @@ async fn what_waits_is_due_when_it_was_over_a_restart_of_the_server() {
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_it_says_so() {
+async fn a_missing_group_is_an_error() {
     let mut world = World::start().await;
     let error = world
         .try_call(delay("me", DELAYED, &["1-0", "1", "0"]).with("source", "{s}:dlq:g"))

@@ -1,11 +1,11 @@
-//! heartbeat.lua: what stands in the consumers' hash afterwards.
+//! heartbeat.lua: the fields of the consumers' hash.
 
 use serde_json::json;
 
 use super::world::{DELAYED, Heartbeat, Report, World, is_about};
 
 #[tokio::test]
-async fn a_consumer_tells_what_it_did_at_the_servers_time() {
+async fn a_consumers_counts_are_stored_with_the_servers_time() {
     let mut world = World::start().await;
     let state = r#"{"v":1,"lease":30000,"received":7,"handler":"http"}"#;
     let now = world.now().await;
@@ -50,7 +50,7 @@ async fn after_its_position_was_set_back_it_would_resume_there_whatever_is_pendi
 }
 
 #[tokio::test]
-async fn an_entry_that_the_heartbeat_itself_takes_over_is_still_to_be_resumed_before() {
+async fn the_resume_point_is_before_an_entry_that_the_heartbeat_itself_releases() {
     let mut world = World::start().await;
     world.give("1-0", "me", 90_000, 1).await;
     world.come_to("1-0").await;

@@ -1,11 +1,11 @@
-//! heartbeat.lua: leases are renewed, and what waits is told.
+//! heartbeat.lua: leases are renewed, and what waits is reported.
 
 use serde_json::json;
 
 use super::world::{DAY, DELAYED, Heartbeat, Report, SUSPECT, World, is_about, state};
 
 #[tokio::test]
-async fn the_lease_of_what_is_mine_is_renewed_and_no_attempt_is_counted() {
+async fn the_lease_of_an_own_entry_is_renewed_and_no_attempt_is_counted() {
     let mut world = World::start().await;
     world.give("1-0", "me", 20_000, 3).await;
     let report = world.heartbeat(Heartbeat { of_stream: &["1-0"], ..Heartbeat::default() }).await;
@@ -24,7 +24,7 @@ async fn what_is_not_asked_about_keeps_its_age() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_somebody_else_is_told_and_not_stolen_back() {
+async fn entries_that_others_hold_are_reported_and_not_claimed_back() {
     let mut world = World::start().await;
     for (id, owner) in [("1-0", "other"), ("2-0", "me"), ("3-0", DELAYED), ("4-0", SUSPECT)] {
         world.give(id, owner, 20_000, 2).await;
@@ -38,7 +38,7 @@ async fn what_belongs_to_somebody_else_is_told_and_not_stolen_back() {
 }
 
 #[tokio::test]
-async fn what_is_pending_with_nobody_is_not_lost_and_stays_with_nobody() {
+async fn an_entry_that_is_not_pending_is_not_reported_as_lost_and_stays_so() {
     let mut world = World::start().await;
     world.add("1-0").await;
     world.give("2-0", "me", 0, 1).await;
@@ -53,7 +53,7 @@ async fn what_is_pending_with_nobody_is_not_lost_and_stays_with_nobody() {
 }
 
 #[tokio::test]
-async fn replays_are_renewed_and_told_where_they_lie() {
+async fn replays_are_renewed_and_reported_apart_from_the_streams_entries() {
     let mut world = World::start().await;
     world.give("1-0", "me", 20_000, 1).await;
     world.give("2-0", "other", 20_000, 1).await;
@@ -70,7 +70,7 @@ async fn replays_are_renewed_and_told_where_they_lie() {
 }
 
 #[tokio::test]
-async fn ten_thousand_in_hand_are_renewed_at_once() {
+async fn ten_thousand_in_flight_are_renewed_at_once() {
     let mut world = World::start().await;
     let ids: Vec<String> = (1..=10_000).map(|n| format!("{n}-0")).collect();
     let mut batch = redis::pipe();
@@ -89,7 +89,7 @@ async fn ten_thousand_in_hand_are_renewed_at_once() {
 }
 
 #[tokio::test]
-async fn a_suspect_is_told_once_it_is_due_and_only_where_it_is() {
+async fn a_suspect_is_reported_once_it_is_due_and_for_its_own_stream_only() {
     let mut world = World::start().await;
     world.give("1-0", SUSPECT, DAY - 60_000, 1).await;
     world.give_replay("1-0", SUSPECT, DAY - 60_000, 1).await;
@@ -117,7 +117,7 @@ async fn what_is_delayed_is_counted_due_or_not_apart_from_the_replays() {
 }
 
 #[tokio::test]
-async fn where_nothing_was_ever_replayed_or_the_dead_letters_are_none_the_heartbeat_goes_on() {
+async fn without_replays_or_with_dead_letters_of_another_type_the_heartbeat_goes_on() {
     let mut world = World::start().await;
     world.give("1-0", "me", 20_000, 1).await;
     let heartbeat = Heartbeat {
@@ -136,7 +136,7 @@ async fn where_nothing_was_ever_replayed_or_the_dead_letters_are_none_the_heartb
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_or_the_stream_is_none_it_says_so() {
+async fn a_missing_group_and_a_stream_of_another_type_are_errors() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
     for of_stream in [[].as_slice(), &["1-0"]] {

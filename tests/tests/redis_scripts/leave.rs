@@ -1,4 +1,4 @@
-//! leave.lua: a name goes, what it did stays.
+//! leave.lua: the name is removed, its counts stay.
 
 use redis::RedisResult;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn with_nothing_pending_my_name_and_my_field_are_gone_and_others_stay() {
+async fn with_nothing_pending_the_name_and_its_field_are_removed_and_others_stay() {
     let mut world = World::start().await;
     for name in ["me", "other"] {
         world.run(&["XGROUP", "CREATECONSUMER", "s", "g", name]).await;
@@ -67,7 +67,7 @@ async fn while_a_replay_is_pending_everything_stays() {
 }
 
 #[tokio::test]
-async fn what_others_have_pending_keeps_nobody() {
+async fn entries_that_others_hold_do_not_keep_a_consumer_from_leaving() {
     let mut world = World::start().await;
     world.give("1-0", "other", 0, 2).await;
     world.give_replay("1-0", "other", 0, 2).await;
@@ -77,7 +77,7 @@ async fn what_others_have_pending_keeps_nobody() {
 }
 
 #[tokio::test]
-async fn my_name_goes_from_the_dead_letters_too() {
+async fn the_name_is_removed_from_the_dead_letters_too() {
     let mut world = World::start().await;
     world.give_replay("1-0", "me", 0, 1).await;
     world.run(&["XACK", "{s}:dlq:g", "g", "1-0"]).await;
@@ -87,7 +87,7 @@ async fn my_name_goes_from_the_dead_letters_too() {
 }
 
 #[tokio::test]
-async fn where_the_dead_letters_or_the_hash_are_of_another_type_my_name_goes_all_the_same() {
+async fn with_dead_letters_or_a_hash_of_another_type_the_name_is_removed_all_the_same() {
     for key in ["{s}:dlq:g", "{s}:eventbus:consumers:g"] {
         let mut world = World::start().await;
         world.run(&["XGROUP", "CREATECONSUMER", "s", "g", "me"]).await;
@@ -98,7 +98,7 @@ async fn where_the_dead_letters_or_the_hash_are_of_another_type_my_name_goes_all
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_it_says_so() {
+async fn a_missing_group_is_an_error() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
     assert_eq!(world.try_leave(&[]).await.unwrap_err().code(), Some("NOGROUP"));

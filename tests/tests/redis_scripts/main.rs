@@ -1,4 +1,4 @@
-//! The delivery scripts, each by its own text on a real server: what it answers, and what stands there afterwards.
+//! The delivery scripts, each by its own text on a real server: replies and effects.
 
 // Clippy takes the whole crate for a test then, in which a helper may unwrap.
 #![cfg(test)]

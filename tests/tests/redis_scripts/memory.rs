@@ -1,4 +1,4 @@
-//! Under memory pressure consumers go on; what needs memory is refused whole.
+//! Without free memory consumers go on; a write that needs memory is refused whole.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn leases_are_renewed_and_a_heartbeat_without_entries_tells_what_waits() {
+async fn leases_are_renewed_and_a_heartbeat_without_entries_reports_what_waits() {
     let mut world = World::start().await;
     world.give("1-0", "me", 20_000, 1).await;
     world.give("2-0", DELAYED, 0, 1).await;

@@ -40,7 +40,7 @@ async fn with_nothing_pending_one_new_entry_is_read_at_its_first_attempt() {
 }
 
 #[tokio::test]
-async fn what_is_done_is_acknowledged_with_the_question_for_the_next() {
+async fn what_is_done_is_acknowledged_with_the_call_for_the_next() {
     let mut world = World::start().await;
     world.add("1-0").await;
     world.add("2-0").await;
@@ -50,7 +50,7 @@ async fn what_is_done_is_acknowledged_with_the_question_for_the_next() {
 }
 
 #[tokio::test]
-async fn at_the_end_the_last_entry_delivered_is_told() {
+async fn at_the_end_the_last_delivered_entry_is_returned() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "CREATE", "s", "another", "9-0"]).await;
     assert_eq!(world.next("").await, json!([1, "empty", "0-0"]));
@@ -60,7 +60,7 @@ async fn at_the_end_the_last_entry_delivered_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_done_but_not_mine_is_told_and_nothing_follows() {
+async fn if_the_caller_does_not_hold_what_it_has_done_nothing_follows() {
     let mut world = World::start().await;
     world.give("1-0", "other", 0, 1).await;
     world.add("2-0").await;
@@ -70,7 +70,7 @@ async fn what_is_done_but_not_mine_is_told_and_nothing_follows() {
 }
 
 #[tokio::test]
-async fn mine_whose_reply_never_arrived_comes_again_under_the_same_attempt() {
+async fn an_own_entry_whose_reply_was_lost_comes_again_under_the_same_attempt() {
     let mut world = World::start().await;
     for (id, attempts, attempt) in [("1-0", 3, 3), ("2-0", 0, 1)] {
         world.give(id, "me", 1_000, attempts).await;
@@ -105,7 +105,7 @@ async fn what_is_due_comes_with_its_next_attempt_and_where_it_waited() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_in_hand_is_a_suspect_when_the_larger_lease_is_over() {
+async fn what_another_consumer_has_in_flight_is_a_suspect_when_the_larger_lease_is_over() {
     for (told, lease) in [("1000", LEASE), ("60000", 60_000)] {
         let mut world = World::start().await;
         world.set_field("c:other", &format!(r#"{{"lease":{told}}}"#)).await;
@@ -119,14 +119,14 @@ async fn what_somebody_else_has_in_hand_is_a_suspect_when_the_larger_lease_is_ov
 }
 
 #[tokio::test]
-async fn a_stranger_that_never_told_its_lease_has_long() {
+async fn a_consumer_that_never_reported_its_lease_has_the_foreign_lease() {
     let mut world = World::start().await;
     world.give("1-0", "stranger", FOREIGN_LEASE - 20_000, 1).await;
     assert!(is_just_under(wait(&world.next("").await), 20_000));
 }
 
 #[tokio::test]
-async fn an_owner_whose_lease_makes_no_sense_holds_nobody_up_for_ever() {
+async fn an_owner_whose_lease_is_unreadable_does_not_block_the_group_for_ever() {
     let (nonsense, most) = (FOREIGN_LEASE, 3_600_000);
     for (told, lease) in [
         ("", nonsense),
@@ -146,7 +146,7 @@ async fn an_owner_whose_lease_makes_no_sense_holds_nobody_up_for_ever() {
 }
 
 #[tokio::test]
-async fn a_hash_of_another_type_holds_nobody_up_for_ever() {
+async fn a_hash_of_another_type_does_not_block_the_group_for_ever() {
     let mut world = World::start().await;
     world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
     world.give("1-0", "other", 3_600_000 - 20_000, 1).await;
@@ -174,7 +174,7 @@ async fn two_that_ask_get_one_entry_between_them() {
 }
 
 #[tokio::test]
-async fn where_the_group_is_missing_it_says_so() {
+async fn a_missing_group_is_an_error() {
     let mut world = World::start().await;
     world.run(&["XGROUP", "DESTROY", "s", "g"]).await;
     for done in ["", "1-0"] {

@@ -1,4 +1,4 @@
-//! What a consumer's user has to be allowed, and how a missing right is told.
+//! The permissions that a consumer's user needs, and the error for a missing one.
 
 use redis::RedisError;
 use serde_json::{Value, json};
@@ -19,16 +19,17 @@ const NEEDED: [&str; 9] = [
     "time",
 ];
 /// Without these nothing is lost but what people are shown, and what a lost group would resume from.
-const TOLD: [&str; 4] = ["xinfo|groups", "hget", "hset", "hdel"];
+const REPORTED: [&str; 4] = ["xinfo|groups", "hget", "hset", "hdel"];
 
 impl World {
-    /// Goes on as a user with these rights to the group's keys alone.
-    async fn become_user_with(&mut self, rights: &[&str]) {
-        let rights: Vec<String> = rights.iter().map(|right| format!("+{right}")).collect();
-        let rights = rights.iter().map(String::as_str);
+    /// Goes on as a user with these permissions to the group's keys alone.
+    async fn become_user_with(&mut self, permissions: &[&str]) {
+        let permissions: Vec<String> =
+            permissions.iter().map(|right| format!("+{right}")).collect();
+        let permissions = permissions.iter().map(String::as_str);
         let user = ["ACL", "SETUSER", "consumer", "on", ">p", "resetchannels", "+eval"];
         let keys = ["~s", "~{s}:dlq:g", "~{s}:eventbus:consumers:g"];
-        let words: Vec<&str> = user.into_iter().chain(keys).chain(rights).collect();
+        let words: Vec<&str> = user.into_iter().chain(keys).chain(permissions).collect();
         self.run(&words).await;
         self.conn = self.server.connection_as("consumer", "p").await;
     }
@@ -68,9 +69,9 @@ async fn with_work() -> World {
 }
 
 #[tokio::test]
-async fn with_exactly_a_consumers_rights_everything_is_done() {
+async fn with_exactly_a_consumers_permissions_everything_is_done() {
     let mut world = with_work().await;
-    world.become_user_with(&[NEEDED.as_slice(), &TOLD].concat()).await;
+    world.become_user_with(&[NEEDED.as_slice(), &REPORTED].concat()).await;
     work(&mut world).await.unwrap();
     world.conn = world.server.connection().await;
     assert_eq!(world.pending().await, []);
@@ -80,9 +81,9 @@ async fn with_exactly_a_consumers_rights_everything_is_done() {
 }
 
 #[tokio::test]
-async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
+async fn without_permission_for_the_hash_no_lease_and_no_event_is_lost() {
     let mut world = with_work().await;
-    let last_delivered = TOLD[0];
+    let last_delivered = REPORTED[0];
     world.become_user_with(&[NEEDED.as_slice(), &[last_delivered]].concat()).await;
     work(&mut world).await.unwrap();
     world.conn = world.server.connection().await;
@@ -91,9 +92,9 @@ async fn without_a_right_to_the_hash_no_lease_is_lost_and_no_event_either() {
 }
 
 #[tokio::test]
-async fn without_a_right_to_look_at_groups_leases_are_renewed_and_no_resume_point_is_told() {
+async fn without_permission_to_read_groups_leases_are_renewed_and_no_resume_point_is_stored() {
     let mut world = World::start().await;
-    let hash = TOLD.into_iter().filter(|right| *right != "xinfo|groups").collect::<Vec<_>>();
+    let hash = REPORTED.into_iter().filter(|right| *right != "xinfo|groups").collect::<Vec<_>>();
     world.become_user_with(&[NEEDED.as_slice(), &hash].concat()).await;
     world.heartbeat(Heartbeat::default()).await;
     assert_eq!(world.json("c:me").await["v"], json!(1));
@@ -101,11 +102,11 @@ async fn without_a_right_to_look_at_groups_leases_are_renewed_and_no_resume_poin
 }
 
 #[tokio::test]
-async fn a_missing_right_is_told() {
+async fn a_missing_permission_is_reported() {
     for missing in NEEDED {
         let mut world = with_work().await;
-        let rights: Vec<&str> = NEEDED.into_iter().filter(|right| *right != missing).collect();
-        world.become_user_with(&[rights.as_slice(), &TOLD].concat()).await;
+        let permissions: Vec<&str> = NEEDED.into_iter().filter(|right| *right != missing).collect();
+        world.become_user_with(&[permissions.as_slice(), &REPORTED].concat()).await;
         let error = work(&mut world).await.unwrap_err().to_string();
         // Inside a script it is told by its text alone, which is not the same on all servers.
         let texts = ["executing the script can't", "ACL failure in script", "NOPERM"];
@@ -117,8 +118,8 @@ async fn a_missing_right_is_told() {
 async fn a_dead_letter_that_may_not_be_written_leaves_its_entry_pending() {
     let mut world = World::start().await;
     world.give("1-0", "me", LEASE, 5).await;
-    let rights: Vec<&str> = NEEDED.into_iter().filter(|right| *right != "xadd").collect();
-    world.become_user_with(&rights).await;
+    let permissions: Vec<&str> = NEEDED.into_iter().filter(|right| *right != "xadd").collect();
+    world.become_user_with(&permissions).await;
     let code = world.try_dead_letter("1-0", &["dlq.reason", "x"]).await.unwrap_err();
     assert!(matches!(code.code(), Some("NOPERM" | "ERR")), "{code}");
     world.conn = world.server.connection().await;

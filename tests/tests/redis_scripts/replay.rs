@@ -22,7 +22,7 @@ async fn two() -> World {
 }
 
 #[tokio::test]
-async fn it_is_due_at_once_with_no_attempt_begun_and_a_heartbeat_tells_of_it() {
+async fn it_is_due_at_once_with_no_attempt_begun_and_a_heartbeat_reports_it() {
     let mut world = two().await;
     assert_eq!(world.try_replay("2-0").await.unwrap(), json!(1));
     assert_eq!(world.replays().await, [state("2-0", DELAYED, 0)]);
@@ -72,7 +72,7 @@ async fn one_that_was_trimmed_while_it_waited_is_gone() {
 }
 
 #[tokio::test]
-async fn what_is_no_stream_is_told() {
+async fn a_key_of_another_type_is_an_error() {
     let mut world = World::start().await;
     world.run(&["SET", "{s}:dlq:g", "x"]).await;
     assert_eq!(world.try_replay("1-0").await.unwrap_err().code(), Some("WRONGTYPE"));

@@ -1,4 +1,4 @@
-//! heartbeat.lua: the entries of consumers that vanished, and mine that I never got.
+//! heartbeat.lua: the entries of consumers that vanished, and own entries whose reply was lost.
 
 use super::world::{
     DAY, DELAYED, FOREIGN_LEASE, Heartbeat, LEASE, Report, SUSPECT, World, is_about, state,
@@ -34,7 +34,7 @@ async fn is_claimed_from(mut world: World) -> bool {
 }
 
 #[tokio::test]
-async fn what_a_vanished_consumer_had_is_suspect_and_due_after_one_backoff() {
+async fn entries_of_a_vanished_consumer_are_suspects_due_after_one_backoff() {
     let mut world = with(r#"{"lease":1000}"#, LEASE).await;
     world.give("2-0", "gone", LEASE, 3).await;
     let report = world.heartbeat(SEARCH).await;
@@ -55,7 +55,7 @@ async fn the_backoff_of_a_suspect_has_the_same_end_as_any() {
 }
 
 #[tokio::test]
-async fn the_larger_of_the_owners_lease_and_mine_counts() {
+async fn the_larger_of_the_owners_and_the_callers_lease_counts() {
     let longer = r#"{"lease":60000}"#;
     assert!(!is_claimed_from(with(longer, 60_000 - YOUNGER).await).await);
     assert!(is_claimed_from(with(longer, 60_000).await).await);
@@ -74,7 +74,7 @@ async fn from_a_consumer_that_never_reported_its_lease_nothing_is_claimed_before
 }
 
 #[tokio::test]
-async fn where_nobodys_lease_can_be_read_it_may_be_the_longest_that_there_is() {
+async fn if_leases_cannot_be_read_the_longest_one_is_assumed() {
     for (idle, is_claimed) in [(3_600_000 - YOUNGER, false), (3_600_000, true)] {
         let mut world = World::start().await;
         world.run(&["SET", "{s}:eventbus:consumers:g", "x"]).await;
@@ -97,7 +97,7 @@ async fn what_an_owner_reported_that_makes_no_sense_is_no_lease() {
 }
 
 #[tokio::test]
-async fn a_lease_that_nobody_can_have_counts_as_the_nearest_that_one_may() {
+async fn a_lease_out_of_range_counts_as_the_nearest_one_in_range() {
     for (reported, lease) in [
         ("-1", LEASE),
         ("NaN", LEASE),
@@ -123,7 +123,7 @@ async fn each_owner_is_judged_by_its_own_lease() {
 }
 
 #[tokio::test]
-async fn mine_that_i_do_not_know_are_due_for_anybody_and_their_delivery_is_no_attempt() {
+async fn own_entries_the_caller_does_not_know_are_due_for_any_consumer_and_no_attempt_is_counted() {
     let mut world = World::start().await;
     world.give("1-0", "me", LEASE, 3).await;
     world.give("2-0", "me", LEASE, 0).await;
@@ -138,7 +138,7 @@ async fn mine_that_i_do_not_know_are_due_for_anybody_and_their_delivery_is_no_at
 }
 
 #[tokio::test]
-async fn mine_are_judged_by_my_lease_whatever_i_reported_before() {
+async fn the_callers_own_entries_are_judged_by_its_present_lease() {
     let mut world = World::start().await;
     world.set_field("c:me", r#"{"lease":600000}"#).await;
     world.give("1-0", "me", LEASE, 1).await;
@@ -147,7 +147,7 @@ async fn mine_are_judged_by_my_lease_whatever_i_reported_before() {
 }
 
 #[tokio::test]
-async fn what_waits_is_nobodys_that_could_vanish() {
+async fn delayed_entries_and_suspects_are_never_taken_over() {
     let mut world = World::start().await;
     world.give("1-0", DELAYED, DAY, 1).await;
     world.give("2-0", SUSPECT, DAY, 2).await;
@@ -158,7 +158,7 @@ async fn what_waits_is_nobodys_that_could_vanish() {
 }
 
 #[tokio::test]
-async fn each_place_is_looked_at_only_where_it_is_asked_for() {
+async fn each_stream_is_searched_only_if_asked_for() {
     for search in [(false, false), (true, false), (false, true), (true, true)] {
         let mut world = with(REPORTED, LEASE).await;
         world.give_replay("1-0", "gone", LEASE, 1).await;
@@ -187,7 +187,7 @@ async fn a_replay_of_a_vanished_consumer_is_suspect_among_the_dead_letters() {
 }
 
 #[tokio::test]
-async fn of_very_many_some_are_claimed_over_at_each_look() {
+async fn of_very_many_abandoned_entries_a_batch_is_taken_over_at_each_search() {
     let mut world = World::start().await;
     world.set_field("c:gone", REPORTED).await;
     for n in 1..=300 {
@@ -208,7 +208,7 @@ async fn an_entry_that_was_trimmed_meanwhile_is_pending_no_more() {
 }
 
 #[tokio::test]
-async fn where_somebody_looked_within_a_third_of_a_lease_nobody_looks_again() {
+async fn after_a_search_no_consumer_searches_for_a_third_of_a_lease() {
     let mut world = with(REPORTED, LEASE).await;
     let other = Heartbeat { me: "other", ..SEARCH };
     assert_eq!(world.heartbeat(other).await.moved, 1);
@@ -222,7 +222,7 @@ async fn where_somebody_looked_within_a_third_of_a_lease_nobody_looks_again() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_does_not_look_keeps_nobody_from_looking() {
+async fn a_heartbeat_that_does_not_search_does_not_stop_others_from_searching() {
     let mut world = with(REPORTED, LEASE).await;
     world.heartbeat(Heartbeat { search: (false, false), ..SEARCH }).await;
     assert_eq!(world.field("swept").await, serde_json::Value::Null);
@@ -233,7 +233,7 @@ async fn a_heartbeat_that_does_not_look_keeps_nobody_from_looking() {
 }
 
 #[tokio::test]
-async fn what_stands_there_as_the_last_look_may_be_nonsense_or_yet_to_come() {
+async fn the_time_of_the_last_search_may_be_unreadable_or_in_the_future() {
     for swept in ["soon", "", "nan", "9999999999999"] {
         let mut world = with(REPORTED, LEASE).await;
         world.set_field("swept", swept).await;
@@ -242,7 +242,7 @@ async fn what_stands_there_as_the_last_look_may_be_nonsense_or_yet_to_come() {
 }
 
 #[tokio::test]
-async fn what_was_trimmed_before_it_could_be_claimed_over_is_reported_as_that() {
+async fn an_entry_that_was_trimmed_before_it_was_taken_over_is_reported_as_trimmed() {
     let mut world = World::start().await;
     world.give("1-0", "other", 700_000, 1).await;
     world.give("2-0", "other", 700_000, 1).await;

@@ -151,7 +151,7 @@ async fn a_key_of_another_type_is_an_error_that_names_the_stream() {
     s.run("SET s text").await;
     let error = snapshot(&mut s.conn, &s.stream, &[]).await.unwrap_err();
     assert!(error.is_wrong_type(), "{error:?}");
-    assert_eq!(error.to_string(), "cannot look at the groups on stream s");
+    assert_eq!(error.to_string(), "cannot read the groups on stream s");
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ impl Machine {
             self.suspects.clear();
         }
         for source in due {
-            // With order kept, the oldest pending entry of the stream is the next one, whoever had it.
+            // With order kept, the oldest pending entry of the stream is the next one, whichever consumer had it.
             let is_next = self.is_ordered() && *source == Source::Stream;
             if !is_next && !self.suspects.contains(source) {
                 self.suspects.push(*source);

@@ -1,4 +1,4 @@
-//! What the state machine is told, and what it answers.
+//! Inputs and outputs of the state machine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +26,12 @@ pub struct EntryRef {
     pub id: EntryId,
 }
 
-/// Whose waiting entries to take.
+/// Waiting entries of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// Those that wait for their time.
+    /// Entries that wait for another attempt.
     Delayed,
-    /// Those whose consumer vanished.
+    /// Entries whose consumer vanished with them.
     Suspect,
 }
 
@@ -46,7 +46,7 @@ impl Pool {
     }
 }
 
-/// An entry that was taken from a pool.
+/// An entry that was claimed from a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// Which one.
@@ -60,14 +60,14 @@ pub struct Claimed {
 /// The group's oldest entry that is not done, where the order is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextInOrder {
-    /// This one, mine from now on.
+    /// This one; the consumer holds it from now on.
     Entry {
         /// From a pool; `None`: never delivered before, or mine already.
         pool: Option<Pool>,
         /// With its attempt.
         claimed: Claimed,
     },
-    /// It is not due, or somebody else has it: ask again after this.
+    /// It is not due, or another consumer has it: ask again after this.
     Wait(Duration),
     /// There is none; the last that was delivered.
     Empty(EntryId),
@@ -76,9 +76,9 @@ pub enum NextInOrder {
 /// Reply to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatReport {
-    /// Of the entries in flight: those that belong to somebody else by now.
+    /// Of the entries in flight: those that another consumer holds by now.
     pub lost: Vec<EntryRef>,
-    /// Entries taken from consumers that vanished, just now.
+    /// Entries just taken over from consumers that vanished.
     pub moved: u64,
     /// Entries of such consumers that were trimmed from the stream before that.
     pub trimmed: u64,
@@ -95,7 +95,7 @@ pub struct HeartbeatReport {
 pub enum WriteResult {
     /// As asked.
     Done,
-    /// It belongs to another consumer, or to nobody: forget it.
+    /// Another consumer holds it, or it is not pending any more: forget it.
     NotMine,
     /// The server refused to write it (out of memory, wrong type, no right).
     Refused,
@@ -106,7 +106,7 @@ pub enum WriteResult {
 /// Event that the state machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The connections stand; the group was not looked at yet.
+    /// The connections are made; nothing is known of the group yet.
     Connected,
     /// A connection broke: the outstanding commands will not be answered, but for the read.
     Disconnected {
@@ -125,7 +125,7 @@ pub enum Input {
         /// New entries, maybe none.
         entries: Vec<RawEntry>,
     },
-    /// The outstanding take was answered.
+    /// The outstanding claim was answered.
     Claimed {
         /// Moment at which it was sent.
         sent: Moment,
@@ -185,7 +185,7 @@ pub enum Output {
         /// At most this many.
         count: usize,
     },
-    /// Take waiting entries that are due; answered by [`Input::Claimed`].
+    /// Claim waiting entries that are due; answered by [`Input::Claimed`].
     Claim {
         /// From where.
         source: Source,
@@ -215,11 +215,11 @@ pub enum Output {
         /// Only those that still belong to this consumer: their lease is over.
         checked: bool,
     },
-    /// Have entries of one source wait, all in one pool; answered by [`Input::Delayed`].
+    /// Delay entries of one source, all in one pool; answered by [`Input::Delayed`].
     Delay(Source, Vec<DelayRequest>),
     /// Store as a dead letter and acknowledge; answered by [`Input::DeadLettered`].
     DeadLetter(DeadLetter),
-    /// Renew the leases and look around; answered by [`Input::Heartbeat`].
+    /// Renew the leases and read what waits in the group; answered by [`Input::Heartbeat`].
     Heartbeat {
         /// Entries in flight.
         entries: Vec<EntryRef>,
@@ -230,7 +230,7 @@ pub enum Output {
     },
     /// Remove the name from the group and keep its counts; answered by [`Input::Left`].
     Leave(Counts),
-    /// Tell people: this entry was trimmed from the stream before it was done.
+    /// Log that this entry was trimmed from the stream before it was done.
     Trimmed(EntryRef),
     /// Nothing is left to do: the consumer has stopped.
     Stopped,
@@ -266,12 +266,12 @@ pub struct DeadLetter {
 /// Counts of a consumer since its start; for people and metrics, nothing is decided by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Entries read or taken.
+    /// Entries read or claimed.
     pub received: u64,
     /// Entries acknowledged after their handler was done.
     pub acknowledged: u64,
     /// Of all acknowledgements: those of entries that were not pending any more, because their group was lost or
-    /// somebody else had settled them.
+    /// another consumer had settled them.
     pub unconfirmed: u64,
     /// Attempts that failed and will be repeated.
     pub retried: u64,
@@ -281,6 +281,6 @@ pub struct Counts {
     pub skipped: u64,
     /// Entries that were trimmed from the stream before they were done.
     pub lost: u64,
-    /// In hand now.
+    /// Entries in flight now.
     pub in_flight: u64,
 }

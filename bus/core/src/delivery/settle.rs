@@ -1,8 +1,8 @@
-//! What the end of a handler call means for its event.
+//! Decision about an event whose handler call ended.
 
 use super::{Answer, DAY, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, Outcome, Pool};
 
-/// What to do with an event whose handler call ended.
+/// Decision about an event whose handler call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     Acknowledge,

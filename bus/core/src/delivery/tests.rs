@@ -23,7 +23,7 @@ use super::{
 };
 
 const LEASE: Duration = Duration::from_secs(30);
-const DIE: f64 = 0.5;
+const RANDOM: f64 = 0.5;
 
 struct Story {
     machine: Machine,
@@ -115,7 +115,7 @@ impl Story {
         Self { machine: Machine::new(stream, group, types, config), now: Moment::START }
     }
 
-    /// Connected, beaten, reading, with no delayed entry found.
+    /// Connected, with a heartbeat, reading, with no delayed entry found.
     fn reading(concurrency: usize, batch_size: usize) -> Self {
         let mut story = Self::new(concurrency, batch_size);
         story.on(Input::Connected);
@@ -125,7 +125,7 @@ impl Story {
     }
 
     fn on(&mut self, input: Input) -> Vec<Output> {
-        self.machine.on(input, self.now, DIE)
+        self.machine.on(input, self.now, RANDOM)
     }
 
     /// The time from the start at which the next tick is due.
@@ -172,7 +172,7 @@ fn an_entry_is_acknowledged_only_after_its_handler_was_done() {
 }
 
 #[test]
-fn acknowledgements_gather_while_other_entries_are_in_hand() {
+fn acknowledgements_gather_while_other_entries_are_in_flight() {
     let mut story = Story::reading(2, 4);
     story.read(vec![entry(1), entry(2)]);
     assert_eq!(story.on(done(1)), []);
@@ -182,7 +182,7 @@ fn acknowledgements_gather_while_other_entries_are_in_hand() {
 }
 
 #[test]
-fn no_more_handlers_run_than_there_are_workers_and_no_more_is_in_hand_than_agreed() {
+fn no_more_handlers_run_than_there_are_workers_and_no_more_is_in_flight_than_agreed() {
     let mut story = Story::reading(2, 4);
     let outputs = story.read((1..=4).map(entry).collect());
     assert_eq!(started(&outputs), [(1, 1), (2, 1)]);
@@ -274,7 +274,7 @@ fn a_heartbeat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_e
 }
 
 #[test]
-fn what_belongs_to_somebody_else_by_now_is_cut_off_and_forgotten() {
+fn an_entry_that_another_consumer_holds_by_now_is_cut_off_and_forgotten() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.after(10);
@@ -284,21 +284,21 @@ fn what_belongs_to_somebody_else_by_now_is_cut_off_and_forgotten() {
 }
 
 #[test]
-fn others_entries_are_looked_for_only_after_a_whole_lease_on_one_connection() {
+fn abandoned_entries_are_searched_only_after_a_whole_lease_on_one_connection() {
     let mut story = Story::reading(1, 1);
-    let mut looked = Vec::new();
+    let mut searched = Vec::new();
     for _ in 0..4 {
-        looked.extend(heartbeat_of(&story.after(10)).map(|(_, look)| look.len()));
+        searched.extend(heartbeat_of(&story.after(10)).map(|(_, search)| search.len()));
         story.heartbeat_answered(HeartbeatReport::default());
     }
-    assert_eq!(looked, [0, 0, 2, 2]);
+    assert_eq!(searched, [0, 0, 2, 2]);
     story.on(Input::Disconnected { reading: false });
-    let (_, look) = heartbeat_of(&story.on(Input::Connected)).unwrap();
-    assert_eq!(look, []);
+    let (_, search) = heartbeat_of(&story.on(Input::Connected)).unwrap();
+    assert_eq!(search, []);
 }
 
 #[test]
-fn a_suspect_stays_alone_over_heartbeats_that_tell_of_no_other() {
+fn a_suspect_stays_alone_over_heartbeats_that_report_no_other() {
     let mut story = Story::reading(2, 2);
     story.after(10);
     story.claimed(Pool::Delayed, vec![]);
@@ -329,7 +329,7 @@ fn an_unwanted_event_past_its_lease_is_acknowledged_only_where_it_is_still_ours(
 }
 
 #[test]
-fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
+fn a_suspect_runs_alone_after_everything_in_flight_and_before_any_reading() {
     let mut story = Story::reading(2, 2);
     story.read(vec![entry(1)]);
     story.after(10);
@@ -350,7 +350,7 @@ fn a_suspect_runs_alone_after_everything_in_hand_and_before_any_reading() {
 }
 
 #[test]
-fn stopping_hands_back_what_no_worker_began_with_its_attempt_uncounted() {
+fn stopping_releases_what_no_worker_began_with_its_attempt_uncounted() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
     assert_eq!(story.on(Input::Stop), [delay(delayed(2, 0, 0))]);
@@ -370,7 +370,7 @@ fn stopping_finishes_acknowledges_and_leaves_last() {
 }
 
 #[test]
-fn stopping_awaits_the_outstanding_read_and_hands_back_what_it_brings() {
+fn stopping_awaits_the_outstanding_read_and_releases_its_entries() {
     let mut story = Story::reading(1, 1);
     assert_eq!(story.on(Input::Stop), []);
     assert_eq!(story.read(vec![entry(1)]), [delay(delayed(1, 0, 0))]);
@@ -417,7 +417,7 @@ fn an_unwanted_event_beside_a_slow_handler_is_acknowledged_within_milliseconds()
 }
 
 #[test]
-fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_dead_letter() {
+fn an_unreadable_entry_of_an_unwanted_type_is_left_to_other_groups() {
     let mut story = Story::reading(1, 1);
     let field = |name: &str, value: &str| (name.into(), value.into());
     let fields = vec![field("type", "other"), field("payload", "{broken")];
@@ -426,7 +426,7 @@ fn an_unreadable_entry_of_an_unwanted_type_is_somebody_elses_to_dead_letter() {
 }
 
 #[test]
-fn a_suspect_that_is_handed_back_stays_a_suspect() {
+fn a_suspect_that_is_released_stays_a_suspect() {
     let mut story = Story::reading(1, 1);
     story.read(vec![]);
     story.after(10);
@@ -441,7 +441,7 @@ fn a_suspect_that_is_handed_back_stays_a_suspect() {
 }
 
 #[test]
-fn an_entry_that_was_trimmed_while_in_hand_is_told_and_counted_as_lost() {
+fn an_entry_that_was_trimmed_while_in_flight_is_reported_and_counted_as_lost() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(retry(1));

@@ -47,8 +47,8 @@ impl Machine {
         }
         let (max, batch) =
             (self.config.concurrency + self.config.batch_size, self.config.batch_size);
-        let taken = self.in_flight.len() + self.outstanding.claimable();
-        let room = max.saturating_sub(taken).min(batch);
+        let claimed = self.in_flight.len() + self.outstanding.claimable();
+        let room = max.saturating_sub(claimed).min(batch);
         // Half a batch at least: a read for every freed place would cost the server a command for each event.
         if room * 2 >= batch || (room > 0 && self.in_flight.waiting() == 0) {
             self.outstanding.read = true;

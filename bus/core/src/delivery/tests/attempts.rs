@@ -11,7 +11,7 @@ fn dead_lettered(ms: u64, attempts: u32, reason: &'static str, error: &str) -> O
     Output::DeadLetter(DeadLetter { entry: of_stream(ms), attempts, reason, error })
 }
 
-/// About to take suspects, with nothing in flight.
+/// About to claim suspects, with nothing in flight.
 fn alone() -> Story {
     let mut story = Story::reading(1, 1);
     story.read(vec![]);

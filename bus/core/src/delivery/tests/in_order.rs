@@ -19,8 +19,8 @@ fn awaits() -> Vec<Output> {
     vec![Output::WaitForEntry { after: id(5) }]
 }
 
-/// A heartbeat told of this while nothing but the question for the next entry was outstanding.
-fn told(report: HeartbeatReport) -> Story {
+/// A heartbeat reported this while nothing but the question for the next entry was outstanding.
+fn with_report(report: HeartbeatReport) -> Story {
     let mut story = ordered();
     story.after(10);
     assert_eq!(story.heartbeat_answered(report), [], "one question is enough");
@@ -39,7 +39,7 @@ fn nothing_is_asked_for_twice() {
     assert_eq!(story.on(Input::Tick), []);
     assert_eq!(story.next(empty()), awaits());
     assert_eq!(story.on(Input::Tick), []);
-    let mut story = told(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
+    let mut story = with_report(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     assert_eq!(story.next(empty()), [REPLAY]);
     assert_eq!(story.on(Input::Tick), []);
 }
@@ -54,8 +54,8 @@ fn after_an_outage_at_the_end_of_the_stream_it_asks_again() {
 }
 
 #[test]
-fn after_looking_for_replays_it_asks_for_events_and_then_waits() {
-    let mut story = told(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
+fn after_a_claim_of_replays_it_asks_for_events_and_then_waits() {
+    let mut story = with_report(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     story.next(empty());
     assert_eq!(replays_claimed(&mut story, 0), [NEXT_IN_ORDER]);
     assert_eq!(story.next(empty()), awaits(), "a second did not go by yet");
@@ -66,7 +66,7 @@ fn after_looking_for_replays_it_asks_for_events_and_then_waits() {
 
 #[test]
 fn a_replay_that_is_done_is_acknowledged_by_itself_before_the_next_event() {
-    let mut story = told(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
+    let mut story = with_report(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     story.next(empty());
     replays_claimed(&mut story, 1);
     let replay = EntryRef { source: Source::DeadLetters, id: id(9) };
@@ -79,10 +79,10 @@ fn a_replay_that_is_done_is_acknowledged_by_itself_before_the_next_event() {
 
 #[test]
 fn suspects_of_the_stream_come_in_their_order_and_those_to_be_replayed_at_its_end() {
-    let mut story = told(suspects());
+    let mut story = with_report(suspects());
     assert_eq!(story.next(empty()), awaits());
     let places = vec![Source::DeadLetters];
-    let mut story = told(HeartbeatReport { suspects: places, ..HeartbeatReport::default() });
+    let mut story = with_report(HeartbeatReport { suspects: places, ..HeartbeatReport::default() });
     let (source, pool) = (Source::DeadLetters, Pool::Suspect);
     assert_eq!(story.next(empty()), [Output::Claim { source, pool, count: 1 }]);
 }
@@ -118,7 +118,7 @@ fn what_goes_out_with_the_next_question_is_not_acknowledged_beside_it() {
 }
 
 #[test]
-fn stopping_asks_for_nothing_more_and_hands_back_what_was_asked_for() {
+fn stopping_asks_for_nothing_more_and_releases_what_was_asked_for() {
     let mut story = ordered();
     story.next_entry(1, 1);
     story.on(Input::Stop);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DIE, HeartbeatReport, Input, Moment, Output, Pool, Story, WriteResult, ack, at, claimed, delay,
-    delayed, done, entry, heartbeat_of, of_stream, retry, started,
+    HeartbeatReport, Input, Moment, Output, Pool, RANDOM, Story, WriteResult, ack, at, claimed,
+    delay, delayed, done, entry, heartbeat_of, of_stream, retry, started,
 };
 use crate::delivery::Source;
 
@@ -50,7 +50,7 @@ fn retry_before_new() -> Story {
 }
 
 #[test]
-fn a_worker_that_a_take_was_sent_for_begins_the_retry_and_no_new_event() {
+fn a_worker_that_a_claim_was_sent_for_begins_the_retry_and_no_new_event() {
     retry_before_new();
 }
 
@@ -106,7 +106,7 @@ fn a_heartbeat_renews_from_when_it_was_sent() {
     assert!(story.after(1).contains(&cancel(1)));
 }
 
-/// Entry 1 was in flight when a heartbeat was sent at second 10, went, and came back with a take sent at second 11.
+/// Entry 1 was in flight when a heartbeat was sent at second 10, went, and came back with a claim sent at second 11.
 fn back_since() -> Story {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
@@ -119,7 +119,7 @@ fn back_since() -> Story {
 }
 
 #[test]
-fn a_heartbeat_says_nothing_of_an_entry_that_came_back_since() {
+fn a_heartbeat_does_not_drop_an_entry_that_came_back_since() {
     let mut story = back_since();
     let report = HeartbeatReport { lost: vec![of_stream(1)], ..HeartbeatReport::default() };
     let sent = at(Duration::from_secs(10));
@@ -149,9 +149,9 @@ fn heartbeats_come_within_a_third_of_the_lease_and_not_in_step() {
         let wake = story.wakes();
         assert_eq!(wake, Some(Duration::from_millis(milliseconds)));
         let due = at(Duration::from_millis(milliseconds));
-        let outputs = story.machine.on(Input::Tick, due, DIE);
+        let outputs = story.machine.on(Input::Tick, due, RANDOM);
         assert!(heartbeat_of(&outputs).is_some(), "{outputs:?}");
-        let again = story.machine.on(Input::Tick, due, DIE);
+        let again = story.machine.on(Input::Tick, due, RANDOM);
         assert_eq!(heartbeat_of(&again), None, "one at a time");
     }
 }
@@ -172,7 +172,7 @@ fn an_entry_that_comes_again_keeps_its_call_under_the_new_lease_and_the_higher_a
 }
 
 #[test]
-fn whose_entry_nobody_knows_any_more_may_run_as_long_as_it_likes() {
+fn a_call_whose_entry_is_not_pending_any_more_may_run_as_long_as_it_likes() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(Input::NoGroup { reading: false });

@@ -69,7 +69,7 @@ fn at_the_end_of_the_stream_it_waits_without_reading() {
 }
 
 #[test]
-fn what_was_done_by_somebody_else_meanwhile_is_unconfirmed_and_the_next_is_asked_for_again() {
+fn what_another_consumer_did_meanwhile_is_unconfirmed_and_the_next_is_asked_for_again() {
     let mut story = ordered();
     story.next_entry(1, 1);
     story.on(done(1));
@@ -125,15 +125,15 @@ fn stopping_acknowledges_by_itself_and_does_not_wait_for_an_event_to_arrive() {
 }
 
 #[test]
-fn vanished_consumers_are_looked_for_among_the_dead_letters_alone() {
+fn with_order_kept_only_the_dead_letters_are_searched_for_abandoned_entries() {
     let mut story = ordered();
     for _ in 0..2 {
         story.after(15);
         story.heartbeat_answered(suspects());
     }
     story.now += LEASE;
-    let (_, look) = heartbeat_of(&story.on(Input::Tick)).unwrap();
-    assert_eq!(look, [Source::DeadLetters]);
+    let (_, search) = heartbeat_of(&story.on(Input::Tick)).unwrap();
+    assert_eq!(search, [Source::DeadLetters]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn an_outage_repeats_the_acknowledgement_that_it_cut_off() {
 }
 
 #[test]
-fn whoever_has_the_entry_may_hand_it_back_early_and_it_is_asked_for_again_each_second() {
+fn the_consumer_that_has_the_entry_may_release_it_early_so_it_is_asked_for_each_second() {
     let mut story = ordered();
     story.next(NextInOrder::Wait(LEASE));
     assert_eq!(story.after(1), [NEXT_IN_ORDER]);

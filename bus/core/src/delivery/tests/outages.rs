@@ -99,7 +99,7 @@ fn stopping_without_a_connection_awaits_a_read_that_may_bring_something() {
 }
 
 #[test]
-fn stopping_without_a_connection_and_nothing_in_hand_is_done_at_once() {
+fn stopping_without_a_connection_and_nothing_in_flight_is_done_at_once() {
     let mut story = Story::new(1, 1);
     assert_eq!(story.on(Input::Stop), [Output::Stopped]);
 }

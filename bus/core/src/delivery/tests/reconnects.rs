@@ -22,7 +22,7 @@ fn nothing_but_the_end_of_a_lease_wakes_while_redis_is_away() {
 }
 
 #[test]
-fn after_an_outage_it_reads_and_takes_anew() {
+fn after_an_outage_it_reads_and_claims_again() {
     let mut story = Story::reading(1, 1);
     let claims = story.after(1);
     assert_eq!(claims, [claim(Pool::Delayed, 1)]);
@@ -82,7 +82,7 @@ fn what_was_passed_over_in_a_group_that_is_lost_is_not_acknowledged() {
 }
 
 #[test]
-fn what_was_let_go_of_is_settled_by_a_heartbeat_or_by_the_loss_of_the_group() {
+fn dropped_entries_are_settled_by_a_heartbeat_or_by_the_loss_of_the_group() {
     let let_go = || {
         let mut story = Story::reading(1, 1);
         story.read(vec![entry(1)]);

@@ -24,7 +24,7 @@ fn replayed(story: &mut Story, entries: Vec<Claimed>) -> Vec<Output> {
 }
 
 /// With a heartbeat that told of a replay.
-fn told() -> (Story, Vec<Output>) {
+fn with_report() -> (Story, Vec<Output>) {
     let mut story = Story::reading(2, 2);
     story.after(10);
     story.claimed(Pool::Delayed, vec![]);
@@ -36,8 +36,8 @@ fn told() -> (Story, Vec<Output>) {
 const CLAIM: Output = Output::Claim { source: Source::DeadLetters, pool: Pool::Delayed, count: 2 };
 
 #[test]
-fn replays_are_claimed_once_a_heartbeat_tells_of_them() {
-    let (_, outputs) = told();
+fn replays_are_claimed_once_a_heartbeat_reports_them() {
+    let (_, outputs) = with_report();
     assert!(outputs.contains(&CLAIM), "{outputs:?}");
     let mut story = Story::reading(2, 2);
     assert!(!story.after(100).contains(&CLAIM), "without being told");
@@ -45,7 +45,7 @@ fn replays_are_claimed_once_a_heartbeat_tells_of_them() {
 
 #[test]
 fn a_replay_is_the_original_event_whatever_types_are_wanted() {
-    let (mut story, _) = told();
+    let (mut story, _) = with_report();
     let mut letter = dead_letter(9, 1);
     letter.entry.as_mut().unwrap().fields[0].1 = b"unwanted".to_vec();
     let outputs = replayed(&mut story, vec![letter]);
@@ -59,8 +59,8 @@ fn a_replay_is_the_original_event_whatever_types_are_wanted() {
 }
 
 #[test]
-fn a_replay_that_is_done_is_acknowledged_only_where_it_is_still_mine() {
-    let (mut story, _) = told();
+fn a_replay_that_is_done_is_acknowledged_only_if_the_consumer_still_holds_it() {
+    let (mut story, _) = with_report();
     replayed(&mut story, vec![dead_letter(9, 1)]);
     let outcome = Outcome::Answered(Answer::Done);
     let outputs = story.on(Input::Handled(vec![(replay(9), outcome)]));
@@ -69,7 +69,7 @@ fn a_replay_that_is_done_is_acknowledged_only_where_it_is_still_mine() {
 
 #[test]
 fn a_replay_that_fails_waits_where_it_lies_and_is_dead_lettered_after_its_last_attempt() {
-    let (mut story, _) = told();
+    let (mut story, _) = with_report();
     replayed(&mut story, vec![dead_letter(9, 1), dead_letter(10, 5)]);
     let fail = |ms| {
         (
@@ -89,7 +89,7 @@ fn a_replay_that_fails_waits_where_it_lies_and_is_dead_lettered_after_its_last_a
 
 #[test]
 fn an_event_and_a_replay_of_the_same_entry_id_are_two() {
-    let (mut story, _) = told();
+    let (mut story, _) = with_report();
     let outputs = replayed(&mut story, vec![dead_letter(9, 1)]);
     assert!(matches!(outputs[0], Output::Start(place, _) if place == replay(9)), "{outputs:?}");
     assert_eq!(started(&story.read(vec![entry(9)])), [(9, 1)]);
@@ -101,7 +101,7 @@ fn an_event_and_a_replay_of_the_same_entry_id_are_two() {
 
 #[test]
 fn retries_and_replays_take_turns() {
-    let (mut story, _) = told();
+    let (mut story, _) = with_report();
     let mut claimed = vec![Source::DeadLetters];
     let mut outputs = replayed(&mut story, vec![]);
     for _ in 0..3 {
@@ -126,7 +126,7 @@ fn retries_and_replays_take_turns() {
 
 #[test]
 fn an_acknowledgement_of_the_stream_does_not_carry_replays() {
-    let (mut story, _) = told();
+    let (mut story, _) = with_report();
     story.read(vec![entry(1)]);
     replayed(&mut story, vec![dead_letter(9, 1)]);
     let outcome = Outcome::Answered(Answer::Done);

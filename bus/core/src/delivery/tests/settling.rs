@@ -54,7 +54,7 @@ fn each_acknowledgement_gathers_for_itself_and_carries_no_entry_twice() {
 }
 
 #[test]
-fn the_last_in_hand_waits_for_those_that_are_being_acknowledged() {
+fn the_last_in_flight_waits_for_those_that_are_being_acknowledged() {
     let mut story = Story::reading(2, 4);
     story.read(vec![entry(1), entry(2)]);
     story.on(done(1));
@@ -81,7 +81,7 @@ fn a_dead_letter_is_stored_once() {
 }
 
 #[test]
-fn only_a_dead_letter_that_was_stored_is_counted_and_either_way_it_is_out_of_hand() {
+fn only_a_dead_letter_that_was_stored_is_counted_and_either_way_it_is_not_in_flight() {
     for (settled, count) in [(WriteResult::Done, 1), (WriteResult::NotMine, 0)] {
         let mut story = Story::reading(1, 1);
         story.read(vec![entry(1)]);

@@ -37,7 +37,7 @@ fn delayed_entries_are_not_looked_for_any_more() {
 }
 
 #[test]
-fn entries_of_vanished_consumers_are_somebody_elses_to_look_for() {
+fn a_stopping_consumer_leaves_the_search_for_abandoned_entries_to_others() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     for _ in 0..3 {
@@ -71,7 +71,7 @@ fn the_name_stays_until_the_outstanding_heartbeat_is_answered() {
 }
 
 #[test]
-fn a_call_whose_entry_is_nobodys_any_more_is_cut_off_with_the_others() {
+fn a_call_whose_entry_another_consumer_holds_is_cut_off_with_the_others() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(Input::NoGroup { reading: false });

@@ -23,7 +23,7 @@ fn claims(outputs: &[Output]) -> Option<usize> {
 }
 
 #[test]
-fn delayed_entries_are_looked_for_every_second() {
+fn delayed_entries_are_claimed_every_second() {
     let mut story = Story::reading(2, 2);
     assert_eq!(story.wakes(), Some(Duration::from_secs(1)));
     story.now = at(Duration::from_millis(999));
@@ -34,7 +34,7 @@ fn delayed_entries_are_looked_for_every_second() {
 }
 
 #[test]
-fn after_a_full_take_the_next_comes_as_soon_as_there_is_a_worker() {
+fn after_a_full_claim_the_next_comes_as_soon_as_there_is_a_worker() {
     let mut story = Story::reading(2, 2);
     story.after(1);
     story.claimed(Pool::Delayed, vec![claimed(1, 2), claimed(2, 2)]);
@@ -44,7 +44,7 @@ fn after_a_full_take_the_next_comes_as_soon_as_there_is_a_worker() {
 }
 
 #[test]
-fn what_is_due_without_a_free_worker_wakes_nobody() {
+fn a_due_claim_without_a_free_worker_needs_no_tick() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     assert_eq!(claims(&story.after(1)), None);
@@ -52,7 +52,7 @@ fn what_is_due_without_a_free_worker_wakes_nobody() {
 }
 
 #[test]
-fn a_take_that_is_outstanding_wakes_nobody() {
+fn an_outstanding_claim_needs_no_tick() {
     let mut story = Story::reading(2, 2);
     story.after(10);
     story.claimed(Pool::Delayed, vec![]);
@@ -63,7 +63,7 @@ fn a_take_that_is_outstanding_wakes_nobody() {
 }
 
 #[test]
-fn replays_are_looked_for_every_second_too() {
+fn replays_are_claimed_every_second_too() {
     let mut story = Story::reading(2, 2);
     story.after(10);
     story.claimed(Pool::Delayed, vec![]);
@@ -112,7 +112,7 @@ fn retries_that_run_count_towards_their_half_and_those_delayed_again_do_not() {
 }
 
 #[test]
-fn a_single_worker_takes_retries_although_new_events_wait() {
+fn a_single_worker_gets_retries_although_new_events_wait() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
     story.after(1);
@@ -121,7 +121,7 @@ fn a_single_worker_takes_retries_although_new_events_wait() {
 }
 
 #[test]
-fn what_a_take_may_bring_counts_as_in_hand() {
+fn what_a_claim_may_return_counts_as_in_flight() {
     let mut story = Story::reading(2, 2);
     assert_eq!(claims(&story.after(1)), Some(2));
     assert_eq!(reads(&story.read(vec![entry(1), entry(2)])), None);
@@ -191,7 +191,7 @@ fn replays_that_are_delayed_pause_no_reading() {
 }
 
 #[test]
-fn a_suspect_waits_for_the_outstanding_read_although_nothing_is_in_hand() {
+fn a_suspect_waits_for_the_outstanding_read_although_nothing_is_in_flight() {
     let mut story = Story::reading(1, 1);
     story.after(10);
     story.claimed(Pool::Delayed, vec![]);
