@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use eventbus::config::BusConfig;
 use eventbus::{EntryId, EventBus, GroupName, StreamEvent, StreamKey};
@@ -391,6 +392,8 @@ async fn services_start_and_serve_without_redis_and_find_it_later() {
 async fn a_service_that_is_asked_to_end_answers_the_request_that_it_has_begun() {
     let platform = Platform::start().await;
     let mut service = platform.service("applications").await;
+    // So that nothing else holds its end up.
+    platform.in_both().await;
     let body = application().to_string();
     let mut request = begun(&service, "/api/applications", body.len()).await;
     service.terminate();
@@ -398,6 +401,8 @@ async fn a_service_that_is_asked_to_end_answers_the_request_that_it_has_begun() 
         TcpStream::connect(service.address()).await.is_err().then_some(())
     })
     .await;
+    // Time is what is tested: a service that does not wait has ended by then, and this one may wait for 2 s.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     request.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
     wait::within("it answers", SOON, request.read_to_string(&mut answer)).await.unwrap();

@@ -389,8 +389,8 @@ fn a_caller_that_tries_again_at_once_leaves_its_thread_to_others() {
             caller.await.unwrap();
         });
     });
-    let turns: Vec<_> = (0..10).map(|_| turns.recv_timeout(LONG)).collect();
+    let came = (0..10).all(|_| turns.recv_timeout(LONG).is_ok());
     ended.store(true, Ordering::Relaxed);
-    assert_eq!(turns, (0..10).map(Ok).collect::<Vec<_>>());
+    assert!(came, "the others get no turn");
     thread.join().unwrap();
 }
