@@ -85,3 +85,19 @@ fn no_signature_has_a_type_of_the_clients_but_where_that_is_what_it_is_for() {
     let idle: Vec<_> = allowed.iter().filter(|allowed| !found.contains(allowed)).collect();
     assert!(idle.is_empty(), "FOREIGN_ALLOWED allows what nothing has: {idle:?}");
 }
+
+#[test]
+fn every_public_item_is_used_outside_the_library() {
+    let facts = facts();
+    let unused = facts.usage.unused(&facts.api);
+    let unused: Vec<&str> =
+        unused.iter().map(|place| facts.api.items[place].path.as_str()).collect();
+    assert!(
+        unused.is_empty(),
+        "public items of eventbus that no other crate, example or doc example uses, by name or through a signature:\n\
+         {}\nMake them private, or show them in bus/examples. Members with names that occur nowhere outside, for a \
+         second look:\n{}",
+        unused.join("\n"),
+        facts.usage.unused_members(&facts.api).join("\n")
+    );
+}
