@@ -185,10 +185,12 @@ mod tests {
                 fn wait<F>(&self) where F: Send {}
                 pub const LIMIT: Duration = Duration::ZERO;
             }
+            impl std::str::FromStr for Bus { type Err = crate::Refused; fn from_str(_: &str) -> Result<Self, Self::Err> { todo() } }
             impl From<u8> for Bus { fn from(_: u8) -> Self { todo() } }
             pub struct Unseen;
         }
         pub use inner::Bus;
+        pub struct Refused;
         pub use core::Key as Name;
         #[cfg(test)]
         pub fn in_tests() {}";
@@ -208,13 +210,15 @@ mod tests {
     #[test]
     fn the_listing_has_what_is_public_with_its_shortest_path_and_its_other_ones() {
         let expected = [
-            "impl bus::Bus: Clone, Debug, From<u8>",
+            "impl bus::Bus: Clone, Debug, From<u8>, FromStr",
             "struct bus::Bus { .. }",
+            "type bus::Bus::Err = Refused  [impl FromStr]",
             "const bus::Bus::LIMIT: Duration",
             "field bus::Bus::name: String",
             "async fn bus::Bus::open(config: Config, at: &mut redis::aio::Connection) -> io::Result<Self>",
             "struct bus::Name(_)",
             "fn bus::Name::get<'a, T: Into<u8>>(&'a self, of: T) -> &'a u8",
+            "struct bus::Refused",
             "mod bus::config",
             "use bus::config::Bus = bus::Bus",
             "#[non_exhaustive] enum bus::config::Config",
@@ -223,7 +227,7 @@ mod tests {
             "variant bus::config::Config::With { a: [u8; 2] }",
         ];
         assert_eq!(api().listing(), expected);
-        assert_eq!(api().items.len(), 3);
+        assert_eq!(api().items.len(), 4);
     }
 
     #[test]

@@ -21,18 +21,38 @@ pub fn root() -> &'static Path {
 /// # Panics
 /// If cargo fails.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "cargo passes its own path by the environment")]
 pub fn packages() -> Vec<Value> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(root())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut metadata: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let mut metadata: Value = serde_json::from_str(&output).expect("it is JSON");
     let Value::Array(packages) = metadata["packages"].take() else { panic!("{metadata}") };
     packages
+}
+
+/// Lists all crates that a package is built with when it is built alone, each with its features; the first is itself.
+///
+/// # Panics
+/// If cargo fails, such as where there is no such package.
+#[must_use]
+pub fn features(package: &str) -> Vec<(String, Vec<String>)> {
+    let tree = ["tree", "--frozen", "--edges", "normal,build", "--prefix", "none"];
+    let form = ["--format", "{p}|{f}", "--package", package];
+    let output = cargo(&[&tree[..], &form].concat());
+    let lines = output.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|'));
+    let listed = lines.map(|(package, features)| {
+        let name = package.split(' ').next().unwrap_or_default();
+        let features = features.split(',').filter(|feature| !feature.is_empty());
+        (name.to_owned(), features.map(str::to_owned).collect())
+    });
+    listed.collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "cargo passes its own path by the environment")]
+fn cargo(arguments: &[&str]) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output();
+    let output = output.expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("cargo writes UTF-8")
 }
 
 /// Returns the text of a field that cargo always writes.

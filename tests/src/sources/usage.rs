@@ -138,15 +138,16 @@ mod tests {
 
     const BUS: &str = "
         pub mod bus {
-            use super::{Lost, Page, Report};
+            use super::{Inner, Lost, Page, Report};
             /// ```
             /// use bus::bus::by_example;
             /// # by_example();
             /// ```
             pub struct Bus { pub page: Page }
+            impl std::ops::Deref for Bus { type Target = Inner; }
             impl Bus { pub fn read(&self) -> Report {} pub fn never(&self) -> Lost {} }
         }
-        pub struct Page; pub struct Report; pub struct Lost;
+        pub struct Inner; pub struct Page; pub struct Report; pub struct Lost;
         pub fn by_macro() {} pub fn by_nobody() {} pub fn looks() {}";
 
     const USER: &str =

@@ -242,6 +242,13 @@ impl Lister<'_, '_> {
         if let Some((_, implemented, _)) = &block.trait_ {
             let mut render = Renderer::new(self.resolver, krate, module);
             let name = render.code(implemented);
+            for item in &block.items {
+                let ImplItem::Type(item) = item else { continue };
+                let mut render = Renderer::new(self.resolver, krate, module);
+                let (of, ty) = (render.code(&item.ident), render.code(&item.ty));
+                let text = format!("type {}::{of} = {ty}  [impl {name}]", self.path);
+                self.push(None, text, render.mentions);
+            }
             traits.insert(name, render.mentions);
             return;
         }
