@@ -27,7 +27,7 @@ use crate::redis::SharedConnection;
 use eventbus_core::group::Start;
 use eventbus_core::names::{GroupName, StreamKey};
 
-pub use events_since::{EventPage, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_PAGE_EVENTS};
+pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
 pub use spool::PublishOutcome;
 pub use subscription::{Subscription, SubscriptionBuilder};

@@ -40,8 +40,7 @@ pub use eventbus_core::names::{ConsumerName, EntryId, GroupName, NameError, Stre
 
 pub use client::{
     CALL_TIMEOUT, ConsumerInfo, EventBus, EventBusBuilder, EventPage, GroupInfo, GroupStatus,
-    MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MAX_PAGE_EVENTS, PublishOutcome, StreamInfo, Subscription,
-    SubscriptionBuilder,
+    MAX_PAGE_BYTES, PublishOutcome, StreamInfo, Subscription, SubscriptionBuilder,
 };
 pub use error::{Error, RedisFailure, Remedy, chain};
 pub use metrics::Metrics;

@@ -12,7 +12,8 @@ pub use eventbus_core::lag::{Lag, LagSource};
 
 pub use crate::scripts::snapshot::{GroupRequest, snapshot};
 
-pub use lag_reader::{LagReader, without_counting};
+pub use lag_reader::LagReader;
+use lag_reader::without_counting;
 pub use monitor::{Monitor, Observation};
 pub use server::server_info;
 pub(crate) use server::server_info_if_allowed;

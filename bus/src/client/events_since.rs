@@ -8,12 +8,12 @@ use eventbus_core::names::{EntryId, GroupName, StreamKey};
 
 const PEEK: &str = "read events";
 
-/// A page tells of at most so many entries.
-pub const MAX_PAGE_EVENTS: usize = 1_000;
+/// Most events of a page, unreadable entries included.
+const MAX_PAGE_EVENTS: usize = 1_000;
 /// Bytes of entries, their field names included, for which a page is read; a single entry may be larger.
 pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Entries, those of unwanted types included, for which a page is read.
-pub const MAX_PAGE_ENTRIES: usize = 10_000;
+const MAX_PAGE_ENTRIES: usize = 10_000;
 /// Entries that are asked for at once, where the sizes seen so far allow it.
 const MOST_AT_ONCE: usize = 128;
 
@@ -35,8 +35,8 @@ impl EventBus {
     /// acknowledged and nothing moves. [`EntryId::ZERO`] is before the first one. Needs no right to write.
     ///
     /// The types are those of the group's field in `P:eventbus:groups`, all where there is none; neither the group nor the
-    /// stream need exist. A page ends before [`MAX_PAGE_EVENTS`], [`MAX_PAGE_BYTES`] or [`MAX_PAGE_ENTRIES`] are exceeded, so
-    /// that it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
+    /// stream need exist. A page ends before it has 1,000 events, [`MAX_PAGE_BYTES`], or 10,000 entries of any type, so that
+    /// it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
     ///
     /// ```no_run
     /// # async fn all(bus: eventbus::EventBus, group: eventbus::GroupName) -> Result<(), eventbus::Error> {

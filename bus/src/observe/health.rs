@@ -5,4 +5,4 @@ mod report;
 mod single_flight;
 
 pub use report::{GroupNumbers, GroupReport, Report, StreamReport};
-pub use single_flight::{Answering, LOOK_LIMIT, Looks, looks};
+pub use single_flight::{Answering, Looks, looks};

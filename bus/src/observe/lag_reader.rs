@@ -163,7 +163,7 @@ impl LagReader {
 
 /// The lag of every group in `facts` as far as it is known without counting, else as the server reports it.
 #[must_use]
-pub fn without_counting(facts: &StreamFacts, server: &ServerInfo) -> BTreeMap<String, Lag> {
+pub(super) fn without_counting(facts: &StreamFacts, server: &ServerInfo) -> BTreeMap<String, Lag> {
     let (mut lags, wanted) = estimates(facts, server);
     lags.extend(wanted.iter().map(Wanted::reported));
     lags

@@ -86,7 +86,7 @@ pub async fn create(
 ///
 /// # Errors
 /// As [`create`].
-pub async fn restore(
+pub(crate) async fn restore(
     conn: &mut Connection,
     stream: &StreamKey,
     group: &GroupName,

@@ -24,7 +24,7 @@ const WAITING: usize = 64;
 type Waiter = oneshot::Sender<Arc<Report>>;
 
 /// A look takes no longer, whatever Redis does: who asks may expect an answer within 2 s.
-pub const LOOK_LIMIT: Duration = Duration::from_millis(1_500);
+const LOOK_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Asks for looks; clones ask the same [`Answering`].
 #[derive(Clone)]
