@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use tests::sources::packages::{relative, root};
 use tests::sources::scripts::{files, hidden_commands};
@@ -26,22 +27,36 @@ fn every_call_to_redis_in_a_script_names_its_command() {
     );
 }
 
+/// The names of the files directly in `folder` that end in `.extension`.
+fn names(folder: &Path, extension: &str) -> BTreeSet<String> {
+    let files = files(folder, extension).into_iter().filter(|file| file.parent() == Some(folder));
+    files.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn every_script_has_the_code_that_runs_it_beside_it() {
     let folder = root().join("bus/src/scripts");
-    let names = |extension: &str| -> BTreeSet<String> {
-        let beside = files(&folder, extension).into_iter();
-        let beside = beside.filter(|file| file.parent() == Some(folder.as_path()));
-        beside.map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
-    };
-    let (scripts, code) = (names("lua"), names("rs"));
-    let without_code: Vec<_> =
-        scripts.difference(&code).map(|name| format!("{name}.lua")).collect();
-    let without_script: Vec<_> =
-        code.difference(&scripts).map(|name| format!("{name}.rs")).collect();
+    let (scripts, mut code) = (names(&folder, "lua"), names(&folder, "rs"));
+    code.remove("tests");
+    let without_code: Vec<_> = scripts.difference(&code).collect();
+    let without_script: Vec<_> = code.difference(&scripts).collect();
     assert!(
         without_code.is_empty() && without_script.is_empty(),
-        "bus/src/scripts: without a .rs file of its name: {without_code:?}; without a .lua file: {without_script:?}\n\
-         The arguments and the reply of a script are typed in the .rs beside it; what several share belongs in a folder."
+        "bus/src/scripts: .lua files without a .rs file of their name: {without_code:?}; .rs files without a .lua file: \
+         {without_script:?}\nThe arguments and the reply of a script are typed in the .rs file beside it; what several \
+         scripts share belongs in common/."
     );
+}
+
+#[test]
+fn every_file_of_helpers_is_put_in_front_of_some_script() {
+    let folder = root().join("bus/src/scripts");
+    let code = files(&folder, "rs").into_iter().map(|file| fs::read_to_string(file).unwrap());
+    let code: String = code.collect();
+    let helpers = names(&folder.join("common"), "lua");
+    assert!(!helpers.is_empty(), "no helper in common/");
+    for helper in helpers {
+        let include = format!("include_str!(\"common/{helper}.lua\")");
+        assert!(code.contains(&include), "no script uses common/{helper}.lua");
+    }
 }
