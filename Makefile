@@ -23,7 +23,7 @@ TEST :=
 export RUST_TEST_THREADS ?= 8
 
 .PHONY: help demo seraaj report test check lint deny check-core advisories msrv fmt test-unit test-redis test-servers \
-	test-api test-cluster test-outage bench images crds setup cluster-up cluster-down clean-cluster
+	test-api test-cluster test-outage bench images crds listings setup cluster-up cluster-down clean-cluster
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
 
@@ -99,6 +99,9 @@ bench: ## Compare the library with a raw client, as ratios; TEST=word runs only 
 images: ## Build the container images into target/images
 	$(cluster)/build
 	$(cluster)/images
+
+listings: ## Renew the listings that the tests compare: the public API, documentation that begins with a question
+	RENEW_LISTINGS=1 cargo test --locked --package tests --test structure
 
 crds: ## Generate the resource definition from the operator's types
 	cargo build --locked --workspace --bins

@@ -112,7 +112,7 @@ impl Listing {
 }
 
 /// The command that renews the listings.
-pub const RENEW: &str = "RENEW_LISTINGS=1 cargo test -p tests --test structure";
+pub const RENEW: &str = "make listings";
 
 /// Returns true where the listings are to be written anew instead of compared.
 #[expect(clippy::disallowed_methods, reason = "whoever runs the tests asks for it")]
