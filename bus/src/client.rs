@@ -13,7 +13,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::redis::Connection;
+use eventbus_core::group::Start;
+use eventbus_core::names::{GroupName, StreamKey};
 use prometheus_client::registry::Registry;
 
 use crate::config::BusConfig;
@@ -23,9 +24,8 @@ use crate::metrics::Metrics;
 use crate::observe::LagReader;
 use crate::outbox::Outbox;
 use crate::publish::{Batches, Publisher};
+use crate::redis::Connection;
 use crate::redis::SharedConnection;
-use eventbus_core::group::Start;
-use eventbus_core::names::{GroupName, StreamKey};
 
 pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};

@@ -7,9 +7,8 @@ mod url;
 use std::fmt;
 use std::path::PathBuf;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-
 use eventbus_core::names::StreamKey;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
 pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};

@@ -13,16 +13,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio_util::sync::CancellationToken;
-
-use crate::config::RedisConfig;
-use crate::error::Error;
-use crate::metrics::Metrics;
 use eventbus_core::delivery::{Answer, Delivery};
 use eventbus_core::event::TypeFilter;
 use eventbus_core::group::Start;
 use eventbus_core::names::{ConsumerName, GroupName, StreamKey};
 use eventbus_core::settings::{SettingError, SettingErrors};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RedisConfig;
+use crate::error::Error;
+use crate::metrics::Metrics;
 
 pub use eventbus_core::delivery::{DeliveryConfig, DeliveryOrder};
 pub use eventbus_core::retry::backoff::Backoff;

@@ -4,10 +4,11 @@ mod failure;
 
 use std::path::PathBuf;
 
-use crate::config::RedisConfig;
 use eventbus_core::declaration::{DeclarationError, Owner};
 use eventbus_core::names::{EntryId, GroupName, StreamKey};
 use eventbus_core::settings::SettingErrors;
+
+use crate::config::RedisConfig;
 
 pub use failure::RedisFailure;
 

@@ -5,16 +5,15 @@ mod publishing;
 
 use std::time::Duration;
 
+use eventbus_core::delivery::Counts;
+use eventbus_core::names::{GroupName, StreamKey};
+use eventbus_core::retry::breaker::BreakerState;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-
-use eventbus_core::delivery::Counts;
-use eventbus_core::names::{GroupName, StreamKey};
-use eventbus_core::retry::breaker::BreakerState;
 
 pub(crate) use outbox::OutboxMetrics;
 pub(crate) use publishing::StreamMetrics;

@@ -19,6 +19,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+use eventbus_core::names::{EntryId, StreamKey};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,7 +28,6 @@ use crate::error::Error;
 use crate::metrics::OutboxMetrics;
 use crate::publish::Batches;
 use crate::redis::SharedConnection;
-use eventbus_core::names::{EntryId, StreamKey};
 
 use commit::Appending;
 use directory::Directory;

@@ -9,6 +9,9 @@ mod trimmer;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use eventbus_core::event::{NewEvent, is_type};
+use eventbus_core::names::{EntryId, StreamKey};
+use eventbus_core::retention::{Gate, HardCap, Pass, TrimMode};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -19,9 +22,6 @@ use crate::error::Error;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::redis::SharedConnection;
 use crate::redis::reply::entry_id;
-use eventbus_core::event::{NewEvent, is_type};
-use eventbus_core::names::{EntryId, StreamKey};
-use eventbus_core::retention::{Gate, HardCap, Pass, TrimMode};
 
 use confirmed::Confirmed;
 use trimmer::Trimmer;

@@ -16,8 +16,9 @@ use eventbus_program::http;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::settings::HealthSettings;
 use crate::LAST_REQUESTS;
+
+use self::settings::HealthSettings;
 
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///

@@ -10,11 +10,12 @@ use eventbus::consume::{Backoff, DeadLetters, DeliveryConfig, DeliveryOrder, Sub
 use eventbus::{ConsumerName, GroupName, StreamKey, TypeFilter};
 use eventbus_program::Setting;
 
-use self::reader::Reader;
 use crate::handler::HandlerSettings;
 use crate::handler::dial::{DialPolicy, HandlerUrl};
 use crate::handler::http::HttpSettings;
 use crate::handler::request::Format;
+
+use self::reader::Reader;
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.

@@ -1,7 +1,8 @@
 //! When a status that changed is written: soon after quiet, seldom while it keeps moving. Pure.
 
-use eventbus_api::EventConsumerGroupStatus;
 use std::time::{Duration, Instant};
+
+use eventbus_api::EventConsumerGroupStatus;
 
 use crate::status;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use PublishOutcome::Spooled;
 use eventbus::config::{
     CredentialFiles, Durability, HardCap, OutboxConfig, Overflow, RedisConfig, TrimMode,
 };
@@ -19,8 +20,6 @@ use tests::outbox::{config, directory, event, first_ids, ids, open, publish};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
-
-use PublishOutcome::Spooled;
 
 /// So that what Redis has confirmed outlives it.
 const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];

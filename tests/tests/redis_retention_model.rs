@@ -6,10 +6,10 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use eventbus::admin::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 
 use eventbus::admin;
+use eventbus::admin::Connection;
 use eventbus::admin::HeldBy;
 use eventbus::{EntryId, StreamKey};
 use rand::rngs::SmallRng;

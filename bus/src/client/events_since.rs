@@ -1,10 +1,12 @@
 //! A peek at the events of a stream: nothing is acknowledged, and no group moves.
 
-use super::EventBus;
-use crate::error::Error;
-use crate::redis::reply;
 use eventbus_core::event::{RawEntry, StreamEvent, TypeFilter, Unreadable};
 use eventbus_core::names::{EntryId, GroupName, StreamKey};
+
+use crate::error::Error;
+use crate::redis::reply;
+
+use super::EventBus;
 
 const PEEK: &str = "read events";
 

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::EventBus;
-use crate::error::{Error, chain};
-use crate::publish::now;
-use crate::scripts::create_group;
-use crate::scripts::forget_group::{Forgotten, forget_group};
 use eventbus_core::declaration::{Declaration, UNOWNED};
 use eventbus_core::group::{GroupCreation, Start};
 use eventbus_core::names::GroupName;
 use eventbus_core::retry::outage::Outage;
+
+use crate::error::{Error, chain};
+use crate::publish::now;
+use crate::scripts::create_group;
+use crate::scripts::forget_group::{Forgotten, forget_group};
+
+use super::EventBus;
 
 const CREATE: &str = "create a group";
 const DECLARE: &str = "declare a group";

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
-
-use super::EventBus;
-use crate::error::Error;
-use crate::observe::server_info_if_allowed;
-use crate::scripts::snapshot::{GroupRequest, snapshot};
 use eventbus_core::facts::{ConsumerFacts, GroupFacts, StreamFacts};
 use eventbus_core::lag::{Lag, LagSource};
 use eventbus_core::names::{EntryId, GroupName};
+use serde::{Serialize, Serializer};
+
+use crate::error::Error;
+use crate::observe::server_info_if_allowed;
+use crate::scripts::snapshot::{GroupRequest, snapshot};
+
+use super::EventBus;
 
 const LOOK: &str = "look at the stream";
 

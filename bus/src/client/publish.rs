@@ -4,8 +4,9 @@ use eventbus_core::event::{NewEvent, Payload};
 use eventbus_core::names::EntryId;
 use serde::Serialize;
 
-use super::EventBus;
 use crate::error::Error;
+
+use super::EventBus;
 
 impl EventBus {
     /// Publishes an event with this type, payload and source.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use eventbus_core::event::NewEvent;
+use eventbus_core::names::EntryId;
+
 use crate::client::EventBus;
 use crate::error::Error;
 use crate::outbox::{MAX_RECORD, Outbox, Refused, record};
 use crate::publish::{check, new_id, now, wall_clock};
-use eventbus_core::event::NewEvent;
-use eventbus_core::names::EntryId;
 
 /// Place of an event that was published through the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use eventbus_core::settings::SettingErrors;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::EventBus;
 use crate::consume::{DeadLetters, Readiness, Subscriber, SubscriberConfig};
 use crate::error::Error;
+
+use super::EventBus;
 
 /// A running consumer. Dropping it, also while it [stops](Self::stop), is a crash: its handlers are cut off, and its
 /// events in flight go to other consumers once its lease is over.

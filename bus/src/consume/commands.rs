@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::redis::Connection;
-use crate::redis::script::{Call, call};
-use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
 use eventbus_core::delivery::{
     Claimed, Counts, DelayRequest, EntryRef, HeartbeatReport, Input, Moment, Pool, Source,
     WriteResult,
 };
 use eventbus_core::names::{ConsumerName, EntryId, StreamKey};
+
+use crate::error::Error;
+use crate::redis::Connection;
+use crate::redis::script::{Call, call};
+use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
 
 use super::SubscriberConfig;
 

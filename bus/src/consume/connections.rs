@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::redis::Connection;
+use eventbus_core::delivery::{EntryRef, Input, Moment, Output};
+use eventbus_core::group::{GroupCreation, Start};
+use eventbus_core::names::EntryId;
 use futures::future::BoxFuture;
 
 use crate::config::RedisConfig;
 use crate::error::Error;
+use crate::redis::Connection;
 use crate::scripts::create_group;
-use eventbus_core::delivery::{EntryRef, Input, Moment, Output};
-use eventbus_core::group::{GroupCreation, Start};
-use eventbus_core::names::EntryId;
 
 use super::commands::Consumer;
 use super::reader::{Reader, acknowledge};

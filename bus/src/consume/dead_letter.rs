@@ -1,11 +1,11 @@
 //! Dead letters: storing one, or dropping the event if the group keeps none.
 
+use eventbus_core::delivery::{DeadLetter, Source, WriteResult};
 use jiff::Timestamp;
 
 use crate::error::{Error, chain};
 use crate::redis::Connection;
 use crate::scripts::dead_letter;
-use eventbus_core::delivery::{DeadLetter, Source, WriteResult};
 
 use super::commands::Consumer;
 

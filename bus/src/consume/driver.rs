@@ -5,6 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus_core::delivery::{
+    Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
+};
+use eventbus_core::names::EntryId;
+use eventbus_core::retry::outage::Outage;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -15,11 +20,6 @@ use tracing::Instrument;
 
 use crate::error::{Error, chain};
 use crate::metrics::{ConnectionMetrics, GroupMetrics};
-use eventbus_core::delivery::{
-    Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
-};
-use eventbus_core::names::EntryId;
-use eventbus_core::retry::outage::Outage;
 
 use super::commands::Consumer;
 use super::connections::{Connections, Reply};

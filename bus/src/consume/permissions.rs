@@ -1,10 +1,10 @@
 //! The permissions that consuming needs, checked all at once when a consumer starts.
 
-use crate::redis::Connection;
+use eventbus_core::delivery::DeliveryOrder;
 
 use crate::error::Error;
+use crate::redis::Connection;
 use crate::redis::permissions::{Needed, command, try_all};
-use eventbus_core::delivery::DeliveryOrder;
 
 use super::commands::Consumer;
 

@@ -4,16 +4,16 @@
 
 use std::time::Duration;
 
-use crate::redis::Connection;
-use redis::Value;
-
-use crate::config::RedisConfig;
-use crate::error::Error;
-use crate::redis::reply::read_entries;
 use eventbus_core::delivery::EntryRef;
 use eventbus_core::event::RawEntry;
 use eventbus_core::names::EntryId;
 use eventbus_core::time::millis;
+use redis::Value;
+
+use crate::config::RedisConfig;
+use crate::error::Error;
+use crate::redis::Connection;
+use crate::redis::reply::read_entries;
 
 use super::commands::Consumer;
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use eventbus_core::names::StreamKey;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::StreamLabels;
-use eventbus_core::names::StreamKey;
 
 /// The outbox's part of the metrics of a process.
 #[derive(Clone, Debug, Default)]

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use eventbus_core::names::StreamKey;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::{GroupLabels, Metrics, PublishLabels, StreamLabels};
-use eventbus_core::names::StreamKey;
 
 /// Types with counters of their own; all further ones share those of [`OTHER`]: types are users' to invent.
 const MOST_TYPES: usize = 100;

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::redis::Connection;
-use redis::{RedisResult, Value};
-
-use crate::error::Error;
-use crate::scripts::count::count;
 use eventbus_core::facts::{GroupFacts, ServerInfo, StreamFacts};
 use eventbus_core::lag::{self, COUNTED_UP_TO, Estimate, Lag, LagSource, Mark};
 use eventbus_core::names::{EntryId, StreamKey};
+use redis::{RedisResult, Value};
+
+use crate::error::Error;
+use crate::redis::Connection;
+use crate::scripts::count::count;
 
 /// Entries that are counted now and then where the server reports no lag.
 const DEEP: u64 = 10_000;

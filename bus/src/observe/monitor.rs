@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use crate::redis::Connection;
+use eventbus_core::facts::{ServerInfo, StreamFacts};
+use eventbus_core::lag::Lag;
+use eventbus_core::names::{GroupName, StreamKey};
 use tokio::time::{Sleep, sleep};
 
 use crate::config::RedisConfig;
 use crate::error::Error;
 use crate::observe::server_info_if_allowed;
 use crate::observe::{LagReader, without_counting};
+use crate::redis::Connection;
 use crate::scripts::snapshot::{GroupRequest, snapshot};
-use eventbus_core::facts::{ServerInfo, StreamFacts};
-use eventbus_core::lag::Lag;
-use eventbus_core::names::{GroupName, StreamKey};
 
 /// Reads a stream and all its groups, again and again. Needs no right to write.
 pub struct Monitor {

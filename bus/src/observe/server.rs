@@ -1,10 +1,9 @@
 //! Asking a server what it is.
 
-use crate::redis::Connection;
-
 use eventbus_core::facts::ServerInfo;
 
 use crate::error::Error;
+use crate::redis::Connection;
 
 /// Asks the server at `endpoint` (for errors alone) what it is.
 ///

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use eventbus_core::names::EntryId;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-
-use eventbus_core::names::EntryId;
 
 use super::queue::{Body, Kept, Queue};
 use super::writer::{Refused, Writer};

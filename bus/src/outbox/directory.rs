@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
 use eventbus_core::names::StreamKey;
+
+use crate::error::Error;
 
 use super::frame::Scan;
 use super::header::{self, Header};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use eventbus_core::names::EntryId;
 use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::OutboxMetrics;
-use eventbus_core::names::EntryId;
 
 use super::directory::Found;
 use super::mark::Position;

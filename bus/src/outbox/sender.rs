@@ -5,13 +5,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use eventbus_core::names::EntryId;
+use eventbus_core::retry::outage::Outage;
 use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::error::{Error, chain};
 use crate::publish::Batches;
-use eventbus_core::names::EntryId;
-use eventbus_core::retry::outage::Outage;
 
 use super::backlog::{Backlog, Piece};
 use super::directory::{Directory, Found};

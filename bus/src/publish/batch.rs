@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::redis::Connection;
+use eventbus_core::names::{EntryId, StreamKey};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
-use super::{Appended, OPERATION, Publisher, appended, now};
 use crate::config::{BusConfig, Durability};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::redis::Connection;
 use crate::redis::SharedConnection;
-use eventbus_core::names::{EntryId, StreamKey};
+
+use super::{Appended, OPERATION, Publisher, appended, now};
 
 /// Events in one batch, at first.
 const MOST: usize = 512;

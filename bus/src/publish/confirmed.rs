@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use crate::redis::Connection;
+use eventbus_core::names::StreamKey;
 use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Appended, OPERATION, appended};
 use crate::config::Durability;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::redis::Connection;
 use crate::redis::SharedConnection;
-use eventbus_core::names::StreamKey;
+
+use super::{Appended, OPERATION, appended};
 
 /// Events in one batch.
 const BATCH: usize = 512;

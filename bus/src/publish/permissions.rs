@@ -1,12 +1,12 @@
 //! What publishing needs the user to be allowed, and a hard cap beside it.
 
+use eventbus_core::names::StreamKey;
+use eventbus_core::retention::Overflow;
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::SharedConnection;
 use crate::redis::permissions::{Needed, Tried, command, try_all};
-use eventbus_core::names::StreamKey;
-use eventbus_core::retention::Overflow;
 
 const OPERATION: &str = "keep the hard cap";
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";

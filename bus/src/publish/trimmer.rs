@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use eventbus_core::names::StreamKey;
+use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,8 +15,6 @@ use crate::metrics::StreamMetrics;
 use crate::redis::SharedConnection;
 use crate::scripts::drop_oldest::drop_oldest;
 use crate::scripts::trim::{HeldBy, MAX_REMOVED, Trimmed, trim};
-use eventbus_core::names::StreamKey;
-use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
 
 /// Between two rounds, however fast events are published.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,8 @@
 //! Whether the user may do what is needed, each command tried in a form that changes nothing.
 
-use crate::redis::Connection;
 use redis::{Cmd, RedisResult, Value};
+
+use crate::redis::Connection;
 
 /// A command to try, and what it is called where it is missing.
 pub(crate) type Needed = (&'static str, Cmd);

@@ -1,9 +1,8 @@
 //! Reading replies value by value: one entry with odd bytes must not cost the others of its batch.
 
-use redis::Value;
-
 use eventbus_core::event::RawEntry;
 use eventbus_core::names::EntryId;
+use redis::Value;
 
 /// A decoded reply, or the part of it that is missing or malformed.
 pub(crate) type Decoded<T> = Result<T, &'static str>;

@@ -1,11 +1,11 @@
 //! Running Lua scripts on the server: by hash, and by text where the server does not know the hash yet.
 
+use eventbus_core::names::{GroupName, StreamKey};
 use redis::{Cmd, RedisError, RedisResult, Value};
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::Decoded;
-use eventbus_core::names::{GroupName, StreamKey};
 
 /// Arguments of one script: what the `.rs` of each pair implements.
 pub(crate) trait Call {

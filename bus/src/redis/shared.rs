@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use eventbus_core::retry::breaker::{Breaker, BreakerState};
+use eventbus_core::retry::outage::{Outage, Said};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -12,8 +14,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::RedisConfig;
 use crate::error::{Error, Remedy, chain};
 use crate::metrics::ConnectionMetrics;
-use eventbus_core::retry::breaker::{Breaker, BreakerState};
-use eventbus_core::retry::outage::{Outage, Said};
 
 use super::Connection;
 

@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::{ConsumerName, EntryId, GroupName};
 use redis::Value;
 
 use crate::redis::reply::{Decoded, number};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::names::{ConsumerName, EntryId, GroupName};
 
 /// Entries to acknowledge as far as the consumer still holds them: past their lease, or replays, which end with it.
 pub(crate) struct Arguments<'a> {

@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::delivery::{Claimed, Pool};
+use eventbus_core::event::RawEntry;
+use eventbus_core::names::{ConsumerName, GroupName};
 use redis::Value;
 
 use crate::redis::reply::{Decoded, array, entry_id, fields_of, number};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::delivery::{Claimed, Pool};
-use eventbus_core::event::RawEntry;
-use eventbus_core::names::{ConsumerName, GroupName};
 
 /// Due entries to claim, the oldest first. Each claim counts as an attempt.
 pub(crate) struct Arguments<'a> {

@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::{EntryId, StreamKey};
 use redis::{RedisResult, Value};
 
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, entry_id, list, number};
 use crate::redis::script::{Call, Failure, Script, Words, call};
-use eventbus_core::names::{EntryId, StreamKey};
 
 /// A stretch of a stream whose entries are counted.
 pub(super) struct Arguments<'a> {

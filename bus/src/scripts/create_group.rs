@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::group::{GroupCreation, ResumePoint, Start};
+use eventbus_core::names::{GroupName, StreamKey};
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, entry_id, list};
 use crate::redis::script::{Call, Script, Words, call};
-use eventbus_core::group::{GroupCreation, ResumePoint, Start};
-use eventbus_core::names::{GroupName, StreamKey};
 
 /// Entries after the start that are counted at most; beyond, the new group's lag is left to be counted in pages.
 const MAX_COUNTED: u64 = 10_000;

@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::delivery::{DeadLetter, WriteResult};
+use eventbus_core::event::time_of;
+use eventbus_core::names::{ConsumerName, GroupName};
 use jiff::Timestamp;
 use redis::Value;
 
 use crate::redis::reply::{Decoded, number};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::delivery::{DeadLetter, WriteResult};
-use eventbus_core::event::time_of;
-use eventbus_core::names::{ConsumerName, GroupName};
 
 /// An entry to store as a dead letter and to acknowledge, if the consumer still holds it.
 pub(crate) struct Arguments<'a> {

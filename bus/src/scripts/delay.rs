@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::delivery::{DelayRequest, Pool, WriteResult};
+use eventbus_core::names::{ConsumerName, GroupName};
+use eventbus_core::time::millis;
 use redis::Value;
 
 use crate::redis::reply::{Decoded, list, number};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::delivery::{DelayRequest, Pool, WriteResult};
-use eventbus_core::names::{ConsumerName, GroupName};
-use eventbus_core::time::millis;
 
 /// Entries to move to a reserved consumer until they are due.
 pub(crate) struct Arguments<'a> {

@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::StreamKey;
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
-use eventbus_core::names::StreamKey;
 
 /// Entries to drop.
 pub(super) struct Arguments<'a> {

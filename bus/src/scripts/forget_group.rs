@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::GroupName;
 use redis::{RedisResult, Value};
 
 use crate::redis::Connection;
 use crate::redis::reply::Decoded;
 use crate::redis::script::{Call, Failure, Script, Words, call};
-use eventbus_core::names::GroupName;
 
 /// A declaration to remove.
 pub(super) struct Arguments<'a> {

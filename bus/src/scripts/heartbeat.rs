@@ -3,14 +3,14 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use eventbus_core::delivery::{Counts, DeliveryConfig, EntryRef, HeartbeatReport, Source};
+use eventbus_core::names::{ConsumerName, GroupName};
+use eventbus_core::time::millis;
 use redis::Value;
 use serde_json::json;
 
 use crate::redis::reply::{Decoded, Record, entry_id};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::delivery::{Counts, DeliveryConfig, EntryRef, HeartbeatReport, Source};
-use eventbus_core::names::{ConsumerName, GroupName};
-use eventbus_core::time::millis;
 
 /// A consumer's heartbeat.
 pub(crate) struct Arguments<'a> {

@@ -2,12 +2,12 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::delivery::Counts;
+use eventbus_core::names::{ConsumerName, GroupName};
 use redis::Value;
 
 use crate::redis::reply::{Decoded, number};
 use crate::redis::script::{Call, Script, Words};
-use eventbus_core::delivery::Counts;
-use eventbus_core::names::{ConsumerName, GroupName};
 
 /// A consumer to remove from the group, and the counts that it adds to the sums of removed consumers.
 pub(crate) struct Arguments<'a> {

@@ -3,14 +3,15 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::Value;
-
-use super::claim::claimed_entry;
-use crate::redis::reply::{Decoded, array, entry_id, number};
-use crate::redis::script::{Call, Script, Words};
 use eventbus_core::delivery::{NextInOrder, Pool};
 use eventbus_core::names::{ConsumerName, EntryId, GroupName};
 use eventbus_core::time::millis;
+use redis::Value;
+
+use crate::redis::reply::{Decoded, array, entry_id, number};
+use crate::redis::script::{Call, Script, Words};
+
+use super::claim::claimed_entry;
 
 /// A consumer that asks for the next entry and acknowledges the one before with the same call.
 pub(crate) struct Arguments<'a> {

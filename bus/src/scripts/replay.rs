@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::{EntryId, GroupName, StreamKey};
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, number};
 use crate::redis::script::{Call, Script, Words, call};
-use eventbus_core::names::{EntryId, GroupName, StreamKey};
 
 /// A dead letter to make pending again.
 pub(super) struct Arguments<'a> {

@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use eventbus_core::facts::{ConsumerFacts, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts};
+use eventbus_core::names::{DELAYED, GroupName, SUSPECT, StreamKey};
 use redis::Value;
 use serde::Deserialize;
 
@@ -10,8 +12,6 @@ use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, Record, entry_id, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
-use eventbus_core::facts::{ConsumerFacts, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts};
-use eventbus_core::names::{DELAYED, GroupName, SUSPECT, StreamKey};
 
 /// A stream to read.
 pub(super) struct Arguments<'a> {

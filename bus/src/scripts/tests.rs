@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use eventbus_core::delivery::{
+    Counts, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, Pool, Source,
+};
+use eventbus_core::group::Start;
+use eventbus_core::names::{ConsumerName, EntryId, GroupName, StreamKey};
 use jiff::Timestamp;
+
+use crate::redis::script::assert_as_documented;
 
 use super::snapshot::GroupRequest;
 use super::{
     acknowledge, claim, count, create_group, dead_letter, delay, drop_oldest, forget_group,
     heartbeat, leave, next_in_order, replay, snapshot, trim,
 };
-use crate::redis::script::assert_as_documented;
-use eventbus_core::delivery::{
-    Counts, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, Pool, Source,
-};
-use eventbus_core::group::Start;
-use eventbus_core::names::{ConsumerName, EntryId, GroupName, StreamKey};
 
 const ID: EntryId = EntryId { ms: 1, seq: 2 };
 const LEASE: Duration = Duration::from_secs(30);

@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
+use eventbus_core::names::StreamKey;
+use eventbus_core::retention::SLACK;
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
-use eventbus_core::names::StreamKey;
-use eventbus_core::retention::SLACK;
 
 /// Entries that one script removes at most: all other clients wait for it.
 pub(crate) const MAX_REMOVED: u64 = 10_000;

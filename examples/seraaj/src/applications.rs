@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event_types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -17,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::event_types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use crate::input::{Fields, Id, Refusal};
 use crate::publishing::{Publishing, now};
 

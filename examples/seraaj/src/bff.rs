@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::event_types::{USER_LOGIN, VOLUNTEER_REGISTERED};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +17,7 @@ use eventbus::observe::health::Looks;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;
+use crate::event_types::{USER_LOGIN, VOLUNTEER_REGISTERED};
 use crate::input::{Fields, Refusal};
 use crate::publishing::{Publishing, now};
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
 use eventbus::{Answer, Delivery, Error, EventBus, TypeFilter};
 use eventbus::{ConsumerName, GroupName, Metrics, Start};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use crate::received::Received;
 
 /// Its name in the group.

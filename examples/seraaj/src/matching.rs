@@ -5,7 +5,6 @@
 
 use std::cmp::Reverse;
 
-use crate::event_types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
@@ -14,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;
+use crate::event_types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use crate::input::{Fields, Id, Refusal};
 use crate::publishing::{Publishing, now};
 

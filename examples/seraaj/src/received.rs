@@ -4,11 +4,12 @@ use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use serde::de::Error as _;
 use serde_json::{Map, Value};
+
+use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 
 /// Event IDs that are remembered; a repeat comes long before so many other events, as a rule.
 const REMEMBERED: usize = 10_000;

@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::event_types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
 use eventbus::config::BusConfig;
 use eventbus::{EntryId, GroupName, Metrics};
 use eventbus::{EventBus, chain};
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::bff::groups;
+use crate::event_types::{APPLICATION_CREATED, APPLICATION_SUBMITTED};
 use crate::file_publisher::{Event, read};
 use crate::publishing::now;
 

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event_types::SERVICE_STARTED;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dual::DualPublisher;
+use crate::event_types::SERVICE_STARTED;
 use crate::file_publisher::FilePublisher;
 use crate::input::{Refusal, drain, whole};
 use crate::publishing::{Publishing, now};

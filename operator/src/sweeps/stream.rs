@@ -16,11 +16,12 @@ use eventbus::{Error, GroupName, Start, chain};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::progress::Progress;
-use super::{Shared, locked};
 use crate::metrics::GroupLabels;
 use crate::observed::{GroupView, RedisView, Trouble};
 use crate::wanted::{ResourceId, Target};
+
+use super::progress::Progress;
+use super::{Shared, locked};
 
 /// A look at Redis is over by then, connecting included.
 const BUDGET: Duration = Duration::from_secs(2);

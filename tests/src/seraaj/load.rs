@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{FileEvent, Service};
 use crate::consumer::SOON;
 use crate::wait;
+
+use super::{FileEvent, Service};
 
 /// Requests in a round.
 const REQUESTS: usize = 4;

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::Error;
-use crate::observe::Observation;
 use eventbus_core::facts::{GroupFacts, StreamFacts};
 use eventbus_core::lag::{Lag, LagSource};
 use eventbus_core::names::{GroupName, StreamKey};
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+
+use crate::error::Error;
+use crate::observe::Observation;
 
 /// Health of Redis, a stream and its groups. In JSON, `redis_connected` says which of the two cases it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,16 +7,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus_core::names::{GroupName, StreamKey};
+use eventbus_core::retry::outage::Outage;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Report;
 use crate::config::RedisConfig;
 use crate::error::{Error, chain};
 use crate::observe::Monitor;
-use eventbus_core::names::{GroupName, StreamKey};
-use eventbus_core::retry::outage::Outage;
+
+use super::Report;
 
 /// Requests that wait for the looker to notice them; more wait to be taken in.
 const WAITING: usize = 64;

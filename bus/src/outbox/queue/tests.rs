@@ -1,9 +1,10 @@
+use eventbus_core::names::StreamKey;
 use prometheus_client::registry::Registry;
 
-use super::*;
 use crate::metrics::Metrics;
 use crate::outbox::directory::Directory;
-use eventbus_core::names::StreamKey;
+
+use super::*;
 
 fn empty() -> Queue {
     let dir = tempfile::tempdir().unwrap();

@@ -1,17 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use eventbus_core::names::{EntryId, StreamKey};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
-use super::*;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::outbox::backlog::Backlog;
 use crate::outbox::commit::{Appending, commit};
 use crate::outbox::queue::Kept;
 use crate::outbox::record;
-use eventbus_core::names::{EntryId, StreamKey};
+
+use super::*;
 
 const MIB: u64 = 1024 * 1024;
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event_types::SERVICE_HEALTH_CHECK;
 use eventbus::config::BusConfig;
 use eventbus::{Answer, ConsumerName, Delivery, EventBus, GroupName, Start, StreamKey, TypeFilter};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::event_types::SERVICE_HEALTH_CHECK;
 
 /// Events that are published a second.
 const RATE: u32 = 1_000;

@@ -1,10 +1,11 @@
 //! How often a handler is called for one event, and what comes after the last time.
 
+use crate::delivery::{Source, WriteResult};
+
 use super::{
     DeadLetter, Input, Outcome, Output, Pool, Story, claimed, delay, delayed, done, entry,
     of_stream, retry, started, suspects,
 };
-use crate::delivery::{Source, WriteResult};
 
 fn dead_lettered(ms: u64, attempts: u32, reason: &'static str, error: &str) -> Output {
     let error = error.to_owned();

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::delivery::NextInOrder;
+
 use super::ordered::{NEXT_IN_ORDER, next_after, ordered};
 use super::{
     Answer, DeadLetter, EntryRef, HeartbeatReport, Input, Outcome, Output, Pool, Source, Story,
     ack, acked, claimed, delay, delayed, done, id, of_stream, suspects,
 };
-use crate::delivery::NextInOrder;
 
 const REPLAY: Output = Output::Claim { source: Source::DeadLetters, pool: Pool::Delayed, count: 1 };
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::delivery::Source;
+
 use super::{
     HeartbeatReport, Input, Moment, Output, Pool, RANDOM, Story, WriteResult, ack, at, claimed,
     delay, delayed, done, entry, heartbeat_of, of_stream, retry, started,
 };
-use crate::delivery::Source;
 
 fn seconds(number: u64) -> Option<Duration> {
     Some(Duration::from_secs(number))

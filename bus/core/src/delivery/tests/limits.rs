@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::DeliveryConfig;
 use crate::delivery::DAY;
 use crate::retry::backoff::Backoff;
+
+use super::DeliveryConfig;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::delivery::{DeliveryOrder, NextInOrder, Source};
+
 use super::{
     DeliveryConfig, HeartbeatReport, Input, LEASE, Output, Pool, Story, WriteResult, ack, acked,
     claimed, delay, delayed, done, entry, heartbeat_of, id, of_stream, retry, started, suspects,
 };
-use crate::delivery::{DeliveryOrder, NextInOrder, Source};
 
 pub(super) const NEXT_IN_ORDER: Output = Output::Next { done: None };
 

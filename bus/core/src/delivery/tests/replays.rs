@@ -1,10 +1,11 @@
 //! Dead letters that somebody asked to have handled again.
 
+use crate::delivery::Source;
+
 use super::{
     Answer, Claimed, DeadLetter, EntryRef, HeartbeatReport, Input, Outcome, Output, Pool, Story,
     ack, acked, delayed, done, entry, id, started,
 };
-use crate::delivery::Source;
 
 fn replay(ms: u64) -> EntryRef {
     EntryRef { source: Source::DeadLetters, id: id(ms) }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crate::delivery::Source;
+
 use super::{
     HeartbeatReport, Input, Output, Pool, Story, WriteResult, at, claim, claimed, done, entry,
     of_stream, retry, started, suspects,
 };
-use crate::delivery::Source;
 
 fn reads(outputs: &[Output]) -> Option<usize> {
     outputs.iter().find_map(|output| match output {
