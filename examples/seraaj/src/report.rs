@@ -128,16 +128,15 @@ impl Report {
         })
     }
 
-    /// Whether all is as it should be. The speed counts only for a release build.
+    /// Returns whether all is as it should be. The speed has to be measured, not to reach a bound.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let slow = self.build == "release" && self.speed.as_ref().is_some_and(|s| !s.is_good());
         self.redis_connected
             && self.dual_publishing
             && self.consumer_groups.values().all(|settled| *settled)
             && self.health_endpoint.is_some()
             && self.e2e_test_passing
-            && !slow
+            && self.speed.as_ref().is_none_or(Speed::is_complete)
     }
 }
 
