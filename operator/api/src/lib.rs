@@ -10,6 +10,7 @@ mod handler;
 mod pod;
 mod policy;
 pub mod reasons;
+mod resource_id;
 mod scalars;
 mod spec;
 mod status;
@@ -28,6 +29,7 @@ pub use policy::{
     CreationPolicy, DeadLetter, DeletionPolicy, GroupLostPolicy, Lifecycle, Objectives,
     PendingEntries, Reset, Scaling, StreamPolicy,
 };
+pub use resource_id::ResourceId;
 pub use scalars::{DurationText, Quantity};
 pub use spec::{EventConsumerGroup, EventConsumerGroupSpec, RedisRef, SecretRef, StartAt};
 pub use status::{

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conditions;
+
 /// What is true about the group: numbers that are not known are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +92,20 @@ pub struct EventConsumerGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+impl EventConsumerGroupStatus {
+    /// Returns the condition Ready, whose reason is the resource's STATE.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Condition> {
+        conditions::find(&self.conditions, conditions::READY)
+    }
+
+    /// Returns the hash of the Redis that the status describes.
+    #[must_use]
+    pub fn target_hash(&self) -> Option<&str> {
+        self.redis.as_ref().and_then(|redis| redis.target_hash.as_deref())
+    }
 }
 
 /// How a lag is known.
