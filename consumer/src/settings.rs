@@ -40,7 +40,7 @@ pub const REDIS: [Setting; 14] = [
 ];
 
 /// What `consumer run` knows beside [`REDIS`]. Settings that only accept their default belong to features to come.
-pub const RUN: [Setting; 27] = [
+pub const RUN: [Setting; 23] = [
     ("EVENT_GROUP", "The consumer group; required"),
     ("EVENT_CONSUMER", "This consumer's name; a nonce is added [default: the host's name]"),
     (
@@ -61,7 +61,6 @@ pub const RUN: [Setting; 27] = [
         "HANDLER_ALLOW_LOOPBACK",
         "Whether the handler may be on this host [default: true, in a pod false]",
     ),
-    ("HANDLER_COMMAND", "Not supported yet"),
     ("DELIVERY_TIMEOUT", "Time limit of one call of the handler, up to 1h [default: 30s]"),
     ("DELIVERY_CONCURRENCY", "Calls at a time, 1 to 256 [default: 8]"),
     ("DELIVERY_BATCH_SIZE", "Events a read, 1 to 1000 [default: 16]"),
@@ -81,9 +80,6 @@ pub const RUN: [Setting; 27] = [
         "DELIVERY_ORDERING",
         "Stream: one event at a time, in the stream's order, over all consumers [default: None]",
     ),
-    ("DELIVERY_ON_UNAVAILABLE", "Not supported yet [default: Pause]"),
-    ("DELIVERY_MAX_EVENTS_PER_SECOND", "Not supported yet"),
-    ("REAP_CONSUMERS_AFTER", "Not supported yet [default: 10m]"),
     (
         "DEAD_LETTER_ENABLED",
         "false: what cannot be handled is acknowledged, counted and gone [default: true]",
@@ -92,14 +88,6 @@ pub const RUN: [Setting; 27] = [
     ("DEAD_LETTER_MAX_LENGTH", "Dead letters that are kept, at least 1 [default: 10000]"),
     ("SHUTDOWN_GRACE", "Time to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]"),
     ("LISTEN", "Address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
-];
-
-/// Of [`RUN`]: what is known and not supported yet, with the only value that is accepted (empty: none).
-const NOT_YET: [(&str, &str); 4] = [
-    ("HANDLER_COMMAND", ""),
-    ("DELIVERY_ON_UNAVAILABLE", "Pause"),
-    ("DELIVERY_MAX_EVENTS_PER_SECOND", ""),
-    ("REAP_CONSUMERS_AFTER", "10m"),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -146,9 +134,6 @@ impl Settings {
         let listen = reader.parsed("LISTEN", |text| {
             text.parse().map_err(|_| "must be an address and a port such as 0.0.0.0:9090")
         });
-        for (name, default) in NOT_YET {
-            reader.only(name, default);
-        }
         let errors = reader.into_errors();
         match (bus, group, consumer, handler) {
             (Some(bus), Some(group), Some(consumer), Some(handler)) if errors.is_empty() => {
@@ -267,9 +252,8 @@ fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
     match reader.text("HANDLER").as_deref() {
         None | Some("http") => http(reader),
         Some("log") => Some(HandlerSettings::Log),
-        Some(other) => {
-            let yet = if other == "exec" { "is not supported yet; " } else { "" };
-            reader.refuse("HANDLER", format!("{yet}must be http or log"));
+        Some(_) => {
+            reader.refuse("HANDLER", "must be http or log".to_owned());
             None
         }
     }

@@ -133,7 +133,7 @@ mod tests {
         let endpoints =
             Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false).unwrap();
         let valid = serde_json::json!({"stream": "s", "group": "g", "handler": {"log": {}}});
-        let refused = serde_json::json!({"stream": "s", "group": "g", "handler": {"exec": {"command": ["x"]}}});
+        let refused = serde_json::json!({"stream": "s", "group": "g", "handler": {"http": {"url": "http://u:p@h"}}});
         let other = serde_json::json!({"stream": "s", "group": "h", "handler": {"log": {}}});
         let mut owner = resource("owner", refused.clone());
         owner.status = Some(eventbus_api::EventConsumerGroupStatus {

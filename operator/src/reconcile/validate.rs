@@ -1,12 +1,9 @@
 //! From a resource to what it asks for, or to why it is refused. Pure.
 
-mod unsupported;
-
 use eventbus::{GroupName, Start, StreamKey};
 use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, ResourceId, reasons};
 use eventbus_core::retry::backoff::Backoff;
 use eventbus_core::time as duration;
-use kube::ResourceExt;
 
 use crate::redis::Target;
 use crate::redis::endpoints::{self, Endpoints};
@@ -32,22 +29,13 @@ impl Refusal {
 /// Parses `resource`. `image` is the consumer's unless the resource names one.
 ///
 /// # Errors
-/// [`Refusal`], the first that holds of `NotYetSupported`, `EndpointNotAllowed` and `InvalidTemplate`.
+/// [`Refusal`], the first that holds of `EndpointNotAllowed` and `InvalidTemplate`.
 pub fn validate(
     resource: &EventConsumerGroup,
     endpoints: &Endpoints,
     image: &str,
 ) -> Result<Desired, Refusal> {
     let spec = &resource.spec;
-    let mut unsupported = unsupported::fields(spec);
-    unsupported.extend(unsupported::annotations(resource.annotations()));
-    if !unsupported.is_empty() {
-        let message = format!(
-            "not supported yet: {}; nothing is created or changed until these are at their defaults",
-            unsupported.join(", ")
-        );
-        return Err(Refusal { reason: reasons::NOT_YET_SUPPORTED, message });
-    }
     let resource = ResourceId::of(resource);
     let stream = StreamKey::new(&*spec.stream).map_err(|e| Refusal::template("stream", e))?;
     let name = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
@@ -81,7 +69,7 @@ fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
         (Some(id), _) => ("start.id", id),
         (None, Some(time)) => ("start.time", time),
         (None, None) => {
-            return Err(Refusal::template("start", "set exactly one of id, time, copyFrom"));
+            return Err(Refusal::template("start", "set exactly one of id, time"));
         }
     };
     text.parse().map_err(|error| Refusal::template(field, error))
@@ -198,20 +186,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_is_not_supported_yet_is_said_and_changes_nothing() {
-        let resource = json!({
-            "apiVersion": "eventbus.seraaj.dev/v1alpha1", "kind": "EventConsumerGroup",
-            "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": 3,
-                "annotations": {"eventbus.seraaj.dev/reconcile": "paused"}},
-            "spec": {"stream": "s", "handler": {"log": {}}},
-        });
-        let resource = serde_json::from_value(resource).unwrap();
-        let refusal = validate(&resource, &endpoints(), "img").unwrap_err();
-        assert_eq!(refusal.reason, reasons::NOT_YET_SUPPORTED);
-        assert!(refusal.message.contains("eventbus.seraaj.dev/reconcile"), "{}", refusal.message);
-    }
-
-    #[test]
     fn the_smallest_resource_gets_the_documented_defaults() {
         let desired = validated(json!({"stream": "s", "handler": {"log": {}}})).unwrap();
         assert_eq!(desired.group.as_str(), "n");
@@ -264,16 +238,5 @@ mod tests {
         let (reason, message) = refused(spec);
         assert_eq!(reason, "InvalidTemplate");
         assert!(message.starts_with("start.id"), "{message}");
-    }
-
-    #[test]
-    fn all_fields_that_are_not_supported_yet_are_named_before_anything_else() {
-        let spec = json!({
-            "stream": "s", "handler": {"log": {"payload": true}},
-            "redis": {"name": "other"}, "scaling": {"maxReplicas": 3},
-        });
-        let (reason, message) = refused(spec);
-        assert_eq!(reason, "NotYetSupported");
-        assert!(message.contains("handler.log.payload, scaling"), "{message}");
     }
 }

@@ -148,11 +148,11 @@ fn a_resource_in_conflict_reports_no_numbers() {
 #[test]
 fn a_refused_resource_keeps_what_was_known_of_its_group() {
     let before = built(&running(|_| ()), None);
-    let refusal = Refusal { reason: "NotYetSupported", message: "scaling".into() };
+    let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
     let deployment = deployed(&desired(), 2);
     let now = Timestamp::from_second(9).unwrap();
     let status = refused(&desired().resource, &refusal, &deployment, Some(&before), now);
-    assert_eq!(status.ready().unwrap().reason, "NotYetSupported");
+    assert_eq!(status.ready().unwrap().reason, "InvalidTemplate");
     assert_eq!(status.position, before.position);
     assert_eq!(status.display.unwrap().replicas.as_deref(), Some("2/2"));
 }
