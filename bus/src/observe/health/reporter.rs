@@ -1,4 +1,4 @@
-//! One look at Redis for all who ask at the same time.
+//! One report for all who ask at the same time.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -14,77 +14,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
-use crate::error::{Error, chain};
-use crate::observe::Monitor;
+use crate::error::chain;
+use crate::observe::monitor::Monitor;
+use crate::observe::monitor_error::MonitorError;
 
-use super::Report;
+use super::report::Report;
 
-/// Requests that wait for the looker to notice them; more wait to be taken in.
+/// Requests that wait for the reporter to notice them; more wait to be queued.
 const WAITING: usize = 64;
 
 type Waiter = oneshot::Sender<Arc<Report>>;
 
-/// A look takes no longer, whatever Redis does: who asks may expect an answer within 2 s.
-const LOOK_LIMIT: Duration = Duration::from_millis(1_500);
+/// A snapshot takes no longer, whatever Redis does: who asks may expect an answer within 2 s.
+const SNAPSHOT_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// Asks for looks; clones ask the same [`Answering`].
+/// Asks for reports; clones ask the same [`Reporter`].
 #[derive(Clone)]
-pub struct Looks(mpsc::Sender<Waiter>);
+pub struct Reports(mpsc::Sender<Waiter>);
 
-/// Takes the looks that [`Looks`] ask for, one at a time, over one connection.
-pub struct Answering {
-    looker: Looker,
+/// Makes the reports that [`Reports`] asks for, one at a time, over one connection.
+pub struct Reporter {
     receiver: mpsc::Receiver<Waiter>,
-}
-
-/// Looks at `stream`, of which `groups` are told even where they are missing. Redis is asked when somebody asks here,
-/// once for all who ask meanwhile; nothing is answered unless [`Answering::answer`] runs.
-#[must_use]
-pub fn looks(
-    redis: RedisConfig,
-    stream: StreamKey,
-    groups: BTreeSet<GroupName>,
-) -> (Looks, Answering) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let monitor = Monitor::new(redis, stream.clone(), LOOK_LIMIT);
-    let outage = Outage::default();
-    let looker = Looker { monitor, stream, groups, outage, began: now() };
-    (Looks(sender), Answering { looker, receiver })
-}
-
-impl Looks {
-    /// Returns the report of the check that is running, or of a new one; `None` if the task has ended.
-    pub async fn take(&self) -> Option<Arc<Report>> {
-        let (waiter, report) = oneshot::channel();
-        self.0.send(waiter).await.ok()?;
-        report.await.ok()
-    }
-}
-
-impl Answering {
-    /// Answers for ever, until it is dropped.
-    pub async fn answer(mut self) -> Infallible {
-        loop {
-            let Some(first) = self.receiver.recv().await else { return pending().await };
-            let mut waiters = vec![first];
-            let report = {
-                let mut look = pin!(self.looker.look());
-                loop {
-                    tokio::select! {
-                        report = &mut look => break Arc::new(report),
-                        Some(waiter) = self.receiver.recv() => waiters.push(waiter),
-                    }
-                }
-            };
-            for waiter in waiters {
-                // Who has gone away meanwhile needs no answer.
-                waiter.send(report.clone()).ok();
-            }
-        }
-    }
-}
-
-struct Looker {
     monitor: Monitor,
     stream: StreamKey,
     groups: BTreeSet<GroupName>,
@@ -92,20 +42,61 @@ struct Looker {
     began: Instant,
 }
 
-impl Looker {
-    #[expect(clippy::disallowed_methods, reason = "the edge where the time of a look is taken")]
-    async fn look(&mut self) -> Report {
-        let seen = self.monitor.read().await;
-        let now = Timestamp::now();
-        self.log(seen.as_ref().err());
-        match seen {
-            Ok(seen) => Report::of(&seen, &self.groups, now),
-            Err(error) => Report::of_failure(&error, &self.stream, &self.groups, now),
+/// Reports on `stream`, and on `groups` even where they are missing. Redis is asked when somebody asks here, once for
+/// all who ask meanwhile; nothing is answered unless [`Reporter::run`] runs.
+#[must_use]
+pub fn reports(
+    redis: RedisConfig,
+    stream: StreamKey,
+    groups: BTreeSet<GroupName>,
+) -> (Reports, Reporter) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let monitor = Monitor::new(redis, stream.clone(), SNAPSHOT_LIMIT);
+    // One command more for each report, and a primary that becomes a replica is in the next one.
+    let monitor = monitor.with_server_info_age(Duration::ZERO);
+    let (outage, began) = (Outage::default(), now());
+    (Reports(sender), Reporter { receiver, monitor, stream, groups, outage, began })
+}
+
+impl Reports {
+    /// Returns the report that is being made, or a new one; `None` if the reporter has ended.
+    pub async fn report(&self) -> Option<Arc<Report>> {
+        let (waiter, report) = oneshot::channel();
+        self.0.send(waiter).await.ok()?;
+        report.await.ok()
+    }
+}
+
+impl Reporter {
+    /// Answers for ever, until it is dropped.
+    pub async fn run(mut self) -> Infallible {
+        loop {
+            let Some(first) = self.receiver.recv().await else { return pending().await };
+            let mut waiters = vec![first];
+            let snapshot = {
+                let mut reading = pin!(self.monitor.read_all());
+                loop {
+                    tokio::select! {
+                        snapshot = &mut reading => break snapshot,
+                        Some(waiter) = self.receiver.recv() => waiters.push(waiter),
+                    }
+                }
+            };
+            self.log(snapshot.as_ref().err());
+            let now = time_of_day();
+            let report = Arc::new(match snapshot {
+                Ok(snapshot) => Report::of(&snapshot, &self.groups, now),
+                Err(error) => Report::of_failure(&error, &self.stream, &self.groups, now),
+            });
+            for waiter in waiters {
+                // Who has gone away meanwhile needs no answer.
+                waiter.send(report.clone()).ok();
+            }
         }
     }
 
-    /// One line for a cause and a minute, not one for every request.
-    fn log(&mut self, failure: Option<&Error>) {
+    /// Logs one line for a cause and a minute, not one for every request.
+    fn log(&mut self, failure: Option<&MonitorError>) {
         let Some(error) = failure else {
             if self.outage.end() > 0 {
                 tracing::info!(stream = %self.stream, "Redis answers again");
@@ -117,6 +108,11 @@ impl Looker {
             tracing::warn!(stream = %self.stream, times, "{}", chain(error));
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge where a report gets its time")]
+fn time_of_day() -> Timestamp {
+    Timestamp::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge that measures")]
