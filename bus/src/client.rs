@@ -21,7 +21,7 @@ use crate::config::BusConfig;
 use crate::config::PUBLISH_TIMEOUT;
 use crate::error::{Error, chain};
 use crate::metrics::Metrics;
-use crate::observe::LagReader;
+use crate::observe::SnapshotReader;
 use crate::outbox::Outbox;
 use crate::publish::{Batches, Publisher};
 use crate::redis::Connection;
@@ -48,7 +48,7 @@ pub struct EventBus {
     calls: SharedConnection,
     /// The groups that were created here or found standing by it, and where they started.
     created: Arc<Mutex<BTreeMap<GroupName, Start>>>,
-    lags: Arc<tokio::sync::Mutex<LagReader>>,
+    snapshots: Arc<tokio::sync::Mutex<SnapshotReader>>,
 }
 
 /// An [`EventBus`] that is not connected yet, with its options. Made by [`EventBus::builder`].
@@ -123,7 +123,7 @@ impl EventBusBuilder {
             metrics: metrics.clone(),
             calls,
             created: Arc::default(),
-            lags: Arc::default(),
+            snapshots: Arc::default(),
         })
     }
 }

@@ -27,7 +27,11 @@ const GROUP_GAUGES: [(&str, &str, OfGroup); 5] = [
     ("eventbus_group_pending", "Entries delivered to the group and not acknowledged", |group| {
         Some(group.pending)
     }),
-    ("eventbus_group_consumers", "Consumers of the group", |group| Some(group.consumers)),
+    (
+        "eventbus_group_consumers",
+        "Consumers of the group whose heartbeat is not older than their lease; in a group without any, those that the server lists",
+        |group| Some(group.consumers),
+    ),
     (
         "eventbus_group_oldest_age_seconds",
         "Age of the oldest entry that is pending or not delivered",

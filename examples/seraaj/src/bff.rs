@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eventbus::GroupName;
-use eventbus::observe::health::Looks;
+use eventbus::observe::health::Reports;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;
@@ -28,7 +28,7 @@ const KEPT: usize = 10_000;
 
 struct Bff {
     publishing: Publishing,
-    looks: Looks,
+    reports: Reports,
     /// By their IDs, which are in the order of time.
     volunteers: Mutex<BTreeSet<String>>,
 }
@@ -42,9 +42,9 @@ pub fn groups() -> BTreeSet<GroupName> {
     GROUPS.map(|name| GroupName::new(name).expect("it is a name of a group")).into()
 }
 
-/// The service's own routes; `looks` answer for its health.
-pub fn router(publishing: Publishing, looks: Looks) -> Router {
-    let bff = Bff { publishing, looks, volunteers: Mutex::default() };
+/// The service's own routes; `reports` answers for its health.
+pub fn router(publishing: Publishing, reports: Reports) -> Router {
+    let bff = Bff { publishing, reports, volunteers: Mutex::default() };
     Router::new()
         .route("/api/volunteers", post(register))
         .route("/api/login", post(log_in))
@@ -89,6 +89,6 @@ async fn log_in(State(this): State<Arc<Bff>>, fields: Fields) -> Result<Json<Val
 }
 
 async fn health(State(this): State<Arc<Bff>>) -> Result<Response, StatusCode> {
-    let report = this.looks.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let report = this.reports.report().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }

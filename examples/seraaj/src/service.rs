@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use eventbus::config::BusConfig;
-use eventbus::observe::health::looks;
+use eventbus::observe::health::reports;
 use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
 use eventbus_program::http;
 use prometheus_client::registry::Registry;
@@ -69,7 +69,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let groups = bff::groups();
-    let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
+    let (reports, reporter) = reports(config.redis.clone(), config.stream.clone(), groups);
     let bus = EventBus::builder(config)
         .metrics(&metrics)
         .connect_lazy()
@@ -83,7 +83,7 @@ pub async fn run(
     let own = match service {
         Service::Applications => applications::router(publishing.clone()),
         Service::Matching => matching::router(publishing.clone()),
-        Service::Bff => bff::router(publishing.clone(), looks),
+        Service::Bff => bff::router(publishing.clone(), reports),
     };
     let router = own
         .merge(shared(Arc::new(registry), received))
@@ -97,7 +97,7 @@ pub async fn run(
         });
     let served = tokio::select! {
         served = http::serve(listener, router, LAST_REQUESTS, stop) => served,
-        never = answering.answer() => match never {},
+        never = reporter.run() => match never {},
     };
     publishing.tasks.close();
     if tokio::time::timeout(LAST_REQUESTS, publishing.tasks.wait()).await.is_err() {
