@@ -19,7 +19,7 @@ pub struct Snapshot {
 }
 
 /// One group in a [`Snapshot`], or its absence there. Clones share the snapshot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupView {
     snapshot: Arc<Snapshot>,
     group: String,
