@@ -55,7 +55,7 @@ pub struct GroupFacts {
     pub registered_consumers: u64,
     /// Consumers without the reserved names, sorted by name; empty where they were not read.
     pub consumers: Vec<ConsumerFacts>,
-    /// What the consumers are counted by.
+    /// Basis on which they are counted.
     pub consumer_source: ConsumerSource,
     /// The group's dead letters; `None` where the group was not asked for or they could not be read.
     pub dead_letters: Option<DeadLetterFacts>,

@@ -116,12 +116,11 @@ async fn a_wrong_password_and_missing_permissions_are_errors_of_authentication()
 #[tokio::test]
 async fn a_key_of_another_type_is_told_from_an_unreachable_server() {
     let mut s = Fixture::new().await;
-    s.run("SET s text").await;
     let monitor = monitor(s.server.config());
+    assert!(!monitor.read_all().await.unwrap().stream.exists);
+    let first = client_id(&monitor).await;
+    s.run("SET s text").await;
     let error = monitor.read_all().await.unwrap_err();
     assert!(matches!(error, MonitorError::WrongType(_)), "{error:?}");
-    let first = client_id(&monitor).await;
-    s.run("DEL s").await;
-    assert!(!monitor.read_all().await.unwrap().stream.exists);
     assert_eq!(client_id(&monitor).await, first, "the connection was right");
 }

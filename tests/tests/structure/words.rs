@@ -35,11 +35,7 @@ const TABLE: [Banned; 21] = [
         say: "in flight",
         left_in: &["eventbus", "eventbus-operator", "tests"],
     },
-    Banned {
-        words: &["beat", "beats", "beaten", "beating"],
-        say: "heartbeat",
-        left_in: &["tests"],
-    },
+    Banned { words: &["beat", "beats", "beaten", "beating"], say: "heartbeat", left_in: &[] },
     Banned {
         words: &["sweep", "sweeps", "swept", "sweeping"],
         say: "snapshot",
@@ -60,7 +56,7 @@ const TABLE: [Banned; 21] = [
             "tests",
         ],
     },
-    Banned { words: &["standing"], say: "current", left_in: &["eventbus", "eventbus-core"] },
+    Banned { words: &["standing"], say: "current", left_in: &["eventbus-core"] },
     Banned { words: &["guarded"], say: "the kind of the value: parsed, or invalid", left_in: &[] },
     Banned {
         words: &["wake", "wakes", "woken", "waking"],

@@ -24,7 +24,7 @@ pub struct Heartbeat {
     pub lease: Duration,
 }
 
-/// What a group's consumers are counted by.
+/// Basis on which a group's consumers are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsumerSource {
     /// Nothing: the group was not asked for, or its consumers could not be read.
