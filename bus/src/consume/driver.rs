@@ -188,7 +188,7 @@ where
         self.connections = Some(connections);
         self.connected_at = self.moment();
         self.connects += 1;
-        self.metrics.up(self.connects);
+        self.metrics.connected(self.connects);
         Input::Connected
     }
 
@@ -229,7 +229,7 @@ where
         let is_no_group = error.is_no_group();
         self.connections = None;
         if !is_no_group {
-            self.metrics.down();
+            self.metrics.disconnected();
         }
         self.replies = FuturesUnordered::new();
         let wait = self.note(error);
