@@ -239,9 +239,9 @@ async fn f30_the_rights_that_it_lacks_are_named_together_and_given_it_goes_on() 
     }
     let url = format!("redis://consumer:secret@127.0.0.1:{}", server.port());
     let consumer = Consumer::start(&server, &handler.url(), &[("REDIS_URL", &url)]);
-    let missing = "it lacks XACK, XCLAIM, XADD on the dead letters, XCLAIM on the dead letters, \
+    let missing = "no permission for XACK, XCLAIM, XADD on the dead letters, XCLAIM on the dead letters, \
                    XACK on the dead letters";
-    wait::until("it says what it lacks", SOON, async || {
+    wait::until("it logs the missing permissions", SOON, async || {
         consumer.output().contains(missing).then_some(())
     })
     .await;
