@@ -166,7 +166,7 @@ async fn told_to_stop_it_finishes_what_it_has_in_hand_and_leaves_the_group() {
 
     consumer.terminate();
     wait::until("it has heard of it", SOON, async || {
-        consumer.output().contains("asked to stop").then_some(())
+        consumer.output().contains("stopping: finishing").then_some(())
     })
     .await;
     publish(&mut conn, SUBMITTED, r#"{"n":2}"#).await;
@@ -204,7 +204,7 @@ async fn a_second_signal_ends_it_at_once() {
 
     consumer.terminate();
     wait::until("it has heard of it", SOON, async || {
-        consumer.output().contains("asked to stop").then_some(())
+        consumer.output().contains("stopping: finishing").then_some(())
     })
     .await;
     consumer.terminate();
