@@ -236,7 +236,7 @@ fn a_segment_of_another_stream_or_version_is_an_error_that_says_what_to_do() {
     newer.extend([7; 100]);
     std::fs::write(&file, newer).unwrap();
     let error = directory(dir.path()).recover().unwrap_err();
-    assert!(error.to_string().contains("is of version 2, not of version 1"), "{error}");
+    assert!(error.to_string().contains("belongs to version 2, not to version 1"), "{error}");
 }
 
 /// Marks everything in the outbox of `stream` as sent.
@@ -256,7 +256,7 @@ fn a_segment_of_another_stream_is_removed_once_all_of_it_is_sent() {
 }
 
 #[test]
-fn an_old_mark_says_nothing_of_another_streams_segments() {
+fn an_old_mark_does_not_apply_to_segments_of_another_stream() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, other) = (StreamKey::new("s").unwrap(), StreamKey::new("t").unwrap());
     for _ in 0..3 {
