@@ -149,9 +149,9 @@ where
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Happened {
-        let wake = self
+        let due = self
             .machine
-            .wake_at(self.decided_at)
+            .due_at(self.decided_at)
             .map(|moment| self.began + (moment - Moment::START));
         let stopping = self.deadline.is_some();
         tokio::select! {
@@ -164,7 +164,7 @@ where
                 Happened::Handled(handled)
             }
             connections = connects(&mut self.connecting), if self.connecting.is_some() => Happened::Connected(connections),
-            () = at(wake), if wake.is_some() => Happened::Tick,
+            () = at(due), if due.is_some() => Happened::Tick,
         }
     }
 

@@ -182,8 +182,8 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", false),
             ("", false),
         ];
-        for (pem, is_held) in cases {
-            assert_eq!(holds(pem.as_bytes(), "CERTIFICATE"), is_held, "{pem}");
+        for (pem, is_block) in cases {
+            assert_eq!(holds(pem.as_bytes(), "CERTIFICATE"), is_block, "{pem}");
         }
     }
 }

@@ -51,14 +51,7 @@ const TABLE: [Banned; 21] = [
     Banned {
         words: &["wanted"],
         say: "desired",
-        left_in: &[
-            "eventbus",
-            "eventbus-api",
-            "eventbus-core",
-            "eventbus-operator",
-            "seraaj",
-            "tests",
-        ],
+        left_in: &["eventbus", "eventbus-api", "eventbus-operator", "tests"],
     },
     Banned {
         words: &["standing"],
@@ -73,27 +66,23 @@ const TABLE: [Banned; 21] = [
     Banned {
         words: &["wake", "wakes", "woken", "waking"],
         say: "requeue",
-        left_in: &["eventbus", "eventbus-core", "eventbus-operator", "tests"],
+        left_in: &["eventbus", "eventbus-operator", "tests"],
     },
-    Banned {
-        words: &["die", "dice"],
-        say: "jitter, random",
-        left_in: &["eventbus", "eventbus-core", "tests"],
-    },
+    Banned { words: &["die", "dice"], say: "jitter, random", left_in: &["tests"] },
     Banned {
         words: &["most"],
         say: "max",
-        left_in: &["eventbus", "eventbus-core", "eventbus-operator", "seraaj", "tests"],
+        left_in: &["eventbus-core", "eventbus-operator", "tests"],
     },
     Banned {
         words: &["told", "tell", "tells"],
         say: "report, reported",
-        left_in: &["eventbus", "eventbus-consumer", "eventbus-operator", "seraaj", "tests"],
+        left_in: &["eventbus-operator", "tests"],
     },
     Banned {
         words: &["said", "say", "says"],
         say: "logged",
-        left_in: &["eventbus", "eventbus-core", "eventbus-operator", "seraaj", "tests"],
+        left_in: &["eventbus", "eventbus-operator", "tests"],
     },
     Banned { words: &["link", "links", "linked"], say: "connection", left_in: &[] },
     Banned {

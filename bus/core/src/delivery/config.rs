@@ -67,7 +67,7 @@ impl DeliveryConfig {
     /// Every field that is wrong, by its name here.
     pub fn check(&self) -> Result<(), Vec<SettingError>> {
         let backoff = &self.backoff;
-        let most_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MAX_WORKERS };
+        let max_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MAX_WORKERS };
         let mut wrong = Vec::new();
         let mut check = |name: &str, value: &dyn fmt::Debug, ok: bool, allowed: &str| {
             if !ok {
@@ -79,7 +79,7 @@ impl DeliveryConfig {
         check("max_attempts", &self.max_attempts, self.max_attempts > 0, from_one);
         let ok = above_zero(self.timeout) && self.timeout <= HOUR;
         check("timeout", &self.timeout, ok, "must be above 0s and at most 1h");
-        let ok = (1..=most_workers).contains(&self.concurrency);
+        let ok = (1..=max_workers).contains(&self.concurrency);
         let allowed = "must be between 1 and 10000, and 1 where the stream's order is kept";
         check("concurrency", &self.concurrency, ok, allowed);
         let ok = (1..=1000).contains(&self.batch_size);

@@ -169,7 +169,7 @@ pub enum Input {
     DeadLettered(EntryRef, WriteResult),
     /// The name was removed from the group, or kept because something is pending.
     Left,
-    /// The moment of [`Machine::wake_at`](super::Machine::wake_at) came.
+    /// The moment of [`Machine::due_at`](super::Machine::due_at) came.
     Tick,
     /// Read no more, finish, leave.
     Stop,

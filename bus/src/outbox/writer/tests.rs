@@ -26,22 +26,26 @@ fn open(dir: &Path) -> (Writer, Vec<String>) {
     let found = directory.recover().unwrap();
     let metrics = Metrics::register(&mut Registry::default()).of_outbox(&directory.stream);
     let queue = Arc::new(Queue::new(&found, metrics));
-    let held = held(&directory, found.next, &found.ends);
-    assert_eq!(held.len() as u64, found.records);
+    let records = records(&directory, found.next, &found.ends);
+    assert_eq!(records.len() as u64, found.records);
     let config = OutboxConfig { dir: dir.to_owned(), max_bytes: MIB };
-    (Writer::new(directory, queue, &config, found.last), held)
+    (Writer::new(directory, queue, &config, found.last), records)
 }
 
-fn held(directory: &Arc<Directory>, mut from: Position, ends: &BTreeMap<u64, u64>) -> Vec<String> {
+fn records(
+    directory: &Arc<Directory>,
+    mut from: Position,
+    ends: &BTreeMap<u64, u64>,
+) -> Vec<String> {
     let mut backlog = Backlog::new(directory.clone(), BTreeSet::new());
-    let mut held = Vec::new();
+    let mut records = Vec::new();
     loop {
         let piece = backlog.read(from, ends, 3).unwrap();
         if piece.next == from {
-            return held;
+            return records;
         }
         from = piece.next;
-        held.extend(piece.records.iter().map(|(body, _)| {
+        records.extend(piece.records.iter().map(|(body, _)| {
             let record = record::read(body).unwrap();
             String::from_utf8(record.fields[0].1.to_vec()).unwrap()
         }));
@@ -81,12 +85,12 @@ fn segment(number: u64) -> String {
 #[test]
 fn stored_records_are_there_after_a_restart_and_their_segment_is_written_to_no_more() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut writer, held) = open(dir.path());
-    assert_eq!(held.len(), 0);
+    let (mut writer, records) = open(dir.path());
+    assert_eq!(records.len(), 0);
     assert_eq!(store(&mut writer, &["a", "b"]), [true, true]);
     drop(writer);
-    let (mut writer, held) = open(dir.path());
-    assert_eq!(held, ["a", "b"]);
+    let (mut writer, records) = open(dir.path());
+    assert_eq!(records, ["a", "b"]);
     store(&mut writer, &["c"]);
     drop(writer);
     assert_eq!(open(dir.path()).1, ["a", "b", "c"]);
@@ -161,16 +165,16 @@ fn a_caller_is_answered_once_its_record_is_on_disk_and_in_the_queue() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
     let queue = writer.queue.clone();
-    let told = |writer: &mut Writer| {
+    let answered_and_unsent = |writer: &mut Writer| {
         let (stored, mut is_stored) = oneshot::channel();
         let body = bodies(["a"]).remove(0);
         commit(writer, &queue, vec![Appending { body, stored, sent: oneshot::channel().0 }]);
         (is_stored.try_recv().unwrap().is_ok(), queue.unsent())
     };
     writer.sync = |_| Err(io::Error::from(io::ErrorKind::StorageFull));
-    assert_eq!(told(&mut writer), (false, 0));
+    assert_eq!(answered_and_unsent(&mut writer), (false, 0));
     writer.sync = File::sync_data;
-    assert_eq!(told(&mut writer), (true, 1));
+    assert_eq!(answered_and_unsent(&mut writer), (true, 1));
 }
 
 /// A new segment of three records, and the bytes of it.
@@ -187,9 +191,9 @@ fn cut_at_every_byte_the_outbox_opens_with_every_record_before_the_cut() {
     let record = OVERHEAD + bodies(["a"])[0].len();
     for cut in 0..=bytes.len() {
         std::fs::write(dir.path().join(segment(1)), &bytes[..cut]).unwrap();
-        let (mut writer, held) = open(dir.path());
+        let (mut writer, records) = open(dir.path());
         let missing = (bytes.len() - cut).div_ceil(record).min(3);
-        assert_eq!(held, ["a", "b", "c"][..3 - missing], "cut at {cut}");
+        assert_eq!(records, ["a", "b", "c"][..3 - missing], "cut at {cut}");
         assert!(store(&mut writer, &["d"])[0]);
         drop(writer);
         assert_eq!(open(dir.path()).1.last().unwrap(), "d", "cut at {cut}");
@@ -208,10 +212,10 @@ fn a_flipped_bit_anywhere_costs_one_record_at_most_and_the_bytes_are_copied() {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(dir.path().join(segment(1)), &damaged).unwrap();
-        let (_, held) = open(dir.path());
+        let (_, records) = open(dir.path());
         let lost: Vec<&str> =
-            ["a", "b", "c"].into_iter().filter(|x| !held.contains(&(*x).to_owned())).collect();
-        assert!(lost.len() <= 1 && held.len() + lost.len() == 3, "bit {bit}: {held:?}");
+            ["a", "b", "c"].into_iter().filter(|x| !records.contains(&(*x).to_owned())).collect();
+        assert!(lost.len() <= 1 && records.len() + lost.len() == 3, "bit {bit}: {records:?}");
         assert_eq!(std::fs::read(&copy).unwrap(), damaged, "bit {bit}");
         std::fs::remove_file(&copy).unwrap();
         // The copy is the segment under another name.
@@ -329,8 +333,8 @@ fn what_is_sent_is_not_there_any_more() {
     let mut found = directory(dir.path()).recover().unwrap();
     found.mark.set(Position { offset: end.offset - 33, ..end }).unwrap();
     drop(found);
-    let (writer, held) = open(dir.path());
-    assert_eq!(held, ["c"]);
+    let (writer, records) = open(dir.path());
+    assert_eq!(records, ["c"]);
     drop(writer);
     let mut found = directory(dir.path()).recover().unwrap();
     found.mark.set(end).unwrap();

@@ -13,12 +13,12 @@ const GONE: Input = Input::Disconnected { reading: false };
 fn nothing_but_the_end_of_a_lease_wakes_while_redis_is_away() {
     let mut story = Story::reading(2, 2);
     story.on(GONE);
-    assert_eq!(story.wakes(), None);
+    assert_eq!(story.due_at(), None);
     let mut story = Story::reading(2, 2);
     story.read(vec![entry(1), entry(2)]);
     story.on(GONE);
     story.on(done(1));
-    assert_eq!(story.wakes(), Some(Duration::from_secs(30)));
+    assert_eq!(story.due_at(), Some(Duration::from_secs(30)));
 }
 
 #[test]
