@@ -31,7 +31,7 @@ pub const REDIS: [Setting; 14] = [
     ("REDIS_CERT_FILE", "PEM file with the client certificate"),
     ("REDIS_KEY_FILE", "PEM file with the client key"),
     ("REDIS_TRIM", "Trimming by publishers: acked, maxlen or none [default: acked]"),
-    ("REDIS_MAX_ENTRIES", "Length to which publishers trim the stream [default: 10000]"),
+    ("REDIS_MAX_ENTRIES", "Number of finished entries that publishers keep [default: 10000]"),
     (
         "REDIS_HARD_MAX_ENTRIES",
         "Hard cap: length at which the stream is full; 0 for no cap [default: 0]",

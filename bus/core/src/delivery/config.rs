@@ -80,7 +80,7 @@ impl DeliveryConfig {
         let ok = above_zero(self.timeout) && self.timeout <= HOUR;
         check("timeout", &self.timeout, ok, "must be above 0s and at most 1h");
         let ok = (1..=max_workers).contains(&self.concurrency);
-        let allowed = "must be between 1 and 10000, and 1 where the stream's order is kept";
+        let allowed = "must be between 1 and 10000, and 1 for ordered delivery";
         check("concurrency", &self.concurrency, ok, allowed);
         let ok = (1..=1000).contains(&self.batch_size);
         check("batch_size", &self.batch_size, ok, "must be between 1 and 1000");
@@ -145,7 +145,7 @@ mod tests {
         let errors = ordered.check().unwrap_err();
         assert_eq!(
             errors[0].to_string(),
-            "concurrency=\"8\": must be between 1 and 10000, and 1 where the stream's order is kept"
+            "concurrency=\"8\": must be between 1 and 10000, and 1 for ordered delivery"
         );
         assert_eq!(DeliveryConfig { concurrency: 1, ..ordered }.check(), Ok(()));
     }
