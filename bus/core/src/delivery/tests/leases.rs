@@ -1,4 +1,4 @@
-//! What is in flight, and for how long.
+//! Entries in flight, and their leases.
 
 use std::time::Duration;
 

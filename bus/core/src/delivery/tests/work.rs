@@ -1,4 +1,4 @@
-//! What is read and taken, and by how many workers.
+//! Reads and claims, and the number of workers.
 
 use std::time::Duration;
 
