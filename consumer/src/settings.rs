@@ -190,7 +190,7 @@ const GROUP: &str =
 fn consumer(reader: &mut Reader<'_>, host_name: Option<&str>) -> Option<ConsumerName> {
     let parse = |text: &str| {
         ConsumerName::new(text)
-            .map_err(|_| "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect")
+            .map_err(|_| "must have 1 to 320 visible ASCII characters and must not be eventbus:delayed or eventbus:suspect")
     };
     if reader.text("EVENT_CONSUMER").is_some() {
         return reader.parsed("EVENT_CONSUMER", parse);
