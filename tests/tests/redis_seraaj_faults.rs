@@ -153,7 +153,7 @@ async fn f49_what_the_file_does_not_take_is_told_to_nobody() {
     assert_eq!((status, answer["error"].is_string()), (500, true), "{answer}");
     assert_eq!(ids_in_redis(&bus).await.len(), 1);
     let told = service.output();
-    assert!(told.contains("cannot write to the file of events"), "{told}");
+    assert!(told.contains("cannot write to the event file"), "{told}");
 }
 
 #[tokio::test]
