@@ -51,8 +51,8 @@ pub const REDIS: [Setting; 14] = [
     ("REDIS_OUTBOX_MAX_BYTES", "Maximum size of the outbox in bytes [default: 1073741824]"),
 ];
 
-/// Settings of `consumer run`, without [`REDIS`]. Some accept only their default until their feature exists.
-pub const RUN: [Setting; 27] = [
+/// Settings of `consumer run`, without [`REDIS`].
+pub const RUN: [Setting; 23] = [
     ("EVENT_GROUP", "Name of the consumer group; required"),
     ("EVENT_CONSUMER", "Name of this consumer, to which a nonce is added [default: the host name]"),
     (
@@ -73,7 +73,6 @@ pub const RUN: [Setting; 27] = [
         "HANDLER_ALLOW_LOOPBACK",
         "true allows a handler on this host [default: true, in a pod false]",
     ),
-    ("HANDLER_COMMAND", "Not supported yet"),
     ("DELIVERY_TIMEOUT", "Time limit of a handler call, up to 1h [default: 30s]"),
     ("DELIVERY_CONCURRENCY", "Number of concurrent handler calls, 1 to 256 [default: 8]"),
     ("DELIVERY_BATCH_SIZE", "Maximum number of events per read, 1 to 1000 [default: 16]"),
@@ -93,9 +92,6 @@ pub const RUN: [Setting; 27] = [
         "DELIVERY_ORDERING",
         "None, or Stream: one event at a time in stream order, across all consumers [default: None]",
     ),
-    ("DELIVERY_ON_UNAVAILABLE", "Not supported yet [default: Pause]"),
-    ("DELIVERY_MAX_EVENTS_PER_SECOND", "Not supported yet"),
-    ("REAP_CONSUMERS_AFTER", "Not supported yet [default: 10m]"),
     (
         "DEAD_LETTER_ENABLED",
         "false drops dead letters: they are acknowledged and counted, but not stored [default: true]",
@@ -110,14 +106,6 @@ pub const RUN: [Setting; 27] = [
         "Time for handler calls to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]",
     ),
     ("LISTEN", "Listen address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
-];
-
-/// Settings of [`RUN`] that are not supported yet, with the only accepted value (empty: none).
-const NOT_YET: [(&str, &str); 4] = [
-    ("HANDLER_COMMAND", ""),
-    ("DELIVERY_ON_UNAVAILABLE", "Pause"),
-    ("DELIVERY_MAX_EVENTS_PER_SECOND", ""),
-    ("REAP_CONSUMERS_AFTER", "10m"),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -164,9 +152,6 @@ impl Settings {
         let listen = reader.parsed("LISTEN", |text| {
             text.parse().map_err(|_| "must be an address and a port such as 0.0.0.0:9090")
         });
-        for (name, default) in NOT_YET {
-            reader.only(name, default);
-        }
         let errors = reader.into_errors();
         match (bus, group, consumer, handler) {
             (Some(bus), Some(group), Some(consumer), Some(handler)) if errors.is_empty() => {
@@ -288,9 +273,8 @@ fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
     match reader.text("HANDLER").as_deref() {
         None | Some("http") => http(reader),
         Some("log") => Some(HandlerSettings::Log),
-        Some(other) => {
-            let yet = if other == "exec" { "is not supported yet; " } else { "" };
-            reader.refuse("HANDLER", format!("{yet}must be http or log"));
+        Some(_) => {
+            reader.refuse("HANDLER", "must be http or log".to_owned());
             None
         }
     }

@@ -85,9 +85,9 @@ impl Error {
         }
     }
 
-    /// The error and its causes in one line for people.
+    /// Writes the error and its causes in one line for people.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn report(&self) -> String {
         if let Self::Kube { source, .. } = self
             && let kube::Error::Api(status) = &**source
         {
@@ -103,11 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_the_api_server_is_told_in_its_own_words() {
+    fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
         let status = kube::core::Status::failure("quota exceeded", "Forbidden").with_code(403);
         let source = Box::new(kube::Error::Api(status.boxed()));
         let error = Error::Kube { operation: "apply Deployment", subject: "ns/d".into(), source };
-        assert_eq!(error.told(), "cannot apply Deployment ns/d: quota exceeded");
+        assert_eq!(error.report(), "cannot apply Deployment ns/d: quota exceeded");
         assert_eq!((error.code(), error.is_gone()), (Some(403), false));
     }
 }

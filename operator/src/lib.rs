@@ -1,33 +1,18 @@
 //! The controller that turns an `EventConsumerGroup` into a Redis consumer group and a consumer Deployment.
 //!
-//! `validate`, `claim`, `plan`, `workload`, `state`, `status` and `pacing` decide and are pure; `observe`, `sweeps` and
-//! `apply` act; `controller` is the way from one to the next.
+//! The folders are layers, and each uses only those after it: [`runtime`] runs the controllers while this replica leads;
+//! [`reconcile`] is the pipeline that brings one resource nearer to what it asks for; [`workload`] makes its Deployment;
+//! [`redis`] observes the streams and creates groups; [`kubernetes`] has the calls, caches and queues of the API server.
+//! The resource's types are the package `eventbus-api`.
 
-pub mod apply;
-mod calls;
-pub mod claim;
-pub mod context;
-pub mod controller;
-pub mod elector;
-pub mod endpoints;
 pub mod error;
-mod events;
 mod hash;
-mod memory;
+pub mod kubernetes;
 pub mod metrics;
-pub mod observe;
-pub mod observed;
-pub mod pacing;
-pub mod plan;
-pub mod pods;
-pub mod run;
+pub mod reconcile;
+pub mod redis;
+pub mod runtime;
 pub mod settings;
-pub mod state;
-pub mod status;
-pub mod sweeps;
 #[cfg(test)]
 mod testing;
-pub mod validate;
-pub mod wake;
-pub mod wanted;
 pub mod workload;

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use eventbus::chain;
 use eventbus::config::Lookup;
-use eventbus_operator::endpoints::Endpoints;
 use eventbus_operator::error::Error;
-use eventbus_operator::run::Operator;
+use eventbus_operator::redis::endpoints::Endpoints;
+use eventbus_operator::runtime::Operator;
 use eventbus_operator::settings::Settings;
 use eventbus_program::{Program, environment, http, signals};
 
@@ -57,7 +57,7 @@ async fn run(settings: Settings, endpoints: Endpoints) -> Result<(), String> {
         .map_err(|error| chain(&Error::Configuration(Box::new(error))))?;
     let listener = http::listen(settings.listen).await?;
     let operator = Operator { settings, endpoints, kubernetes, identity: identity() };
-    operator.run(listener, stop).await.map_err(|error| error.told())
+    operator.run(listener, stop).await.map_err(|error| error.report())
 }
 
 /// Names this replica: the pod's name for people; time and process, as two starts may have the same name.

@@ -11,9 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::observed::{GroupView, RedisView};
-
-/// Which group of which resource.
+/// Labels of one resource's group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GroupLabels {
     /// The resource's namespace.
@@ -24,6 +22,19 @@ pub struct GroupLabels {
     pub stream: String,
     /// The group.
     pub group: String,
+}
+
+/// Numbers of one group; what is unknown is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupNumbers {
+    /// Entries never delivered.
+    pub lag: Option<u64>,
+    /// Entries delivered and not acknowledged.
+    pub pending: Option<u64>,
+    /// Age of the oldest entry not acknowledged.
+    pub oldest_age: Option<Duration>,
+    /// Dead letters.
+    pub dead_letters: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -139,12 +150,12 @@ impl Metrics {
         self.status_writes.inc();
     }
 
-    /// Tells whether this replica is the leader.
+    /// Sets whether this replica is the leader.
     pub fn set_leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
     }
 
-    /// Tells whether Redis answered for a stream; `None`: nobody looks at it any more.
+    /// Sets whether Redis answered for a stream; `None`: it is no longer observed.
     pub fn set_redis_up(&self, endpoint: &str, stream: &str, up: Option<bool>) {
         let labels = StreamLabels { endpoint: endpoint.to_owned(), stream: stream.to_owned() };
         match up {
@@ -153,18 +164,12 @@ impl Metrics {
         }
     }
 
-    /// Shows what is known of a group; what is unknown has no value.
-    pub fn set_group(&self, labels: &GroupLabels, redis: &RedisView) {
-        let view = match redis {
-            RedisView::Seen(view) => Some(&**view),
-            RedisView::Trouble(_) | RedisView::NotAsked => None,
-        };
-        let group = view.and_then(|view| view.group.as_ref());
-        set(&self.lag, labels, view.and_then(|view| view.lag.value));
-        set(&self.pending, labels, group.map(|group| group.pending));
-        let letters = group.and_then(|group| group.dead_letters);
-        set(&self.dead_letters, labels, letters.map(|letters| letters.length));
-        match view.and_then(oldest) {
+    /// Sets the numbers of a group; one that is unknown has no value.
+    pub fn set_group(&self, labels: &GroupLabels, numbers: &GroupNumbers) {
+        set(&self.lag, labels, numbers.lag);
+        set(&self.pending, labels, numbers.pending);
+        set(&self.dead_letters, labels, numbers.dead_letters);
+        match numbers.oldest_age {
             Some(age) => drop(self.oldest.get_or_create(labels).set(age.as_secs_f64())),
             None => drop(self.oldest.remove(labels)),
         }
@@ -172,16 +177,8 @@ impl Metrics {
 
     /// Forgets a group.
     pub fn forget_group(&self, labels: &GroupLabels) {
-        self.set_group(labels, &RedisView::NotAsked);
+        self.set_group(labels, &GroupNumbers::default());
     }
-}
-
-/// The age of the oldest entry that is not done; nothing is old in a group without such an entry.
-fn oldest(view: &GroupView) -> Option<Duration> {
-    let id = view.group.as_ref()?.oldest_unprocessed();
-    Some(id.map_or(Duration::ZERO, |id| {
-        Duration::from_millis(view.stream.server_ms.saturating_sub(id.ms))
-    }))
 }
 
 fn set(family: &Family<GroupLabels, Gauge>, labels: &GroupLabels, value: Option<u64>) {
@@ -198,9 +195,6 @@ fn set(family: &Family<GroupLabels, Gauge>, labels: &GroupLabels, value: Option<
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;
-
-    use crate::observed::Trouble;
-    use crate::testing::seen;
 
     use super::*;
 
@@ -219,10 +213,10 @@ mod tests {
     fn an_unknown_lag_is_absent_and_not_zero() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        metrics.set_group(&labels(), &seen(Some(3)));
+        metrics.set_group(&labels(), &GroupNumbers { lag: Some(3), ..GroupNumbers::default() });
         let line = r#"eventbus_group_lag{namespace="ns",name="n",stream="s",group="g"} 3"#;
         assert!(text(&registry).contains(line), "{}", text(&registry));
-        metrics.set_group(&labels(), &RedisView::Trouble(Trouble::Unreachable("down".into())));
+        metrics.set_group(&labels(), &GroupNumbers::default());
         assert!(!text(&registry).contains("eventbus_group_lag{"), "{}", text(&registry));
     }
 

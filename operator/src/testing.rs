@@ -4,16 +4,20 @@ use std::time::{Duration, Instant};
 
 use eventbus::observe::{GroupFacts, Lag, LagSource, ServerInfo};
 use eventbus::{EntryId, GroupName, Start, StreamKey};
-use eventbus_api::Format;
+use eventbus_api::{Format, ResourceId};
 use eventbus_core::retry::backoff::Backoff;
-use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 
-use crate::observed::{Claim, DeploymentView, GroupView, Observed, RedisView, StreamView};
-use crate::wanted::{DeliverySettings, HandlerKind, PodRedis, ResourceId, Target, Wanted};
-use crate::workload;
+use crate::reconcile::claim::Claim;
+use crate::reconcile::desired::Desired;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::outcome::{After, Applied};
+use crate::redis::Target;
+use crate::redis::state::{GroupSnapshot, RedisState, StreamCounters};
+use crate::workload::{self, DeliverySettings, DeploymentView, HandlerKind, PodRedis, PodSettings};
 
-pub(crate) fn wanted() -> Wanted {
-    Wanted {
+pub(crate) fn desired() -> Desired {
+    Desired {
         resource: ResourceId {
             namespace: "ns".into(),
             name: "orders".into(),
@@ -23,30 +27,32 @@ pub(crate) fn wanted() -> Wanted {
         target: Target { endpoint: "default".into(), stream: StreamKey::new("s").unwrap() },
         group: GroupName::new("g").unwrap(),
         start: Start::Id(EntryId::ZERO),
-        redis: PodRedis { url: "redis://r:6379".into(), secret: None },
-        event_types: vec!["a.*".into(), "b".into()],
-        handler: HandlerKind::Http { url: "http://h/x".into(), format: Format::Json },
-        delivery: DeliverySettings {
-            max_attempts: 5,
-            timeout: Duration::from_secs(20),
-            concurrency: 8,
-            batch_size: 16,
-            lease: Duration::from_secs(30),
-            backoff: Backoff::default(),
+        pods: PodSettings {
+            redis: PodRedis { url: "redis://r:6379".into(), secret: None },
+            event_types: vec!["a.*".into(), "b".into()],
+            handler: HandlerKind::Http { url: "http://h/x".into(), format: Format::Json },
+            delivery: DeliverySettings {
+                max_attempts: 5,
+                timeout: Duration::from_secs(20),
+                concurrency: 8,
+                batch_size: 16,
+                lease: Duration::from_secs(30),
+                backoff: Backoff::default(),
+            },
+            image: "img:1".into(),
         },
         replicas: 2,
         suspend: false,
-        image: "img:1".into(),
     }
 }
 
 /// A stream of nine entries; the group, where there is one, has `lag` of them before it and nothing pending.
-pub(crate) fn seen(lag: Option<u64>) -> RedisView {
+pub(crate) fn read(lag: Option<u64>) -> RedisState {
     let id = |ms| EntryId { ms, seq: 0 };
     let group = lag.map(|lag| GroupFacts { last_delivered: id(9 - lag), ..GroupFacts::default() });
-    RedisView::Seen(Box::new(GroupView {
+    RedisState::Read(Box::new(GroupSnapshot {
         stream_exists: true,
-        stream: StreamView {
+        stream: StreamCounters {
             server_ms: 100_000,
             length: 9,
             entries_added: 9,
@@ -63,13 +69,29 @@ pub(crate) fn seen(lag: Option<u64>) -> RedisView {
     }))
 }
 
-pub(crate) fn observed(redis: RedisView) -> Observed {
-    Observed { claim: Claim::Ours, redis, deployment: DeploymentView::Absent, pod_problem: None }
+pub(crate) fn observed(redis: RedisState) -> Observed {
+    Observed {
+        claim: Claim::Ours,
+        redis,
+        target_hash: "hash".into(),
+        deployment: DeploymentView::Absent,
+        pod_problem: None,
+    }
 }
 
-/// The Deployment of `wanted` as the API server holds it, with `ready` pods.
-pub(crate) fn deployed(wanted: &Wanted, ready: i32) -> DeploymentView {
-    let mut deployment = workload::deployment(wanted, wanted.desired_replicas());
+/// What is there after a plan that changed nothing.
+pub(crate) fn after(observed: Observed) -> After {
+    After::new(observed, &Applied::default(), None, None)
+}
+
+/// The Deployment of `desired` with `replicas` pods.
+pub(crate) fn deployment(desired: &Desired, replicas: u32) -> Deployment {
+    workload::deployment(&desired.workload(replicas))
+}
+
+/// The Deployment of `desired` as the API server holds it, with `ready` pods.
+pub(crate) fn deployed(desired: &Desired, ready: i32) -> DeploymentView {
+    let mut deployment = deployment(desired, desired.replicas);
     deployment.metadata.generation = Some(1);
     deployment.status = Some(DeploymentStatus {
         observed_generation: Some(1),

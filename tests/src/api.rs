@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use eventbus_api::{EventConsumerGroup, EventConsumerGroupStatus};
-use eventbus_operator::endpoints::Endpoints;
-use eventbus_operator::run::Operator;
+use eventbus_operator::redis::endpoints::Endpoints;
+use eventbus_operator::runtime::Operator;
 use eventbus_operator::settings::{LeaseTimes, Settings};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;

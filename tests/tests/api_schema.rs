@@ -37,14 +37,7 @@ fn assert_told(message: &str, field: &str, way_out: &str) {
 #[ignore = "needs an API server"]
 async fn two_handlers_are_refused() {
     let message = refused_new(json!({"handler": {"log": {}, "http": {"url": "http://h"}}})).await;
-    assert_told(&message, "spec.handler", "set exactly one of http, sidecar, exec, log, custom");
-}
-
-#[tokio::test]
-#[ignore = "needs an API server"]
-async fn replicas_beside_scaling_are_refused() {
-    let message = refused_new(json!({"replicas": 1, "scaling": {"maxReplicas": 2}})).await;
-    assert_told(&message, "replicas", "mutually exclusive; remove one of them");
+    assert_told(&message, "spec.handler", "set exactly one of http, log");
 }
 
 #[tokio::test]
@@ -125,6 +118,5 @@ async fn defaults_stand_in_a_resource_that_says_nothing() {
     let namespace = Namespace::create().await;
     let spec = namespace.apply("n", json!({})).await.spec;
     assert_eq!(spec.delivery, eventbus_api::Delivery::default());
-    assert_eq!(spec.lifecycle, eventbus_api::Lifecycle::default());
     assert_eq!((spec.suspend, spec.replicas, spec.group), (false, None, None));
 }

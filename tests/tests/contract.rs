@@ -11,8 +11,8 @@ use eventbus_consumer::handler::http::HttpSettings;
 use eventbus_consumer::handler::request::Format;
 use eventbus_consumer::settings::Settings;
 use eventbus_core::retry::backoff::Backoff;
-use eventbus_operator::endpoints::Endpoints;
-use eventbus_operator::validate::validate;
+use eventbus_operator::reconcile::validate::validate;
+use eventbus_operator::redis::endpoints::Endpoints;
 use eventbus_operator::workload::deployment;
 use serde_json::{Value, json};
 use tests::rules;
@@ -23,8 +23,8 @@ fn environment(fields: Value) -> BTreeMap<String, String> {
     let endpoints = Endpoints::parse(yaml, &|file| file.ends_with("password")).unwrap();
     let mut resource = rules::resource("orders", &rules::spec(fields));
     resource.metadata.namespace = Some("shop".to_owned());
-    let wanted = validate(&resource, &endpoints, "i").unwrap();
-    let pod = deployment(&wanted, 1).spec.unwrap().template.spec.unwrap();
+    let desired = validate(&resource, &endpoints, "i").unwrap();
+    let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let variables = pod.containers.into_iter().flat_map(|container| container.env.unwrap());
     let value = |variable: k8s_openapi::api::core::v1::EnvVar| {
         // What the kubelet makes of it.
@@ -97,8 +97,8 @@ fn the_consumer_is_done_before_the_pod_is_killed() {
     let fields = json!({"delivery": {"timeout": "20s"}});
     let endpoints = Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false);
     let resource = rules::resource("orders", &rules::spec(fields.clone()));
-    let wanted = validate(&resource, &endpoints.unwrap(), "i").unwrap();
-    let pod = deployment(&wanted, 1).spec.unwrap().template.spec.unwrap();
+    let desired = validate(&resource, &endpoints.unwrap(), "i").unwrap();
+    let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let killed =
         Duration::from_secs(pod.termination_grace_period_seconds.unwrap().try_into().unwrap());
     assert!(parsed(fields).subscriber.delivery.grace < killed);

@@ -1,4 +1,4 @@
-//! The operator's looks at Redis: one for all groups of a stream, and waking only for what is new.
+//! The operator's observers of streams: one for all groups of a stream, which requeue only for what is new.
 
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbus::admin::Connection;
-use eventbus_operator::claim::GroupKey;
-use eventbus_operator::endpoints::Endpoints;
+use eventbus_operator::kubernetes::{MaybeInvalid, Requeue};
 use eventbus_operator::metrics::Metrics;
-use eventbus_operator::observed::{GroupView, RedisView, Trouble};
-use eventbus_operator::sweeps::Sweeps;
-use eventbus_operator::validate::validate;
-use eventbus_operator::wake::{Guarded, Wake};
-use eventbus_operator::wanted::Wanted;
+use eventbus_operator::reconcile::desired::Desired;
+use eventbus_operator::reconcile::validate::validate;
+use eventbus_operator::redis::GroupKey;
+use eventbus_operator::redis::endpoints::Endpoints;
+use eventbus_operator::redis::observers::Observers;
+use eventbus_operator::redis::state::{GroupSnapshot, ReadFailure, RedisState};
 use kube::runtime::reflector::ObjectRef;
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -30,8 +30,8 @@ struct Fixture {
     redis: RedisServer,
     conn: Connection,
     endpoints: Arc<Endpoints>,
-    sweeps: Sweeps,
-    woken: UnboundedReceiver<ObjectRef<Guarded>>,
+    observers: Observers,
+    requeued: UnboundedReceiver<ObjectRef<MaybeInvalid>>,
 }
 
 impl Fixture {
@@ -40,11 +40,12 @@ impl Fixture {
         let conn = redis.connection().await;
         let file = json!({"endpoints": [{"name": "default", "url": redis.url()}]}).to_string();
         let endpoints = Arc::new(Endpoints::parse(&file, &Path::exists).unwrap());
-        let (way, woken) = unbounded_channel();
-        let wake = Wake::new(vec![(None, way)]);
+        let (queue, requeued) = unbounded_channel();
+        let requeue = Requeue::new(vec![(None, queue)]);
         let metrics = Metrics::register(&mut Registry::default());
-        let sweeps = Sweeps::new(Arc::clone(&endpoints), metrics, wake, CancellationToken::new());
-        Self { redis, conn, endpoints, sweeps, woken }
+        let stop = CancellationToken::new();
+        let observers = Observers::new(Arc::clone(&endpoints), metrics, requeue, stop);
+        Self { redis, conn, endpoints, observers, requeued }
     }
 
     async fn run(&mut self, command: &str) {
@@ -54,15 +55,31 @@ impl Fixture {
     }
 
     /// The resource `name` for a group of its own name on stream `s`.
-    fn wanted(&self, name: &str) -> Wanted {
+    fn desired(&self, name: &str) -> Desired {
         let mut resource = rules::resource(name, &rules::spec(json!({})));
         resource.metadata.uid = Some(format!("uid-{name}"));
         validate(&resource, &self.endpoints, "i").unwrap()
     }
 
-    async fn seen(&self, wanted: &Wanted) -> GroupView {
-        wait::until("the group was looked at", SOON, async || match self.sweeps.view(wanted) {
-            Some(RedisView::Seen(view)) => Some(*view),
+    fn join(&self, desired: &Desired) {
+        self.observers.join(&desired.resource, &desired.target, &desired.group, true);
+    }
+
+    fn state(&self, desired: &Desired) -> Option<RedisState> {
+        self.observers.state(&desired.target, &desired.resource.uid)
+    }
+
+    async fn snapshot(&self, desired: &Desired) -> GroupSnapshot {
+        wait::until("the group was read", SOON, async || match self.state(desired) {
+            Some(RedisState::Read(snapshot)) => Some(*snapshot),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn failure(&self, desired: &Desired) -> ReadFailure {
+        wait::until("reading failed", SOON, async || match self.state(desired) {
+            Some(RedisState::Failed(failure)) => Some(failure),
             _ => None,
         })
         .await
@@ -70,23 +87,23 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_resource_that_comes_while_redis_is_asked_gets_a_look_that_asks_for_its_group() {
+async fn a_resource_that_joins_while_redis_is_read_gets_a_snapshot_with_its_group() {
     let mut fixture = Fixture::start().await;
     fixture.run("XGROUP CREATE s first $ MKSTREAM").await;
     fixture.run("XGROUP CREATE s second $").await;
-    let (first, second) = (fixture.wanted("first"), fixture.wanted("second"));
-    fixture.sweeps.join(&first, true);
-    fixture.seen(&first).await;
+    let (first, second) = (fixture.desired("first"), fixture.desired("second"));
+    fixture.join(&first);
+    fixture.snapshot(&first).await;
     fixture.redis.pause();
-    let asking = fixture.sweeps.refresh(&first.target);
+    let asking = fixture.observers.refresh(&first.target);
     let coming = async {
         tokio::task::yield_now().await;
-        fixture.sweeps.join(&second, true);
+        fixture.join(&second);
         fixture.redis.resume();
     };
     tokio::join!(asking, coming);
-    let view = fixture.seen(&second).await;
-    let letters = view.group.unwrap().dead_letters;
+    let snapshot = fixture.snapshot(&second).await;
+    let letters = snapshot.group.unwrap().dead_letters;
     assert!(letters.is_some(), "its dead letters were not asked for");
 }
 
@@ -102,52 +119,48 @@ async fn only_groups_that_no_resource_asks_for_are_unmanaged() {
         stream: "s".into(),
         group: group.into(),
     };
-    let first = fixture.wanted("first");
-    fixture.sweeps.declare("uid-first", key("first"));
-    fixture.sweeps.declare("uid-declared", key("declared"));
-    fixture.sweeps.join(&first, true);
-    assert_eq!(fixture.seen(&first).await.unmanaged, ["foreign"]);
+    let first = fixture.desired("first");
+    fixture.observers.declare("uid-first", key("first"));
+    fixture.observers.declare("uid-declared", key("declared"));
+    fixture.join(&first);
+    assert_eq!(fixture.snapshot(&first).await.unmanaged, ["foreign"]);
 }
 
 #[tokio::test]
-async fn a_resource_is_woken_for_what_is_new_and_for_its_rest_and_not_again() {
+async fn a_resource_is_requeued_for_what_is_new_and_for_its_rest_and_not_again() {
     let mut fixture = Fixture::start().await;
     fixture.run("XGROUP CREATE s first 0 MKSTREAM").await;
-    let first = fixture.wanted("first");
-    fixture.sweeps.join(&first, true);
-    fixture.seen(&first).await;
+    let first = fixture.desired("first");
+    fixture.join(&first);
+    fixture.snapshot(&first).await;
     fixture.run("XADD s * type t payload {}").await;
-    wait::until("the event was seen at rest", SOON, async || {
-        let view = fixture.seen(&first).await;
-        (view.lag.value == Some(1) && !view.is_moving).then_some(())
+    wait::until("the event was read, and nothing moves", SOON, async || {
+        let snapshot = fixture.snapshot(&first).await;
+        (snapshot.lag.value == Some(1) && !snapshot.is_moving).then_some(())
     })
     .await;
-    // First sight, the change, the rest after it.
+    // The first snapshot, the change, the rest after it.
     let mut count = 0;
-    while fixture.woken.try_recv().is_ok() {
+    while fixture.requeued.try_recv().is_ok() {
         count += 1;
     }
     assert_eq!(count, 3);
     for _ in 0..3 {
-        fixture.sweeps.refresh(&first.target).await;
+        fixture.observers.refresh(&first.target).await;
     }
-    assert!(fixture.woken.try_recv().is_err(), "woken for nothing");
+    assert!(fixture.requeued.try_recv().is_err(), "requeued for nothing");
 }
 
 #[tokio::test]
-async fn a_redis_with_a_wrong_password_is_told_as_such() {
+async fn a_redis_with_a_wrong_password_is_reported_as_such() {
     let mut fixture = Fixture::start().await;
-    let first = fixture.wanted("first");
+    let first = fixture.desired("first");
     fixture.run("CONFIG SET requirepass secret").await;
-    fixture.sweeps.join(&first, true);
-    let trouble = wait::until("it is told", SOON, async || match fixture.sweeps.view(&first) {
-        Some(RedisView::Trouble(trouble)) => Some(trouble),
-        _ => None,
-    })
-    .await;
-    assert!(matches!(trouble, Trouble::AuthFailed(_)), "{trouble:?}");
+    fixture.join(&first);
+    let failure = fixture.failure(&first).await;
+    assert!(matches!(failure, ReadFailure::AuthFailed(_)), "{failure:?}");
     fixture.run("CONFIG SET requirepass ").await;
-    fixture.seen(&first).await;
+    fixture.snapshot(&first).await;
 }
 
 #[tokio::test]
@@ -155,25 +168,21 @@ async fn a_replica_is_no_redis_to_work_on() {
     let mut fixture = Fixture::start().await;
     // Of a primary that is not there: it stays a replica.
     fixture.run("REPLICAOF 127.0.0.1 1").await;
-    let first = fixture.wanted("first");
-    fixture.sweeps.join(&first, true);
-    let trouble = wait::until("it is told", SOON, async || match fixture.sweeps.view(&first) {
-        Some(RedisView::Trouble(trouble)) => Some(trouble),
-        _ => None,
-    })
-    .await;
-    assert!(trouble.message().contains("is a replica"), "{trouble:?}");
+    let first = fixture.desired("first");
+    fixture.join(&first);
+    let failure = fixture.failure(&first).await;
+    assert!(failure.message().contains("is a replica"), "{failure:?}");
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_asks_for_any_more_is_left_alone() {
+async fn a_stream_that_no_resource_asks_for_is_no_longer_observed() {
     let mut fixture = Fixture::start().await;
     fixture.run("XGROUP CREATE s first 0 MKSTREAM").await;
-    let first = fixture.wanted("first");
-    fixture.sweeps.join(&first, true);
-    fixture.seen(&first).await;
-    fixture.sweeps.leave(&first.resource.uid);
-    assert_eq!(fixture.sweeps.view(&first), None);
+    let first = fixture.desired("first");
+    fixture.join(&first);
+    fixture.snapshot(&first).await;
+    fixture.observers.leave(&first.resource.uid);
+    assert_eq!(fixture.state(&first), None);
     // Ends only when the stream's task has ended.
-    wait::within("the stream's task ends", SOON, fixture.sweeps.close()).await;
+    wait::within("the stream's task ends", SOON, fixture.observers.close()).await;
 }

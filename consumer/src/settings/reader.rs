@@ -93,14 +93,6 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse).unwrap_or(default)
     }
 
-    /// Refuses `name` unless it is unset or `default`, the only supported value.
-    pub fn only(&mut self, name: &str, default: &str) {
-        if self.text(name).is_some_and(|value| value != default) {
-            let allowed = if default.is_empty() { "unset" } else { default };
-            self.refuse(name, format!("is not supported yet; must be {allowed}"));
-        }
-    }
-
     /// Returns the errors.
     pub fn into_errors(self) -> Vec<SettingError> {
         self.errors

@@ -9,11 +9,6 @@ use crate::EventConsumerGroup;
 /// Fields of the status whose null means "cannot be known"; everywhere else a null is no value.
 const NULLABLE: [&str; 3] = ["lag", "backlog", "position/properties/entriesRead"];
 
-/// Fields of Kubernetes' own types: the first sentence of each description is enough, the rest made the definition
-/// half as long again.
-const BORROWED: [&str; 6] =
-    ["affinity", "env", "envFrom", "tolerations", "topologySpreadConstraints", "volumeMounts"];
-
 /// The CRD as an object, ready to be applied.
 ///
 /// # Panics
@@ -39,7 +34,7 @@ fn tidied() -> Value {
     let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else {
         return definition;
     };
-    tidy(schema, "");
+    tidy(schema);
     for field in NULLABLE {
         let pointer = format!("/properties/status/properties/{field}");
         if let Some(Value::Object(field)) = schema.pointer_mut(&pointer) {
@@ -51,8 +46,7 @@ fn tidied() -> Value {
     definition
 }
 
-/// `name` is the property that `schema` describes, empty elsewhere.
-fn tidy(schema: &mut Value, name: &str) {
+fn tidy(schema: &mut Value) {
     let Value::Object(object) = schema else {
         return;
     };
@@ -69,34 +63,11 @@ fn tidy(schema: &mut Value, name: &str) {
         object.insert("format".to_owned(), format.into());
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        properties.iter_mut().for_each(|(name, property)| tidy(property, name));
+        properties.iter_mut().for_each(|(_, property)| tidy(property));
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(inner) {
-            tidy(inner, "");
-        }
-    }
-    if BORROWED.contains(&name) {
-        for inner in ["items", "properties"] {
-            if let Some(inner) = object.get_mut(inner) {
-                shorten(inner);
-            }
-        }
-    }
-}
-
-/// Cuts every description within `schema` after its first sentence.
-fn shorten(schema: &mut Value) {
-    let Value::Object(object) = schema else {
-        return;
-    };
-    for (key, value) in object {
-        match value {
-            Value::String(text) if key == "description" => {
-                let end = text.find(". ").map_or(text.len(), |at| at + 1);
-                text.truncate(end);
-            }
-            other => shorten(other),
+            tidy(inner);
         }
     }
 }

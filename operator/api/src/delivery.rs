@@ -1,7 +1,6 @@
 //! How events are read, tried again and taken over.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::DurationText;
@@ -22,7 +21,7 @@ pub struct Delivery {
     /// The time that one handler call may take; it is cancelled after that. Above 0s, at most 1h. Default: 30s.
     #[serde(default = "thirty_seconds")]
     pub timeout: DurationText,
-    /// Handler calls at the same time in each pod, 1 to 256. Default: 8, or 1 where ordering is Stream.
+    /// Handler calls at the same time in each pod, 1 to 256. Default: 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: Option<u32>,
@@ -33,16 +32,6 @@ pub struct Delivery {
     /// How long an event stays with a consumer that went silent, 5s to 1h. Default: 30s.
     #[serde(default = "thirty_seconds")]
     pub lease: DurationText,
-    /// None: events are handled in parallel. Stream: one after the other, in the stream's order. Default: None.
-    #[serde(default)]
-    pub ordering: Ordering,
-    /// What a handler that cannot be reached means. Pause: wait for it. CountAttempt: an attempt like any other. Default: Pause.
-    #[serde(default)]
-    pub on_unavailable: OnUnavailable,
-    /// Events that the whole group may begin in a second, at least 1. Default: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub max_events_per_second: Option<u64>,
     /// The wait before an event is tried again.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
@@ -57,32 +46,9 @@ impl Default for Delivery {
             concurrency: None,
             batch_size: batch_size(),
             lease: thirty_seconds(),
-            ordering: Ordering::default(),
-            on_unavailable: OnUnavailable::default(),
-            max_events_per_second: None,
             backoff: Backoff::default(),
         }
     }
-}
-
-/// Whether the order of the stream is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Ordering {
-    /// Events are handled in parallel.
-    #[default]
-    None,
-    /// One after the other, in the stream's order.
-    Stream,
-}
-
-/// What a handler that cannot be reached means for the event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnUnavailable {
-    /// Nothing is read until it is back; no attempt is counted.
-    #[default]
-    Pause,
-    /// An attempt like any other.
-    CountAttempt,
 }
 
 /// The wait before an event is tried again: initial × multiplier^(n-1), at most max, ± jitter.

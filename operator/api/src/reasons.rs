@@ -1,7 +1,5 @@
 //! Reasons of conditions, in `CamelCase` as Kubernetes asks for.
 
-/// A field is set that this version does not act on.
-pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
 /// The endpoint is unknown, or not for this namespace or stream.
 pub const ENDPOINT_NOT_ALLOWED: &str = "EndpointNotAllowed";
 /// The resource passed the schema but cannot be carried out.

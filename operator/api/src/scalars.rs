@@ -48,32 +48,3 @@ impl JsonSchema for DurationText {
         })
     }
 }
-
-/// An amount of CPU or memory as Kubernetes writes it: `100m`, `64Mi`, or a whole number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Quantity {
-    /// A whole number, such as `cpu: 1`.
-    Number(i64),
-    /// A number with a unit.
-    Text(String),
-}
-
-impl JsonSchema for Quantity {
-    fn schema_name() -> Cow<'static, str> {
-        "Quantity".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "x-kubernetes-int-or-string": true,
-            "anyOf": [{ "type": "integer" }, { "type": "string" }],
-            "maxLength": 32,
-            "pattern": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
-        })
-    }
-}

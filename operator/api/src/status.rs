@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conditions;
+
 /// What is true about the group: numbers that are not known are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -73,12 +75,6 @@ pub struct EventConsumerGroupStatus {
     /// The dead letters of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetterStatus>,
-    /// Entries that were gone before they were handled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss: Option<LossStatus>,
-    /// The last reset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reset: Option<ResetStatus>,
     /// The resource that has the group instead; named only when it is in the same namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflicts_with: Option<String>,
@@ -90,6 +86,20 @@ pub struct EventConsumerGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+impl EventConsumerGroupStatus {
+    /// Returns the condition Ready, whose reason is the resource's STATE.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Condition> {
+        conditions::find(&self.conditions, conditions::READY)
+    }
+
+    /// Returns the hash of the Redis that the status describes.
+    #[must_use]
+    pub fn target_hash(&self) -> Option<&str> {
+        self.redis.as_ref().and_then(|redis| redis.target_hash.as_deref())
+    }
 }
 
 /// How a lag is known.
@@ -134,10 +144,6 @@ pub struct RedisStatus {
     /// Stands for address and database: another value is another Redis behind the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_hash: Option<String>,
-    /// Newer commands that the server knows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub features: Vec<String>,
 }
 
 /// Where group and stream stand.
@@ -222,50 +228,7 @@ pub struct DeadLetterStatus {
     /// How many there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
-    /// How many were dropped beyond maxLength.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dropped: Option<u64>,
     /// When the last one came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_time: Option<Time>,
-    /// Why the last one came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub last_reason: Option<String>,
-}
-
-/// Entries that were gone before they were handled.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LossStatus {
-    /// Entries trimmed or deleted before they were delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trimmed_before_delivery: Option<u64>,
-    /// Entries trimmed or deleted after delivery, before they were acknowledged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trimmed_while_pending: Option<u64>,
-    /// Entries dropped at the stream's hard cap.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dropped_at_cap: Option<u64>,
-    /// When that was last seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_detected: Option<Time>,
-}
-
-/// The last reset.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ResetStatus {
-    /// The request that it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-    /// Where the group stood.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_id: Option<String>,
-    /// Where it was moved to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_id: Option<String>,
-    /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub completed_at: Option<Time>,
 }

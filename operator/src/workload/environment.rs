@@ -1,35 +1,28 @@
 //! The settings of the consumer program, as environment variables.
 
-use eventbus_api::Format;
 use eventbus_core::time::format;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
 
-use crate::wanted::{HandlerKind, Wanted};
+use super::Workload;
 
-/// The environment of a consumer of `wanted`; credential files stand in `secret_directory`.
-#[must_use]
-pub fn environment(wanted: &Wanted, secret_directory: &str) -> Vec<EnvVar> {
+/// Returns the environment of a consumer; credential files are in `secret_directory`.
+pub(super) fn environment(workload: &Workload<'_>, secret_directory: &str) -> Vec<EnvVar> {
+    let pods = workload.pods;
     let mut variables = vec![
-        variable("REDIS_URL", &wanted.redis.url),
-        variable("REDIS_STREAM_NAME", wanted.target.stream.as_str()),
-        variable("EVENT_GROUP", wanted.group.as_str()),
+        variable("REDIS_URL", &pods.redis.url),
+        variable("REDIS_STREAM_NAME", workload.stream.as_str()),
+        variable("EVENT_GROUP", workload.group.as_str()),
         pod_name("EVENT_CONSUMER"),
     ];
-    for (setting, key) in wanted.redis.secret.iter().flat_map(|secret| &secret.files) {
+    for (setting, key) in pods.redis.secret.iter().flat_map(|secret| &secret.files) {
         variables.push(variable(setting, &format!("{secret_directory}/{key}")));
     }
-    if !wanted.event_types.is_empty() {
-        variables.push(variable("EVENT_TYPES", &wanted.event_types.join(",")));
+    if !pods.event_types.is_empty() {
+        variables.push(variable("EVENT_TYPES", &pods.event_types.join(",")));
     }
-    match &wanted.handler {
-        HandlerKind::Log => variables.push(variable("HANDLER", "log")),
-        HandlerKind::Http { url, format } => variables.extend([
-            variable("HANDLER", "http"),
-            variable("HANDLER_URL", url),
-            variable("HANDLER_FORMAT", format_name(*format)),
-        ]),
-    }
-    let delivery = &wanted.delivery;
+    let handler = pods.handler.settings();
+    variables.extend(handler.into_iter().map(|(name, value)| variable(name, value)));
+    let delivery = &pods.delivery;
     let backoff = &delivery.backoff;
     variables.extend([
         variable("DELIVERY_MAX_ATTEMPTS", &delivery.max_attempts.to_string()),
@@ -43,14 +36,6 @@ pub fn environment(wanted: &Wanted, secret_directory: &str) -> Vec<EnvVar> {
         variable("DELIVERY_BACKOFF_JITTER_PERCENT", &backoff.jitter_percent.to_string()),
     ]);
     variables
-}
-
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::CloudEventBinary => "CloudEventBinary",
-        Format::CloudEventStructured => "CloudEventStructured",
-        Format::Json => "Json",
-    }
 }
 
 fn variable(name: &str, value: &str) -> EnvVar {
@@ -70,18 +55,21 @@ fn pod_name(name: &str) -> EnvVar {
 
 #[cfg(test)]
 mod tests {
-    use crate::endpoints::PodSecret;
-    use crate::testing::wanted;
+    use eventbus_api::Format;
+
+    use crate::redis::endpoints::PodSecret;
+    use crate::testing::desired;
+    use crate::workload::HandlerKind;
 
     use super::*;
 
-    fn pairs(wanted: &Wanted) -> Vec<(String, String)> {
-        let variables = environment(wanted, "/secret");
+    fn pairs(workload: &Workload<'_>) -> Vec<(String, String)> {
+        let variables = environment(workload, "/secret");
         variables.into_iter().filter_map(|v| Some((v.name, v.value?))).collect()
     }
 
-    fn value(wanted: &Wanted, name: &str) -> Option<String> {
-        pairs(wanted).into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    fn value(workload: &Workload<'_>, name: &str) -> Option<String> {
+        pairs(workload).into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     #[test]
@@ -105,12 +93,12 @@ mod tests {
             ("DELIVERY_BACKOFF_JITTER_PERCENT", "20"),
         ];
         let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-        assert_eq!(pairs(&wanted()), expected);
+        assert_eq!(pairs(&desired().workload(1)), expected);
     }
 
     #[test]
     fn the_consumer_is_named_after_its_pod() {
-        let variables = environment(&wanted(), "/secret");
+        let variables = environment(&desired().workload(1), "/secret");
         let consumer = variables.iter().find(|v| v.name == "EVENT_CONSUMER").unwrap();
         let field = consumer.value_from.as_ref().unwrap().field_ref.as_ref().unwrap();
         assert_eq!(field.field_path, "metadata.name");
@@ -118,16 +106,17 @@ mod tests {
 
     #[test]
     fn all_event_types_are_an_absent_setting() {
-        let all = Wanted { event_types: Vec::new(), ..wanted() };
-        assert_eq!(value(&all, "EVENT_TYPES"), None);
+        let mut all = desired();
+        all.pods.event_types.clear();
+        assert_eq!(value(&all.workload(1), "EVENT_TYPES"), None);
     }
 
     #[test]
     fn credentials_are_named_as_files_of_the_mounted_secret() {
-        let mut with_secret = wanted();
+        let mut with_secret = desired();
         let files = vec![("REDIS_PASSWORD_FILE", "password"), ("REDIS_CA_FILE", "ca.crt")];
-        with_secret.redis.secret = Some(PodSecret { name: "redis".into(), files });
-        let value = |name| value(&with_secret, name);
+        with_secret.pods.redis.secret = Some(PodSecret { name: "redis".into(), files });
+        let value = |name| value(&with_secret.workload(1), name);
         assert_eq!(value("REDIS_PASSWORD_FILE").as_deref(), Some("/secret/password"));
         assert_eq!(value("REDIS_CA_FILE").as_deref(), Some("/secret/ca.crt"));
         assert_eq!(value("REDIS_USERNAME_FILE"), None);
@@ -135,8 +124,9 @@ mod tests {
 
     #[test]
     fn text_that_looks_like_a_variable_is_not_expanded() {
-        let mut odd = wanted();
-        odd.handler = HandlerKind::Http { url: "http://h/$(HOME)".into(), format: Format::Json };
-        assert_eq!(value(&odd, "HANDLER_URL").as_deref(), Some("http://h/$$(HOME)"));
+        let mut odd = desired();
+        odd.pods.handler =
+            HandlerKind::Http { url: "http://h/$(HOME)".into(), format: Format::Json };
+        assert_eq!(value(&odd.workload(1), "HANDLER_URL").as_deref(), Some("http://h/$$(HOME)"));
     }
 }

@@ -1,0 +1,31 @@
+//! The identity of a resource.
+
+use kube::ResourceExt;
+
+use crate::EventConsumerGroup;
+
+/// A resource in one of its generations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceId {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`, which another resource of the same name does not share.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+}
+
+impl ResourceId {
+    /// Reads the identity of a resource that the API server returned; what is missing is empty or 0.
+    #[must_use]
+    pub fn of(resource: &EventConsumerGroup) -> Self {
+        Self {
+            namespace: resource.namespace().unwrap_or_default(),
+            name: resource.name_any(),
+            uid: resource.uid().unwrap_or_default(),
+            generation: resource.metadata.generation.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What every reconcile needs: clients, caches, and what is remembered.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, ResourceExt};
+
+use crate::error::Error;
+use crate::kubernetes::cache::Caches;
+use crate::kubernetes::election::Elector;
+use crate::kubernetes::write_budget::{Budget, Priority};
+use crate::metrics::Metrics;
+use crate::redis::endpoints::Endpoints;
+use crate::redis::observers::Observers;
+use crate::settings::Settings;
+
+use super::memory::Memory;
+
+/// The owner of the fields that the operator sets.
+pub(super) const FIELD_MANAGER: &str = "eventbus-operator";
+/// The name under which the operator writes Events.
+const REPORTER: &str = "eventbus-operator";
+
+/// The parts that a context is made of.
+pub(crate) struct Parts {
+    /// The API server.
+    pub(crate) client: Client,
+    /// How the operator runs.
+    pub(crate) settings: Settings,
+    /// The Redis endpoints.
+    pub(crate) endpoints: Arc<Endpoints>,
+    /// The watched objects.
+    pub(crate) caches: Caches,
+    /// The observers of the streams.
+    pub(crate) observers: Observers,
+    /// Whether we may write.
+    pub(crate) elector: Arc<Elector>,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// The name of this replica.
+    pub(crate) identity: String,
+}
+
+/// What every reconcile needs.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) observers: Observers,
+    pub(crate) caches: Caches,
+    pub(crate) metrics: Metrics,
+    pub(crate) memory: Memory,
+    pub(crate) recorder: Recorder,
+    elector: Arc<Elector>,
+    budget: Mutex<Budget>,
+}
+
+impl Context {
+    /// Puts the parts together.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance: Some(parts.identity) };
+        Self {
+            recorder: Recorder::new(parts.client.clone(), reporter),
+            client: parts.client,
+            budget: Mutex::new(Budget::new(parts.settings.status_writes_per_second, now())),
+            settings: parts.settings,
+            endpoints: parts.endpoints,
+            observers: parts.observers,
+            metrics: parts.metrics,
+            memory: Memory::default(),
+            caches: parts.caches,
+            elector: parts.elector,
+        }
+    }
+
+    /// Fails where another replica may be the leader: nothing is written then.
+    pub(crate) fn may_write(&self, operation: &'static str, subject: &str) -> Result<(), Error> {
+        if self.elector.is_leading() {
+            return Ok(());
+        }
+        Err(Error::NotLeading { operation, subject: subject.to_owned() })
+    }
+
+    /// Takes one status write from the budget.
+    ///
+    /// # Errors
+    /// The time until there is one to take.
+    pub(crate) fn take_write(&self, priority: Priority) -> Result<(), Duration> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, now())
+    }
+
+    /// Forgets resources that are no longer there.
+    pub(crate) fn forget_deleted(&self) {
+        let resources = self.caches.resources();
+        let uids: std::collections::HashSet<String> =
+            resources.iter().filter_map(|resource| resource.uid()).collect();
+        self.observers.retain(|uid| uids.contains(uid));
+        self.memory.retain(|uid| uids.contains(uid));
+    }
+}
+
+/// Returns the monotonic time.
+#[expect(clippy::disallowed_methods, reason = "the edge where time enters the decisions")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Returns the time that people see.
+#[expect(clippy::disallowed_methods, reason = "the edge where time enters the decisions")]
+pub(crate) fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}

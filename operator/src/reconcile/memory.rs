@@ -1,0 +1,142 @@
+//! What is remembered of each resource between two reconciles; after a restart it is found out again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
+
+/// By UID.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<String, Remembered>>);
+
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    written: Option<Written>,
+    origin: Option<GroupOrigin>,
+    failures: u32,
+}
+
+/// A status that was written.
+#[derive(Clone, Debug)]
+struct Written {
+    status: EventConsumerGroupStatus,
+    version: Option<u64>,
+    at: Instant,
+}
+
+impl Memory {
+    /// Returns the last status: `watched`, unless it is older than the one that we wrote.
+    #[must_use]
+    pub fn last_status(
+        &self,
+        uid: &str,
+        watched: Option<&EventConsumerGroupStatus>,
+        watched_version: Option<&str>,
+    ) -> Option<EventConsumerGroupStatus> {
+        let memory = self.locked();
+        let written = memory.get(uid).and_then(|remembered| remembered.written.as_ref());
+        let newer = written.filter(|written| {
+            let watched = watched_version.and_then(|version| version.parse::<u64>().ok());
+            written.version.zip(watched).is_some_and(|(ours, watched)| ours > watched)
+        });
+        newer.map(|written| &written.status).or(watched).cloned()
+    }
+
+    /// Returns the time since the last write.
+    #[must_use]
+    pub fn since_written(&self, uid: &str, now: Instant) -> Option<Duration> {
+        let written = self.locked().get(uid).and_then(|remembered| remembered.written.clone())?;
+        Some(now.saturating_duration_since(written.at))
+    }
+
+    /// Notes a written status, with the resource version that it got.
+    pub fn written(
+        &self,
+        uid: &str,
+        status: EventConsumerGroupStatus,
+        version: Option<&str>,
+        at: Instant,
+    ) {
+        let version = version.and_then(|version| version.parse().ok());
+        let mut memory = self.locked();
+        let remembered = memory.entry(uid.to_owned()).or_default();
+        // The status has it from now on.
+        remembered.origin = None;
+        remembered.written = Some(Written { status, version, at });
+    }
+
+    /// Returns how the operator came to the group, as long as no status has it.
+    #[must_use]
+    pub fn origin(&self, uid: &str) -> Option<GroupOrigin> {
+        self.locked().get(uid).and_then(|remembered| remembered.origin)
+    }
+
+    /// Notes how the operator came to the group.
+    pub fn set_origin(&self, uid: &str, origin: GroupOrigin) {
+        self.locked().entry(uid.to_owned()).or_default().origin = Some(origin);
+    }
+
+    /// Counts a failed reconcile; returns how many there were in a row.
+    pub fn failed(&self, uid: &str) -> u32 {
+        let mut memory = self.locked();
+        let remembered = memory.entry(uid.to_owned()).or_default();
+        remembered.failures = remembered.failures.saturating_add(1);
+        remembered.failures
+    }
+
+    /// Notes a reconcile without failure.
+    pub fn succeeded(&self, uid: &str) {
+        if let Some(remembered) = self.locked().get_mut(uid) {
+            remembered.failures = 0;
+        }
+    }
+
+    /// Forgets every resource that `exists` does not know.
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.locked().retain(|uid, _| exists(uid));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(generation: i64) -> EventConsumerGroupStatus {
+        EventConsumerGroupStatus {
+            observed_generation: Some(generation),
+            ..EventConsumerGroupStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_watched_status_that_is_older_than_ours_does_not_count() {
+        let memory = Memory::default();
+        memory.written("u", status(2), Some("10"), crate::testing::instant());
+        let last = |version| memory.last_status("u", Some(&status(1)), Some(version));
+        assert_eq!(last("9"), Some(status(2)));
+        assert_eq!(last("10"), Some(status(1)));
+        assert_eq!(memory.last_status("v", Some(&status(1)), Some("1")), Some(status(1)));
+    }
+
+    #[test]
+    fn failures_are_counted_in_a_row() {
+        let memory = Memory::default();
+        assert_eq!((memory.failed("u"), memory.failed("u")), (1, 2));
+        memory.succeeded("u");
+        assert_eq!(memory.failed("u"), 1);
+    }
+
+    #[test]
+    fn the_origin_is_remembered_until_a_status_has_it() {
+        let memory = Memory::default();
+        memory.set_origin("u", GroupOrigin::Created);
+        assert_eq!(memory.origin("u"), Some(GroupOrigin::Created));
+        memory.written("u", status(1), Some("1"), crate::testing::instant());
+        assert_eq!(memory.origin("u"), None);
+    }
+}

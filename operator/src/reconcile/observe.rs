@@ -1,0 +1,141 @@
+//! Reads what is there for one resource, from the caches where they have it.
+
+use eventbus_api::ResourceId;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+
+use crate::error::Error;
+use crate::hash;
+use crate::kubernetes::calls::within;
+use crate::redis::GroupKey;
+use crate::redis::state::RedisState;
+use crate::workload::{self, DeploymentView};
+
+use super::claim::{self, Claim};
+use super::context::Context;
+use super::desired::Desired;
+use super::observed::Observed;
+use super::outcome::Applied;
+
+/// Reads; `None` while the stream was neither read nor failed to be read since the resource was first observed, or
+/// where the resource is gone.
+///
+/// # Errors
+/// [`Error`] if the API server fails.
+pub(super) async fn observe(
+    context: &Context,
+    desired: &Desired,
+) -> Result<Option<Observed>, Error> {
+    let deployment = deployment(context, &desired.resource).await?;
+    let Some(claim) = claim(context, desired) else {
+        // Deleted meanwhile: what we would do must not get in the way of the next owner.
+        return Ok(None);
+    };
+    let Some(redis) = redis(context, desired, &claim, deployment.ready_pods() > 0) else {
+        return Ok(None);
+    };
+    let pod_problem = match claim {
+        Claim::Ours => pod_problem(context, desired, &deployment).await,
+        Claim::Other { .. } => None,
+    };
+    let target_hash = target_hash(context, desired);
+    Ok(Some(Observed { claim, redis, target_hash, deployment, pod_problem }))
+}
+
+/// Decides among the cached resources; `None` where `desired` is no longer one of them.
+fn claim(context: &Context, desired: &Desired) -> Option<Claim> {
+    let key = GroupKey {
+        address: context.endpoints.address(&desired.target.endpoint),
+        stream: desired.target.stream.to_string(),
+        group: desired.group.to_string(),
+    };
+    let resources = context.caches.resources();
+    let readable = resources.iter().filter_map(|resource| resource.0.as_ref().ok());
+    let image = &context.settings.consumer_image;
+    let contenders = claim::contenders(readable, &key, &context.endpoints, image);
+    let me = contenders.iter().find(|contender| contender.uid == desired.resource.uid)?;
+    Some(claim::decide(me, &contenders))
+}
+
+/// Returns what was last read of the group; `None` where nothing was yet. Only the owner's group is observed.
+fn redis(context: &Context, desired: &Desired, claim: &Claim, at_work: bool) -> Option<RedisState> {
+    let (observers, resource) = (&context.observers, &desired.resource);
+    if *claim != Claim::Ours {
+        observers.leave(&resource.uid);
+        return Some(RedisState::NotRead);
+    }
+    observers.join(resource, &desired.target, &desired.group, at_work);
+    observers.state(&desired.target, &resource.uid)
+}
+
+/// Reads the group again where it was created a moment ago: its numbers belong into the first status.
+pub(super) async fn read_again(
+    context: &Context,
+    desired: &Desired,
+    applied: &Applied,
+) -> Option<RedisState> {
+    applied.creation.as_ref()?;
+    context.observers.refresh(&desired.target).await;
+    context.observers.state(&desired.target, &desired.resource.uid)
+}
+
+/// Hashes the address and database behind an endpoint's name.
+fn target_hash(context: &Context, desired: &Desired) -> String {
+    let endpoint = context.endpoints.get(&desired.target.endpoint);
+    let address = endpoint.map_or(String::new(), |endpoint| endpoint.redis.endpoint());
+    format!("{:016x}", hash::of(&address))
+}
+
+/// Returns why no pod of `deployment` is ready, where it asks for pods; `None` also where that cannot be read.
+async fn pod_problem(
+    context: &Context,
+    desired: &Desired,
+    deployment: &DeploymentView,
+) -> Option<String> {
+    if deployment.spec_replicas().unwrap_or(0) == 0 || deployment.ready_pods() > 0 {
+        return None;
+    }
+    let resource = &desired.resource;
+    let api = Api::<Pod>::namespaced(context.client.clone(), &resource.namespace);
+    // From the API server's memory: it costs no read of its store.
+    let params = ListParams::default().labels(&workload::selector(resource)).match_any();
+    let subject = format!("{}/{}", resource.namespace, workload::name(resource));
+    match within("list the pods of", &subject, api.list(&params)).await {
+        Ok(found) => {
+            let secret = desired.pods.redis.secret.as_ref().map(|secret| &*secret.name);
+            workload::pod_problem(&found.items, secret)
+        }
+        Err(error) => {
+            tracing::debug!(error = error.report(), "it is not known why no pod is ready");
+            None
+        }
+    }
+}
+
+/// Reads the Deployment of the name that the resource needs.
+///
+/// # Errors
+/// [`Error`] if the API server fails.
+pub(super) async fn deployment(
+    context: &Context,
+    resource: &ResourceId,
+) -> Result<DeploymentView, Error> {
+    let name = workload::name(resource);
+    let found = match context.caches.deployment(&resource.namespace, &name) {
+        Some(deployment) => Some((*deployment).clone()),
+        // The watch brings only what carries our label: a foreign one has to be asked for.
+        None => {
+            let api = Api::<Deployment>::namespaced(context.client.clone(), &resource.namespace);
+            let subject = format!("{}/{name}", resource.namespace);
+            within("read Deployment", &subject, api.get_opt(&name)).await?
+        }
+    };
+    Ok(match found {
+        None => DeploymentView::Absent,
+        Some(deployment) if workload::is_controlled_by(&deployment.metadata, &resource.uid) => {
+            DeploymentView::Ours(Box::new(deployment))
+        }
+        Some(_) => DeploymentView::Foreign,
+    })
+}

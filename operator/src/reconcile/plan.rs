@@ -1,0 +1,211 @@
+//! What to do, decided from what is desired and what is observed. Pure.
+
+use eventbus::{EntryId, Start};
+use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
+use k8s_openapi::api::apps::v1::Deployment;
+
+use crate::redis::state::{GroupSnapshot, RedisState};
+use crate::workload::{self, DeploymentView};
+
+use super::claim::Claim;
+use super::desired::Desired;
+use super::observed::Observed;
+
+/// The steps for one resource, in their order. Deciding again on the same input gives the same plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Create the group, before there are pods that read it.
+    pub create_group: Option<Start>,
+    /// How the operator came to the group, once the group exists; `None` where that is not known.
+    pub origin: Option<GroupOrigin>,
+    /// Consumer pods that shall exist: none where another resource owns the group.
+    pub replicas: u32,
+    /// Apply this Deployment.
+    pub deployment: Option<Deployment>,
+}
+
+/// Decides. `last` is the last status.
+#[must_use]
+pub fn decide(
+    desired: &Desired,
+    observed: &Observed,
+    last: Option<&EventConsumerGroupStatus>,
+) -> Plan {
+    if observed.claim != Claim::Ours {
+        return Plan { deployment: stopped(desired, observed), ..Plan::default() };
+    }
+    let replicas = if desired.suspend { 0 } else { desired.replicas };
+    if observed.deployment == DeploymentView::Foreign {
+        return Plan { replicas, ..Plan::default() };
+    }
+    let RedisState::Read(snapshot) = &observed.redis else {
+        // What runs goes on, as the resource says; nothing new is started before its group exists.
+        let runs = observed.deployment.ours().is_some();
+        let deployment = if runs { changed(desired, observed, replicas) } else { None };
+        return Plan { replicas, deployment, ..Plan::default() };
+    };
+    // A position in another Redis means nothing.
+    let last = last.filter(|status| status.target_hash() == Some(&observed.target_hash));
+    let known = last.and_then(|status| status.group_origin);
+    let (create_group, origin) = match (&snapshot.group, known) {
+        (Some(_), None) => (None, GroupOrigin::Adopted),
+        (Some(_), Some(origin)) => (None, origin),
+        (None, None) => (Some(desired.start), GroupOrigin::Created),
+        (None, Some(_)) => (Some(start_again(desired, snapshot, last)), GroupOrigin::Recreated),
+    };
+    let deployment = changed(desired, observed, replicas);
+    Plan { create_group, origin: Some(origin), replicas, deployment }
+}
+
+/// Returns the Deployment where it is missing or has drifted.
+fn changed(desired: &Desired, observed: &Observed, replicas: u32) -> Option<Deployment> {
+    let deployment = workload::deployment(&desired.workload(replicas));
+    match &observed.deployment {
+        DeploymentView::Ours(present) if !workload::has_drifted(&deployment, present) => None,
+        DeploymentView::Foreign => None,
+        DeploymentView::Absent | DeploymentView::Ours(_) => Some(deployment),
+    }
+}
+
+/// Returns the Deployment without pods where there is one that asks for some.
+fn stopped(desired: &Desired, observed: &Observed) -> Option<Deployment> {
+    let present = &observed.deployment;
+    let asks = present.ours().is_some() && present.spec_replicas() != Some(0);
+    asks.then(|| workload::deployment(&desired.workload(0)))
+}
+
+/// Returns where a group that vanished starts again: never past what it had done, and after everything it had done if
+/// the stream is still the same one. A start at the end was meant for the first time only.
+fn start_again(
+    desired: &Desired,
+    snapshot: &GroupSnapshot,
+    last: Option<&EventConsumerGroupStatus>,
+) -> Start {
+    let position = last.and_then(|status| status.position.as_ref());
+    let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<EntryId>().ok());
+    let resume = position.and_then(|position| {
+        let grown = snapshot.stream.entries_added >= position.entries_added?
+            && snapshot.stream.last_generated >= id(&position.last_generated_id)?;
+        let resume = id(&position.resume_id)?;
+        (snapshot.stream_exists && grown).then(|| resume.min(snapshot.stream.last_generated))
+    });
+    match (resume, desired.start) {
+        (Some(resume), _) => Start::Id(resume),
+        (None, Start::Latest) => Start::Id(EntryId::ZERO),
+        (None, start) => start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventbus_api::{PositionStatus, RedisStatus};
+
+    use crate::redis::state::ReadFailure;
+    use crate::testing::{self, deployed, desired, read};
+
+    use super::*;
+
+    fn decided(observed: &Observed, last: Option<&EventConsumerGroupStatus>) -> Plan {
+        decide(&desired(), observed, last)
+    }
+
+    fn known(origin: GroupOrigin) -> EventConsumerGroupStatus {
+        EventConsumerGroupStatus {
+            group_origin: Some(origin),
+            redis: Some(RedisStatus { target_hash: Some("hash".into()), ..RedisStatus::default() }),
+            position: Some(PositionStatus {
+                resume_id: Some("7-0".into()),
+                last_generated_id: Some("9-0".into()),
+                entries_added: Some(9),
+                ..PositionStatus::default()
+            }),
+            ..EventConsumerGroupStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_group_is_created_at_its_start_together_with_its_deployment() {
+        let plan = decided(&testing::observed(read(None)), None);
+        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+        assert_eq!(plan.origin, Some(GroupOrigin::Created));
+        assert_eq!(plan.deployment.unwrap().spec.unwrap().replicas, Some(2));
+    }
+
+    #[test]
+    fn an_existing_group_is_adopted_and_left_as_it_is() {
+        let plan = decided(&testing::observed(read(Some(0))), None);
+        assert_eq!((plan.create_group, plan.origin), (None, Some(GroupOrigin::Adopted)));
+        assert!(plan.deployment.is_some());
+    }
+
+    #[test]
+    fn what_is_in_place_needs_no_step() {
+        let observed =
+            Observed { deployment: deployed(&desired(), 2), ..testing::observed(read(Some(0))) };
+        let plan = decided(&observed, Some(&known(GroupOrigin::Created)));
+        let origin = Some(GroupOrigin::Created);
+        assert_eq!(plan, Plan { origin, replicas: 2, ..Plan::default() });
+    }
+
+    #[test]
+    fn an_unreachable_redis_starts_nothing_and_stops_nothing() {
+        let nothing = Plan { replicas: 2, ..Plan::default() };
+        let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
+        assert_eq!(decided(&testing::observed(failed.clone()), None), nothing);
+        let running = Observed { deployment: deployed(&desired(), 2), ..testing::observed(failed) };
+        assert_eq!(decided(&running, None), nothing);
+    }
+
+    #[test]
+    fn a_suspended_resource_is_stopped_even_while_redis_is_unreachable() {
+        let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
+        let running = Observed { deployment: deployed(&desired(), 2), ..testing::observed(failed) };
+        let suspended = Desired { suspend: true, ..desired() };
+        let plan = decide(&suspended, &running, None);
+        assert_eq!(plan.replicas, 0);
+        assert_eq!(plan.deployment.unwrap().spec.unwrap().replicas, Some(0));
+    }
+
+    #[test]
+    fn a_foreign_deployment_stops_everything() {
+        let observed =
+            Observed { deployment: DeploymentView::Foreign, ..testing::observed(read(None)) };
+        assert_eq!(decided(&observed, None), Plan { replicas: 2, ..Plan::default() });
+    }
+
+    #[test]
+    fn a_resource_that_does_not_own_the_group_leaves_it_alone_and_stops_its_own_pods() {
+        let claim = Claim::Other { name: None };
+        let observed = Observed { claim: claim.clone(), ..testing::observed(read(None)) };
+        assert_eq!(decided(&observed, None), Plan::default());
+        let running = Observed { claim, deployment: deployed(&desired(), 2), ..observed };
+        let plan = decided(&running, None);
+        assert_eq!((plan.create_group, plan.origin, plan.replicas), (None, None, 0));
+        assert_eq!(plan.deployment.unwrap().spec.unwrap().replicas, Some(0));
+    }
+
+    #[test]
+    fn a_vanished_group_resumes_where_it_was() {
+        let plan = decided(&testing::observed(read(None)), Some(&known(GroupOrigin::Adopted)));
+        assert_eq!(plan.create_group, Some(Start::Id(EntryId { ms: 7, seq: 0 })));
+        assert_eq!(plan.origin, Some(GroupOrigin::Recreated));
+    }
+
+    #[test]
+    fn in_another_data_set_a_vanished_group_starts_anew_and_never_at_the_end() {
+        let RedisState::Read(mut snapshot) = read(None) else { unreachable!() };
+        snapshot.stream.entries_added = 3;
+        let latest = Desired { start: Start::Latest, ..desired() };
+        let observed = testing::observed(RedisState::Read(snapshot));
+        let plan = decide(&latest, &observed, Some(&known(GroupOrigin::Created)));
+        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+    }
+
+    #[test]
+    fn behind_another_redis_of_the_same_name_the_old_position_means_nothing() {
+        let observed = Observed { target_hash: "another".into(), ..testing::observed(read(None)) };
+        let plan = decided(&observed, Some(&known(GroupOrigin::Created)));
+        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+        assert_eq!(plan.origin, Some(GroupOrigin::Created));
+    }
+}

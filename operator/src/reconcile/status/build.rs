@@ -1,0 +1,226 @@
+//! The status, built whole from what was desired, observed and done. Pure.
+
+use std::time::Duration;
+
+use eventbus::EntryId;
+use eventbus::observe::{ConsumerFacts, GroupFacts};
+use eventbus_api::conditions::{ConditionDraft, READY};
+use eventbus_api::{
+    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
+    LagSource, PositionStatus, RedisStatus, ResourceId,
+};
+use eventbus_core::lag;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::reconcile::claim::Claim;
+use crate::reconcile::desired::Desired;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::outcome::After;
+use crate::reconcile::plan::Plan;
+use crate::reconcile::validate::Refusal;
+use crate::redis::state::{GroupSnapshot, RedisState};
+use crate::workload::{self, DeploymentView};
+
+use super::conditions::conditions;
+
+/// Maximum of the consumers that are listed.
+const MAX_CONSUMERS: usize = 50;
+
+/// Builds the status of a valid resource. `last` is the last status, `now` the time for `lastCheck` and transitions.
+pub(in crate::reconcile) fn build(
+    desired: &Desired,
+    after: &After,
+    plan: &Plan,
+    last: Option<&EventConsumerGroupStatus>,
+    now: Timestamp,
+) -> EventConsumerGroupStatus {
+    let (now, observed) = (to_the_second(now), &after.observed);
+    let conditions = conditions(desired, after, plan.replicas);
+    let mut status = base(&desired.resource, &observed.deployment, plan.replicas);
+    status.group = Some(desired.group.to_string());
+    status.conditions = complete(conditions, &desired.resource, last, now);
+    if let Claim::Other { name } = &observed.claim {
+        status.conflicts_with.clone_from(name);
+        return status;
+    }
+    let hash = target_hash(observed, last);
+    // What is known of another Redis means nothing in this one.
+    let last = last.filter(|last| last.target_hash() == Some(hash));
+    status.group_origin = after.origin.or_else(|| last.and_then(|last| last.group_origin));
+    status.dead_letter = Some(DeadLetterStatus {
+        stream: Some(desired.target.stream.dead_letters(&desired.group).to_string()),
+        ..DeadLetterStatus::default()
+    });
+    status.redis = Some(RedisStatus {
+        endpoint: Some(desired.target.endpoint.clone()),
+        target_hash: Some(hash.to_owned()),
+        ..RedisStatus::default()
+    });
+    // The position is needed for as long as the group is missing, for whatever reason.
+    keep_position(&mut status, last);
+    // In an outage people want to know when Redis was last read.
+    status.last_check = last.and_then(|last| last.last_check.clone());
+    if let RedisState::Read(snapshot) = &observed.redis {
+        fill(&mut status, snapshot, now);
+    }
+    status
+}
+
+/// Returns the hash of the Redis that the status describes: another one than before once it has answered.
+fn target_hash<'a>(observed: &'a Observed, last: Option<&'a EventConsumerGroupStatus>) -> &'a str {
+    let before = last.and_then(EventConsumerGroupStatus::target_hash);
+    match &observed.redis {
+        RedisState::Read(_) => &observed.target_hash,
+        RedisState::Failed(_) | RedisState::NotRead => before.unwrap_or(&observed.target_hash),
+    }
+}
+
+/// Builds the status of a resource that is refused: nothing is known but its pods, if it had some.
+pub(in crate::reconcile) fn refused(
+    resource: &ResourceId,
+    refusal: &Refusal,
+    deployment: &DeploymentView,
+    last: Option<&EventConsumerGroupStatus>,
+    now: Timestamp,
+) -> EventConsumerGroupStatus {
+    let replicas = deployment.spec_replicas().and_then(|replicas| u32::try_from(replicas).ok());
+    let mut status = base(resource, deployment, replicas.unwrap_or(0));
+    let ready = ConditionDraft::new(READY, Some(false), refusal.reason, &*refusal.message);
+    status.conditions = complete(vec![ready], resource, last, to_the_second(now));
+    if let Some(last) = last {
+        // A field that is set for a moment must not cost the group its position.
+        status.group_origin = last.group_origin;
+        status.redis.clone_from(&last.redis);
+        keep_position(&mut status, Some(last));
+    }
+    status
+}
+
+fn base(
+    resource: &ResourceId,
+    deployment: &DeploymentView,
+    desired: u32,
+) -> EventConsumerGroupStatus {
+    let (existing, ready) = (deployment.existing_pods(), deployment.ready_pods());
+    EventConsumerGroupStatus {
+        observed_generation: Some(resource.generation),
+        replicas: Some(existing),
+        ready_replicas: Some(ready),
+        desired_replicas: i32::try_from(desired).ok(),
+        selector: Some(workload::selector(resource)),
+        lag_source: Some(LagSource::Unknown),
+        display: Some(Display {
+            lag: Some(lag::Lag::UNKNOWN.to_string()),
+            replicas: Some(format!("{ready}/{desired}")),
+        }),
+        ..EventConsumerGroupStatus::default()
+    }
+}
+
+fn complete(
+    drafts: Vec<ConditionDraft>,
+    resource: &ResourceId,
+    last: Option<&EventConsumerGroupStatus>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let before = last.map_or(&[][..], |status| &status.conditions);
+    drafts.into_iter().map(|draft| draft.complete(before, resource.generation, now)).collect()
+}
+
+fn keep_position(status: &mut EventConsumerGroupStatus, last: Option<&EventConsumerGroupStatus>) {
+    status.position = last.and_then(|last| last.position.clone());
+}
+
+fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Timestamp) {
+    status.last_check = Some(Time(now));
+    let redis = status.redis.get_or_insert_default();
+    redis.version = Some(snapshot.server.version.clone());
+    redis.mode = Some(snapshot.server.mode.clone());
+    status.unmanaged_groups.clone_from(&snapshot.unmanaged);
+    if snapshot.stream_exists {
+        status.stream_length = Some(snapshot.stream.length);
+    }
+    let Some(group) = &snapshot.group else {
+        return;
+    };
+    status.lag = snapshot.lag.value;
+    status.lag_source = Some(lag_source(snapshot.lag.source));
+    status.display.get_or_insert_default().lag = Some(snapshot.lag.to_string());
+    status.pending = Some(group.pending);
+    status.retrying = Some(group.delayed);
+    status.backlog = snapshot.backlog();
+    // An ID may lie in the future: its publisher's clock, or its publisher's wish. An age is never below zero.
+    let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(snapshot.stream.server_ms), ..id });
+    status.oldest_undelivered_time = group.oldest_undelivered.and_then(added);
+    status.oldest_pending_time = group.oldest_pending.and_then(added);
+    status.oldest_unprocessed_time = group.oldest_unprocessed().and_then(added);
+    status.position = Some(position(snapshot, group, now));
+    status.consumers = Some(consumers(&group.consumers, snapshot.stream.server_ms));
+    if let Some(letters) = group.dead_letters {
+        let status = status.dead_letter.get_or_insert_default();
+        status.length = Some(letters.length);
+        status.last_time = letters.last_ms.and_then(|ms| time_of(EntryId { ms, seq: 0 }));
+    }
+}
+
+fn position(snapshot: &GroupSnapshot, group: &GroupFacts, now: Timestamp) -> PositionStatus {
+    let resume = group.oldest_pending.map_or(group.last_delivered, EntryId::before);
+    PositionStatus {
+        last_delivered_id: Some(group.last_delivered.to_string()),
+        last_generated_id: Some(snapshot.stream.last_generated.to_string()),
+        first_entry_id: snapshot.stream.first_entry.map(|id| id.to_string()),
+        resume_id: Some(resume.min(group.last_delivered).to_string()),
+        entries_read: group.entries_read,
+        entries_added: Some(snapshot.stream.entries_added),
+        max_deleted_id: Some(snapshot.stream.max_deleted.to_string()),
+        recorded_at: Some(Time(now)),
+    }
+}
+
+fn consumers(facts: &[ConsumerFacts], server_ms: u64) -> ConsumersStatus {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let live = facts.iter().filter(|consumer| consumer.is_live(server_ms)).count();
+    let mut busiest: Vec<&ConsumerFacts> = facts.iter().collect();
+    busiest.sort_by(|a, b| b.pending.cmp(&a.pending).then_with(|| a.name.cmp(&b.name)));
+    ConsumersStatus {
+        total: count(facts.len()),
+        live: count(live),
+        stale: count(facts.len() - live),
+        items: busiest.into_iter().take(MAX_CONSUMERS).map(consumer).collect(),
+    }
+}
+
+fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {
+    let pod = facts.heartbeat.and(facts.name.rsplit_once('/')).map(|(pod, _)| pod.to_owned());
+    let idle = Duration::from_secs(facts.idle.as_secs());
+    ConsumerStatus {
+        name: facts.name.clone(),
+        pod,
+        pending: facts.pending,
+        idle: Some(eventbus_core::time::format(idle)),
+    }
+}
+
+fn lag_source(source: lag::LagSource) -> LagSource {
+    match source {
+        lag::LagSource::Exact => LagSource::Exact,
+        lag::LagSource::Counted => LagSource::Counted,
+        lag::LagSource::Reported => LagSource::Reported,
+        lag::LagSource::AtLeast => LagSource::AtLeast,
+        lag::LagSource::Unknown => LagSource::Unknown,
+    }
+}
+
+/// When an entry was added, by its ID; nothing for an ID that is no time.
+fn time_of(id: EntryId) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(id.ms / 1_000).ok()?).ok().map(Time)
+}
+
+/// Kubernetes keeps whole seconds: a status with more would differ from itself when it is read back.
+fn to_the_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+use eventbus::observe::{DeadLetterFacts, Heartbeat};
+
+use crate::reconcile::plan;
+use crate::redis::state::ReadFailure;
+use crate::testing::{after, deployed, desired, observed, read};
+
+use super::*;
+
+fn built(observed: &Observed, last: Option<&EventConsumerGroupStatus>) -> EventConsumerGroupStatus {
+    let plan = plan::decide(&desired(), observed, last);
+    let now = Timestamp::from_millisecond(1_234_567).unwrap();
+    build(&desired(), &after(observed.clone()), &plan, last, now)
+}
+
+fn running(change: impl Fn(&mut GroupSnapshot)) -> Observed {
+    let RedisState::Read(mut snapshot) = read(Some(3)) else { unreachable!() };
+    change(&mut snapshot);
+    Observed { deployment: deployed(&desired(), 2), ..observed(RedisState::Read(snapshot)) }
+}
+
+fn group(view: &mut GroupSnapshot) -> &mut GroupFacts {
+    view.group.as_mut().unwrap()
+}
+
+fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> ConsumerFacts {
+    ConsumerFacts { name: name.into(), pending, idle: Duration::from_millis(2_400), heartbeat }
+}
+
+#[test]
+fn the_numbers_of_the_group_stand_in_the_status() {
+    let status = built(
+        &running(|view| {
+            let group = group(view);
+            (group.pending, group.delayed) = (4, 1);
+            group.oldest_pending = Some(EntryId { ms: 5_500, seq: 1 });
+            group.oldest_undelivered = Some(EntryId { ms: 7_000, seq: 0 });
+            group.dead_letters = Some(DeadLetterFacts { length: 2, replays: 1, last_ms: None });
+        }),
+        None,
+    );
+    assert_eq!((status.lag, status.pending, status.retrying), (Some(3), Some(4), Some(1)));
+    assert_eq!(status.backlog, Some(8));
+    let display = status.display.unwrap();
+    assert_eq!((display.lag.as_deref(), display.replicas.as_deref()), (Some("3"), Some("2/2")));
+    let second = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+    assert_eq!(status.oldest_unprocessed_time, second(5));
+    assert_eq!(status.oldest_undelivered_time, second(7));
+    assert_eq!(status.dead_letter.unwrap().length, Some(2));
+}
+
+#[test]
+fn the_resume_point_is_just_before_the_oldest_pending_entry() {
+    let status =
+        built(&running(|v| group(v).oldest_pending = Some(EntryId { ms: 4, seq: 0 })), None);
+    let position = status.position.unwrap();
+    assert_eq!(position.resume_id.as_deref(), Some("3-18446744073709551615"));
+    assert_eq!(position.last_delivered_id.as_deref(), Some("6-0"));
+    let nothing_pending = built(&running(|_| ()), None).position.unwrap();
+    assert_eq!(nothing_pending.resume_id.as_deref(), Some("6-0"));
+}
+
+#[test]
+fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
+    let before = built(&running(|_| ()), None);
+    let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
+    let away = Observed { deployment: deployed(&desired(), 2), ..observed(failed) };
+    let status = built(&away, Some(&before));
+    assert_eq!((status.lag, status.pending, status.backlog), (None, None, None));
+    assert_eq!(status.display.unwrap().lag.as_deref(), Some("?"));
+    assert_eq!(status.oldest_unprocessed_time, None);
+    assert_eq!(status.position, before.position);
+    assert_eq!(status.ready_replicas, Some(2));
+}
+
+#[test]
+fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
+    let before = built(&running(|_| {}), None);
+    let missing = Observed { deployment: deployed(&desired(), 2), ..observed(read(None)) };
+    let status = built(&missing, Some(&before));
+    assert_eq!(status.position, before.position);
+    assert_eq!(status.lag, None);
+}
+
+#[test]
+fn what_was_known_of_another_redis_is_kept_until_the_new_one_answers_and_not_afterwards() {
+    let mut before = built(&running(|_| {}), None);
+    before.group_origin = Some(eventbus_api::GroupOrigin::Created);
+    before.redis.as_mut().unwrap().target_hash = Some("another".into());
+    let unreachable = observed(RedisState::Failed(ReadFailure::Unreachable("away".into())));
+    let away = built(&unreachable, Some(&before));
+    assert_eq!(away.last_check, before.last_check);
+    assert_eq!((away.target_hash(), &away.position), (Some("another"), &before.position));
+    let answered = built(&observed(read(None)), Some(&away));
+    assert_eq!((answered.target_hash(), &answered.position), (Some("hash"), &None));
+    assert_eq!(answered.group_origin, None);
+}
+
+#[test]
+fn an_entry_id_in_the_future_is_no_negative_age() {
+    let status = built(
+        &running(|view| {
+            group(view).oldest_undelivered = Some(EntryId { ms: 900_000_000, seq: 0 });
+        }),
+        None,
+    );
+    let now = Some(Time(Timestamp::from_second(100).unwrap()));
+    assert_eq!(status.oldest_unprocessed_time, now);
+}
+
+#[test]
+fn consumers_are_live_or_stale_and_the_busiest_come_first() {
+    let heartbeat = Heartbeat { at_ms: 99_000, lease: Duration::from_secs(30) };
+    let status = built(
+        &running(|view| {
+            group(view).consumers = vec![
+                consumer_named("foreign", 0, None),
+                consumer_named("pod-1/0a", 7, Some(heartbeat)),
+            ];
+        }),
+        None,
+    );
+    let consumers = status.consumers.unwrap();
+    assert_eq!((consumers.total, consumers.live, consumers.stale), (2, 1, 1));
+    let first = &consumers.items[0];
+    assert_eq!((&*first.name, first.pod.as_deref()), ("pod-1/0a", Some("pod-1")));
+    assert_eq!(first.idle.as_deref(), Some("2s"));
+    assert_eq!(consumers.items[1].pod, None);
+}
+
+#[test]
+fn a_status_reads_back_as_it_was_written() {
+    let status = built(&running(|_| ()), None);
+    let text = serde_json::to_string(&status).unwrap();
+    let read: EventConsumerGroupStatus = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, status);
+}
+
+#[test]
+fn a_resource_in_conflict_reports_no_numbers() {
+    let observed =
+        Observed { claim: Claim::Other { name: Some("older".into()) }, ..running(|_| ()) };
+    let status = built(&observed, None);
+    assert_eq!(status.conflicts_with.as_deref(), Some("older"));
+    assert_eq!((status.lag, status.pending, status.group_origin), (None, None, None));
+    assert_eq!(status.display.unwrap().replicas.as_deref(), Some("2/0"));
+}
+
+#[test]
+fn a_refused_resource_keeps_what_was_known_of_its_group() {
+    let before = built(&running(|_| ()), None);
+    let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
+    let deployment = deployed(&desired(), 2);
+    let now = Timestamp::from_second(9).unwrap();
+    let status = refused(&desired().resource, &refusal, &deployment, Some(&before), now);
+    assert_eq!(status.ready().unwrap().reason, "InvalidTemplate");
+    assert_eq!(status.position, before.position);
+    assert_eq!(status.display.unwrap().replicas.as_deref(), Some("2/2"));
+}
+
+#[test]
+fn an_entry_id_that_is_no_time_gives_no_time() {
+    assert_eq!(time_of(EntryId::MAX), None);
+}

@@ -1,0 +1,242 @@
+//! From a resource to what it asks for, or to why it is refused. Pure.
+
+use eventbus::{GroupName, Start, StreamKey};
+use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, ResourceId, reasons};
+use eventbus_core::retry::backoff::Backoff;
+use eventbus_core::time as duration;
+
+use crate::redis::Target;
+use crate::redis::endpoints::{self, Endpoints};
+use crate::workload::{DeliverySettings, HandlerKind, PodRedis, PodSettings};
+
+use super::desired::Desired;
+
+/// Why nothing is done for a resource: the reason and message of its condition Ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// One of [`reasons`].
+    pub reason: &'static str,
+    /// For people: the fields, and the way out.
+    pub message: String,
+}
+
+impl Refusal {
+    fn template(field: &str, problem: impl std::fmt::Display) -> Self {
+        Self { reason: reasons::INVALID_TEMPLATE, message: format!("{field}: {problem}") }
+    }
+}
+
+/// Parses `resource`. `image` is the consumer's unless the resource names one.
+///
+/// # Errors
+/// [`Refusal`], the first that holds of `EndpointNotAllowed` and `InvalidTemplate`.
+pub fn validate(
+    resource: &EventConsumerGroup,
+    endpoints: &Endpoints,
+    image: &str,
+) -> Result<Desired, Refusal> {
+    let spec = &resource.spec;
+    let resource = ResourceId::of(resource);
+    let stream = StreamKey::new(&*spec.stream).map_err(|e| Refusal::template("stream", e))?;
+    let name = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
+    let endpoint =
+        endpoints.find(name.unwrap_or(endpoints::DEFAULT), &resource.namespace, &stream).map_err(
+            |error| Refusal { reason: reasons::ENDPOINT_NOT_ALLOWED, message: error.to_string() },
+        )?;
+    let group = spec.group.as_deref().unwrap_or(&resource.name);
+    Ok(Desired {
+        group: GroupName::new(group).map_err(|e| Refusal::template("group", e))?,
+        target: Target { endpoint: endpoint.name.clone(), stream },
+        start: start(spec)?,
+        pods: PodSettings {
+            redis: PodRedis { url: endpoint.url.clone(), secret: endpoint.secret.clone() },
+            event_types: spec.event_types.clone(),
+            handler: handler(spec, &resource.namespace)?,
+            delivery: delivery(&spec.delivery)?,
+            image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
+        },
+        replicas: spec.replicas.unwrap_or(1),
+        suspend: spec.suspend,
+        resource,
+    })
+}
+
+fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
+    let Some(start) = &spec.start else {
+        return Ok(Start::Id(eventbus::EntryId::ZERO));
+    };
+    let (field, text) = match (&start.id, &start.time) {
+        (Some(id), _) => ("start.id", id),
+        (None, Some(time)) => ("start.time", time),
+        (None, None) => {
+            return Err(Refusal::template("start", "set exactly one of id, time"));
+        }
+    };
+    text.parse().map_err(|error| Refusal::template(field, error))
+}
+
+fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind, Refusal> {
+    let Some(http) = &spec.handler.http else {
+        return Ok(HandlerKind::Log);
+    };
+    let url = match (&http.url, &http.service) {
+        (Some(url), _) => url.clone(),
+        (None, Some(service)) if is_dns_label(&service.name) => service_url(service, namespace),
+        (None, Some(_)) => {
+            let problem =
+                "must be the name of a Service of this namespace: up to 63 of a-z, 0-9 and '-'";
+            return Err(Refusal::template("handler.http.service.name", problem));
+        }
+        (None, None) => {
+            return Err(Refusal::template("handler.http", "set exactly one of url, service"));
+        }
+    };
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let brackets = authority.matches('[').count() == authority.matches(']').count();
+    if authority.is_empty() || authority.starts_with(':') || !brackets {
+        let problem = "must name a host, such as http://notifier.default.svc/events";
+        return Err(Refusal::template("handler.http.url", problem));
+    }
+    if authority.contains('@') {
+        let problem = "must not hold a user name or password: it can be read by everybody who reads the resource";
+        return Err(Refusal::template("handler.http.url", problem));
+    }
+    Ok(HandlerKind::Http { url, format: http.format })
+}
+
+/// A name as Kubernetes gives it to Services (RFC 1123).
+fn is_dns_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+    name.len() <= 63
+        && name.chars().all(inner)
+        && edge(name.chars().next())
+        && edge(name.chars().next_back())
+}
+
+fn service_url(service: &api::ServiceRef, namespace: &str) -> String {
+    let port = if service.port == 80 { String::new() } else { format!(":{}", service.port) };
+    let slash = if service.path.starts_with('/') { "" } else { "/" };
+    format!("http://{}.{namespace}.svc{port}{slash}{}", service.name, service.path)
+}
+
+fn delivery(delivery: &api::Delivery) -> Result<DeliverySettings, Refusal> {
+    let span = |field: &str, text: &api::DurationText| {
+        duration::parse(&text.0).map_err(|error| Refusal::template(field, error))
+    };
+    let backoff = &delivery.backoff;
+    Ok(DeliverySettings {
+        max_attempts: delivery.max_attempts,
+        timeout: span("delivery.timeout", &delivery.timeout)?,
+        concurrency: delivery.concurrency.unwrap_or(8),
+        batch_size: delivery.batch_size,
+        lease: span("delivery.lease", &delivery.lease)?,
+        backoff: Backoff {
+            initial: span("delivery.backoff.initial", &backoff.initial)?,
+            max: span("delivery.backoff.max", &backoff.max)?,
+            multiplier: backoff.multiplier,
+            jitter_percent: backoff.jitter_percent,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn endpoints() -> Endpoints {
+        let yaml = "endpoints: [{name: default, url: 'redis://r:6379'}, {name: other, url: 'redis://o', namespaces: [x]}]";
+        Endpoints::parse(yaml, &|_| false).unwrap()
+    }
+
+    fn validated(spec: Value) -> Result<Desired, Refusal> {
+        let resource = json!({
+            "apiVersion": "eventbus.seraaj.dev/v1alpha1", "kind": "EventConsumerGroup",
+            "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": 3},
+            "spec": spec,
+        });
+        validate(&serde_json::from_value(resource).unwrap(), &endpoints(), "img")
+    }
+
+    fn refused(spec: Value) -> (&'static str, String) {
+        let refusal = validated(spec).unwrap_err();
+        (refusal.reason, refusal.message)
+    }
+
+    #[test]
+    fn a_url_without_a_host_and_a_service_of_another_namespace_are_refused() {
+        for url in ["http:////u:p@h/", "http://:80/x", "http://[bad", "http://?x"] {
+            let (reason, message) =
+                refused(json!({"stream": "s", "handler": {"http": {"url": url}}}));
+            assert_eq!(reason, reasons::INVALID_TEMPLATE, "{url}");
+            assert!(message.contains("handler.http.url"), "{message}");
+        }
+        for name in ["a.b", "evil/x?", "u:p@h", "-a", "A", ""] {
+            let service = json!({"name": name});
+            let (reason, message) =
+                refused(json!({"stream": "s", "handler": {"http": {"service": service}}}));
+            assert_eq!(reason, reasons::INVALID_TEMPLATE, "{name}");
+            assert!(message.contains("handler.http.service.name"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_resource_gets_the_documented_defaults() {
+        let desired = validated(json!({"stream": "s", "handler": {"log": {}}})).unwrap();
+        assert_eq!(desired.group.as_str(), "n");
+        assert_eq!(desired.start, Start::Id(eventbus::EntryId::ZERO));
+        assert_eq!((desired.replicas, desired.suspend), (1, false));
+        let PodSettings { image, delivery, .. } = desired.pods;
+        assert_eq!((&*image, delivery.concurrency), ("img", 8));
+        assert_eq!(delivery.timeout, Duration::from_secs(30));
+        assert_eq!(delivery.backoff, Backoff::default());
+        assert_eq!(desired.resource.generation, 3);
+    }
+
+    #[test]
+    fn a_service_becomes_a_url_in_the_namespace_of_the_resource() {
+        let cases = [
+            (json!({"name": "web"}), "http://web.ns.svc/"),
+            (
+                json!({"name": "web", "port": 8080, "path": "events"}),
+                "http://web.ns.svc:8080/events",
+            ),
+        ];
+        for (service, url) in cases {
+            let spec = json!({"stream": "s", "handler": {"http": {"service": service}}});
+            let format = eventbus_api::Format::CloudEventBinary;
+            let expected = HandlerKind::Http { url: url.to_owned(), format };
+            assert_eq!(validated(spec).unwrap().pods.handler, expected);
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_password_is_refused() {
+        let spec = json!({"stream": "s", "handler": {"http": {"url": "http://u:p@h/x"}}});
+        let (reason, message) = refused(spec);
+        assert_eq!(reason, "InvalidTemplate");
+        assert!(message.starts_with("handler.http.url") && !message.contains("u:p"), "{message}");
+        let at_sign_in_path = json!({"stream": "s", "handler": {"http": {"url": "http://h/@x"}}});
+        assert!(validated(at_sign_in_path).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_of_other_namespaces_is_not_allowed() {
+        let spec = json!({"stream": "s", "handler": {"log": {}}, "redis": {"name": "other"}});
+        assert_eq!(refused(spec).0, "EndpointNotAllowed");
+    }
+
+    #[test]
+    fn an_entry_id_that_does_not_fit_is_refused_with_its_field() {
+        let spec =
+            json!({"stream": "s", "handler": {"log": {}}, "start": {"id": "99999999999999999999"}});
+        let (reason, message) = refused(spec);
+        assert_eq!(reason, "InvalidTemplate");
+        assert!(message.starts_with("start.id"), "{message}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The running operator: probes, election, and the controllers with their watches while this replica leads.
+
+mod controller;
+mod run;
+
+pub use run::Operator;

@@ -1,0 +1,190 @@
+//! The controllers and their watches: what they bring goes into the caches, and requeues the resources that it concerns.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, ObjectRef, store::Writer};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{Predicate, WatchStreamExt, predicates};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::kubernetes::cache::{Cache, Caches};
+use crate::kubernetes::{MaybeInvalid, Requeue};
+use crate::reconcile::context::Context;
+use crate::reconcile::{after_failure, reconcile};
+use crate::redis::GroupKey;
+use crate::workload::MANAGED_BY;
+
+/// Reconciles at the same time in one namespace's controller: most of them only read.
+const CONCURRENCY: u16 = 16;
+
+/// The watches of one controller before it runs.
+pub(super) struct Watch {
+    cache: Cache,
+    groups: Writer<MaybeInvalid>,
+    deployments: Writer<Deployment>,
+    requeued: UnboundedReceiver<ObjectRef<MaybeInvalid>>,
+}
+
+/// Prepares the watches of each of `namespaces`, or of all where there are none; with their caches and queues.
+pub(super) fn watches(namespaces: &[String]) -> (Vec<Watch>, Caches, Requeue) {
+    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.iter().cloned().map(Some).collect()
+    };
+    let (mut watches, mut queues) = (Vec::new(), Vec::new());
+    for namespace in scopes {
+        let (groups, groups_writer) = reflector::store();
+        let (deployments, deployments_writer) = reflector::store();
+        let (queue, requeued) = unbounded_channel();
+        queues.push((namespace.clone(), queue));
+        watches.push(Watch {
+            cache: Cache { namespace, groups, deployments, synced: Arc::default() },
+            groups: groups_writer,
+            deployments: deployments_writer,
+            requeued,
+        });
+    }
+    let caches = watches.iter().map(|watch| watch.cache.clone()).collect();
+    (watches, Caches::new(caches), Requeue::new(queues))
+}
+
+/// Watches and reconciles until `stop`, and returns once the reconciles that were begun are over.
+pub(super) async fn run(
+    watch: Watch,
+    context: Arc<Context>,
+    requeue: Requeue,
+    stop: CancellationToken,
+) {
+    let groups = groups(&context, &watch.cache, watch.groups, requeue);
+    let deployments = deployments(&context.client, &watch.cache, watch.deployments);
+    let requeued = futures::stream::unfold(watch.requeued, |mut requeued| async move {
+        let next = requeued.recv().await?;
+        Some((next, requeued))
+    });
+    Controller::for_stream(groups, watch.cache.groups)
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .owns_stream(deployments)
+        .reconcile_on(requeued)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, after_failure, context)
+        .for_each(|result| {
+            log(result.err());
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Logs failed watches. Failed reconciles were logged by their error policy, and a resource that is gone needs no line.
+fn log<R: std::error::Error, Q: std::error::Error>(error: Option<controller::Error<R, Q>>) {
+    match error {
+        Some(controller::Error::QueueError(error)) => {
+            tracing::warn!(error = eventbus::chain(&error), "a watch failed; it begins again");
+        }
+        Some(controller::Error::RunnerError(error)) => {
+            tracing::error!(error = eventbus::chain(&error), "the controller failed");
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Watches the resources' spec. Their status is left out: it is ours, and each write would reconcile again.
+fn groups(
+    context: &Arc<Context>,
+    cache: &Cache,
+    writer: Writer<MaybeInvalid>,
+    requeue: Requeue,
+) -> impl Stream<Item = Result<MaybeInvalid, watcher::Error>> + Send + use<> {
+    let api = api::<MaybeInvalid>(&context.client, &cache.namespace);
+    let (synced, context) = (Arc::clone(&cache.synced), Arc::clone(context));
+    let (context_of_events, requeue_of_events) = (Arc::clone(&context), requeue.clone());
+    watcher::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            on_event(event, &context_of_events, &requeue_of_events);
+            if matches!(event, Event::InitDone) {
+                synced.set_groups();
+            }
+        })
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            Default::default(),
+        )
+        .inspect_ok(move |changed| requeue_contenders(changed, &context, &requeue))
+}
+
+/// Watches the operator's Deployments, their status included: it has the number of ready pods.
+fn deployments(
+    client: &Client,
+    cache: &Cache,
+    writer: Writer<Deployment>,
+) -> impl Stream<Item = Result<Deployment, watcher::Error>> + Send + use<> {
+    let label = format!("app.kubernetes.io/managed-by={MANAGED_BY}");
+    let api = api::<Deployment>(client, &cache.namespace);
+    let synced = Arc::clone(&cache.synced);
+    watcher::watcher(api, watcher::Config::default().labels(&label))
+        .default_backoff()
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, Event::InitDone) {
+                synced.set_deployments();
+            }
+        })
+        .touched_objects()
+}
+
+fn api<K>(client: &Client, namespace: &Option<String>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// A resource that goes leaves its group to the next one; after a break in the watch anything may have happened.
+fn on_event(event: &Event<MaybeInvalid>, context: &Context, requeue: &Requeue) {
+    match event {
+        Event::Delete(gone) => {
+            context.forget_deleted();
+            requeue_contenders(gone, context, requeue);
+        }
+        Event::InitDone => {
+            context.forget_deleted();
+            for resource in context.caches.resources() {
+                requeue.now(&resource.namespace().unwrap_or_default(), &resource.name_any());
+            }
+        }
+        Event::Apply(resource) | Event::InitApply(resource) => {
+            if let (Ok(resource), Some(uid)) = (&resource.0, resource.uid()) {
+                context.observers.declare(&uid, GroupKey::of(resource, &context.endpoints));
+            }
+        }
+        Event::Init => {}
+    }
+}
+
+/// Requeues the others that ask for the group of `changed`: another one may own it now.
+fn requeue_contenders(changed: &MaybeInvalid, context: &Context, requeue: &Requeue) {
+    let Ok(changed) = &changed.0 else {
+        return;
+    };
+    let key = GroupKey::of(changed, &context.endpoints);
+    for resource in context.caches.resources() {
+        let Ok(other) = &resource.0 else {
+            continue;
+        };
+        if GroupKey::of(other, &context.endpoints) == key && other.uid() != changed.uid() {
+            requeue.now(&other.namespace().unwrap_or_default(), &other.name_any());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One replica in its turns of waiting and leading.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use eventbus_api::EventConsumerGroup;
+use eventbus_program::http;
+use futures::future::join_all;
+use kube::api::{Api, ListParams};
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::kubernetes::calls::within;
+use crate::kubernetes::election::Elector;
+use crate::metrics::Metrics;
+use crate::reconcile::context::{Context, Parts};
+use crate::redis::endpoints::Endpoints;
+use crate::redis::observers::Observers;
+use crate::settings::Settings;
+
+use super::controller::{run, watches};
+
+/// Between two requests for the definition of the resource.
+const DEFINITION: Duration = Duration::from_secs(2);
+/// How long a request for a probe may go on after the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// What the operator is run with.
+pub struct Operator {
+    /// How it runs.
+    pub settings: Settings,
+    /// The Redis endpoints.
+    pub endpoints: Endpoints,
+    /// How the API server is reached. The Lease is in its default namespace.
+    pub kubernetes: Config,
+    /// Differs from that of every other replica and every earlier start.
+    pub identity: String,
+}
+
+/// One replica in its turns of waiting and leading.
+struct Replica {
+    settings: Settings,
+    endpoints: Arc<Endpoints>,
+    identity: String,
+    client: Client,
+    elector: Arc<Elector>,
+    metrics: Metrics,
+    /// This replica waits for its turn, or leads with the cluster's state in memory.
+    is_ready: Arc<AtomicBool>,
+}
+
+impl Operator {
+    /// Runs until `stop`, then finishes what was begun and gives up the lease. A replica that loses its lease stops
+    /// writing and waits for its turn again.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] and [`Error::Http`]; an API server that cannot be reached is waited for.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
+        let mut kubernetes = self.kubernetes;
+        // The client's own retries would go on for a quarter of an hour; reconciles and watches have theirs.
+        kubernetes.default_retry = false;
+        let client =
+            Client::try_from(kubernetes).map_err(|error| Error::Configuration(Box::new(error)))?;
+        let leases = Api::namespaced(client.clone(), client.default_namespace());
+        let (lease, times) = (&self.settings.lease_name, self.settings.lease);
+        let mut registry = Registry::default();
+        let replica = Replica {
+            elector: Arc::new(Elector::new(leases, lease, &self.identity, times)),
+            metrics: Metrics::register(&mut registry),
+            is_ready: Arc::default(),
+            endpoints: Arc::new(self.endpoints),
+            settings: self.settings,
+            identity: self.identity,
+            client,
+        };
+        let probes_stop = CancellationToken::new();
+        let is_ready = Arc::clone(&replica.is_ready);
+        let ready = http::ready_while(move || is_ready.load(Ordering::Relaxed), "the API server");
+        let router = http::probes(ready, http::metrics_of(Arc::new(registry)));
+        let probes = async {
+            let served = http::serve(listener, router, LAST_REQUESTS, probes_stop.clone());
+            let served = served.await.map_err(Error::Http);
+            // Without probes the kubelet would end us anyway.
+            stop.cancel();
+            served
+        };
+        let work = async {
+            replica.take_turns(&stop).await;
+            probes_stop.cancel();
+        };
+        tokio::join!(probes, work).0
+    }
+}
+
+impl Replica {
+    async fn take_turns(&self, stop: &CancellationToken) {
+        if !self.definition_is_there(stop).await {
+            return;
+        }
+        loop {
+            // One that waits for its turn is as ready as it can be.
+            self.is_ready.store(true, Ordering::Relaxed);
+            if !self.elector.acquire(stop).await {
+                break;
+            }
+            tracing::info!(identity = %self.identity, "leading");
+            self.is_ready.store(false, Ordering::Relaxed);
+            self.metrics.set_leader(true);
+            let (lost, done) = (CancellationToken::new(), CancellationToken::new());
+            let lead = async {
+                self.lead(stop, &lost).await;
+                // Only now nothing is written any more, and the next replica may begin.
+                done.cancel();
+            };
+            tokio::join!(lead, self.elector.keep(&lost, &done));
+        }
+        self.is_ready.store(false, Ordering::Relaxed);
+    }
+
+    /// Reconciles until `stop`, and finishes what was begun; or until the lease is `lost`, and drops it.
+    async fn lead(&self, stop: &CancellationToken, lost: &CancellationToken) {
+        let leading = stop.child_token();
+        let (watches, caches, requeue) = watches(&self.settings.watch_namespaces);
+        let (endpoints, metrics) = (Arc::clone(&self.endpoints), self.metrics.clone());
+        let observers = Observers::new(endpoints, metrics, requeue.clone(), leading.child_token());
+        let context = Arc::new(Context::new(Parts {
+            client: self.client.clone(),
+            settings: self.settings.clone(),
+            endpoints: Arc::clone(&self.endpoints),
+            caches,
+            observers,
+            elector: Arc::clone(&self.elector),
+            metrics: self.metrics.clone(),
+            identity: self.identity.clone(),
+        }));
+        let run = |watch| run(watch, Arc::clone(&context), requeue.clone(), leading.clone());
+        let synced = async {
+            let synced = tokio::select! {
+                () = context.caches.wait_for_sync() => true,
+                () = leading.cancelled() => false,
+            };
+            self.is_ready.store(synced, Ordering::Relaxed);
+        };
+        tokio::select! {
+            _ = async { tokio::join!(join_all(watches.into_iter().map(run)), synced) } => {}
+            () = lost.cancelled() => leading.cancel(),
+        }
+        self.metrics.set_leader(false);
+        context.observers.close().await;
+    }
+
+    /// Waits until the API server knows the resource; returns false where `stop` came first.
+    async fn definition_is_there(&self, stop: &CancellationToken) -> bool {
+        let api: Api<EventConsumerGroup> = match self.settings.watch_namespaces.first() {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut logged = None;
+        loop {
+            let params = ListParams::default().limit(1);
+            let listed = tokio::select! {
+                () = stop.cancelled() => return false,
+                listed = within("list", "EventConsumerGroups", api.list_metadata(&params)) => listed,
+            };
+            let why = match listed {
+                Ok(_) => return true,
+                Err(error) if error.code() == Some(404) => {
+                    "the definition of EventConsumerGroup is not installed".to_owned()
+                }
+                Err(error) => error.report(),
+            };
+            if logged.as_ref() != Some(&why) {
+                tracing::warn!(why, "waiting for the API server");
+                logged = Some(why);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(DEFINITION) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Why pods do not become ready, in the words of their status. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+/// A container that waits for these is only starting.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// Returns what keeps the first of `pods` that has a problem from being ready. `secret` is the one that the pods mount: without
+/// it they never get past their creation, and their status does not say so.
+#[must_use]
+pub fn pod_problem(pods: &[Pod], secret: Option<&str>) -> Option<String> {
+    let name = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
+    let found = pods.iter().find_map(|pod| Some((name(pod), of_pod(pod)?)));
+    let starting = || {
+        let pod = pods.iter().find(|pod| waits_for_creation(pod))?;
+        let secret = secret?;
+        Some((
+            name(pod),
+            format!("is being created; it needs the Secret {secret} in this namespace"),
+        ))
+    };
+    found.or_else(starting).map(|(pod, why)| format!("pod {pod}: {why}"))
+}
+
+fn of_pod(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
+        return Some(sentence(reason, condition.message.as_deref()));
+    }
+    containers(pod).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        if STARTING.contains(&reason) {
+            return None;
+        }
+        let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+        let code = ended.map(|ended| format!("it ended with status {}", ended.exit_code));
+        Some(sentence(reason, code.as_deref().or(waiting.message.as_deref())))
+    })
+}
+
+fn waits_for_creation(pod: &Pod) -> bool {
+    containers(pod).any(|container| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.and_then(|waiting| waiting.reason.as_deref()) == Some(STARTING[0])
+    })
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
+}
+
+fn sentence(reason: &str, message: Option<&str>) -> String {
+    match message {
+        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
+        _ => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pods(statuses: &[Value]) -> Vec<Pod> {
+        let pod = |status: &Value| json!({"metadata": {"name": "p-1"}, "status": status});
+        statuses.iter().map(|status| serde_json::from_value(pod(status)).unwrap()).collect()
+    }
+
+    fn waiting(reason: &str, message: &str) -> Value {
+        let waiting = json!({"waiting": {"reason": reason, "message": message}});
+        json!({"containerStatuses": [{
+            "name": "consumer", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": waiting,
+        }]})
+    }
+
+    #[test]
+    fn pods_that_run_or_start_have_no_problem() {
+        assert_eq!(pod_problem(&pods(&[json!({}), waiting("ContainerCreating", "")]), None), None);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_told_with_its_pod() {
+        let pods = pods(&[json!({}), waiting("ImagePullBackOff", "not found")]);
+        assert_eq!(
+            pod_problem(&pods, None).as_deref(),
+            Some("pod p-1: ImagePullBackOff: not found")
+        );
+    }
+
+    #[test]
+    fn a_program_that_ends_again_and_again_is_told_with_its_exit_status() {
+        let mut status = waiting("CrashLoopBackOff", "back-off 5m0s");
+        status["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 2}});
+        let told = pod_problem(&pods(&[status]), None);
+        assert_eq!(told.as_deref(), Some("pod p-1: CrashLoopBackOff: it ended with status 2"));
+    }
+
+    #[test]
+    fn a_pod_without_a_node_is_told() {
+        let status = json!({"conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}]});
+        let told = pod_problem(&pods(&[status]), None);
+        assert_eq!(told.as_deref(), Some("pod p-1: Unschedulable: no node"));
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_its_secret_names_it() {
+        let told = pod_problem(&pods(&[waiting("ContainerCreating", "")]), Some("redis")).unwrap();
+        assert!(told.contains("Secret redis"), "{told}");
+    }
+}
