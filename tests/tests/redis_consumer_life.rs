@@ -22,7 +22,6 @@ async fn wrong_settings_are_told_all_at_once_and_end_the_program_with_2() {
         ("REDIS_URL", "http://h"),
         ("HANDLER_URL", "http://169.254.169.254/latest/meta-data"),
         ("DELIVERY_LEASE", "1s"),
-        ("DELIVERY_ON_UNAVAILABLE", "CountAttempt"),
         ("RUST_LOG", "info=loud"),
         ("LOG_FORMAT", "xml"),
     ];
@@ -37,7 +36,6 @@ async fn wrong_settings_are_told_all_at_once_and_end_the_program_with_2() {
         r#"EVENT_GROUP="": must be set"#,
         r#"HANDLER_URL="http://169.254.169.254/latest/meta-data": must not lead to a link-local address"#,
         r#"DELIVERY_LEASE="1s": must be a duration such as 90s or 1h30m, from 5s to 1h"#,
-        r#"DELIVERY_ON_UNAVAILABLE="CountAttempt": is not supported yet; must be Pause"#,
         r#"DELIVERY_CONCURRENCY="0": must be a number from 1 to 256"#,
         r#"LOG_FORMAT="xml": must be text or json"#,
         r#"RUST_LOG="info=loud": must be levels such as"#,
