@@ -1,4 +1,4 @@
-//! The health service: one answer about Redis, the stream and every consumer group.
+//! Health service: an HTTP answer with the state of Redis and of every consumer group.
 
 mod metrics;
 pub mod settings;
@@ -22,10 +22,10 @@ use self::settings::HealthSettings;
 
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///
-/// Redis is asked when somebody asks here, once for all who ask meanwhile, over one connection.
+/// Each request reads a snapshot from Redis over one connection. Concurrent requests share one snapshot.
 ///
 /// # Errors
-/// That of the listener.
+/// The error of the listener.
 pub async fn run(
     settings: HealthSettings,
     listener: TcpListener,
@@ -49,23 +49,23 @@ fn router(reports: Reports) -> Router {
         ))
 }
 
-/// 200 also while Redis is away: the answer says so.
+/// Answers 200 also while Redis is unreachable; the body reports it.
 async fn events(State(reports): State<Reports>) -> Result<Response, StatusCode> {
     let report = report(&reports).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }
 
 async fn ready(State(reports): State<Reports>) -> Result<&'static str, (StatusCode, String)> {
-    let report = report(&reports).await.map_err(|status| (status, "ending\n".to_owned()))?;
-    let away = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
-    report.seen.as_ref().map(|_| "ok\n").map_err(away)
+    let report = report(&reports).await.map_err(|status| (status, "shutting down\n".to_owned()))?;
+    let unreachable = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
+    report.seen.as_ref().map(|_| "ok\n").map_err(unreachable)
 }
 
 async fn show_metrics(State(reports): State<Reports>) -> Result<Response, StatusCode> {
     Ok(http::metrics(&metrics::registry(&*report(&reports).await?)))
 }
 
-/// 503 where the service ends before there is an answer.
+/// Returns a report, or 503 if the service ends before there is one.
 async fn report(reports: &Reports) -> Result<Arc<Report>, StatusCode> {
     reports.report().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }

@@ -196,7 +196,7 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     let names: Vec<&str> = errors.0.iter().map(|error| error.name.as_str()).collect();
     let all = ["concurrency", "lease", "dead_letters.stream", "dead_letters.max_length"];
     assert_eq!(names, all);
-    assert!(error.to_string().starts_with("wrong settings: concurrency=\"0\": must"), "{error}");
+    assert!(error.to_string().starts_with("invalid settings: concurrency=\"0\": must"), "{error}");
 }
 
 #[tokio::test]

@@ -149,9 +149,9 @@ where
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Happened {
-        let wake = self
+        let due = self
             .machine
-            .wake_at(self.decided_at)
+            .due_at(self.decided_at)
             .map(|moment| self.began + (moment - Moment::START));
         let stopping = self.deadline.is_some();
         tokio::select! {
@@ -164,7 +164,7 @@ where
                 Happened::Handled(handled)
             }
             connections = connects(&mut self.connecting), if self.connecting.is_some() => Happened::Connected(connections),
-            () = at(wake), if wake.is_some() => Happened::Tick,
+            () = at(due), if due.is_some() => Happened::Tick,
         }
     }
 
@@ -188,7 +188,7 @@ where
         self.connections = Some(connections);
         self.connected_at = self.moment();
         self.connects += 1;
-        self.metrics.up(self.connects);
+        self.metrics.connected(self.connects);
         Input::Connected
     }
 
@@ -229,7 +229,7 @@ where
         let is_no_group = error.is_no_group();
         self.connections = None;
         if !is_no_group {
-            self.metrics.down();
+            self.metrics.disconnected();
         }
         self.replies = FuturesUnordered::new();
         let wait = self.note(error);

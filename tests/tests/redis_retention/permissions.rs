@@ -53,7 +53,10 @@ async fn a_cap_that_the_user_may_not_keep_is_an_error_at_connect_that_names_what
     let redis = s.config_with("+xadd ~s").await;
     let reject = capped(TrimMode::Acked, 500, Overflow::Reject);
     let error = refusal(s.bus_config(redis.clone(), &reject)).await;
-    assert_eq!(error.to_string(), "the user may not keep the hard cap on stream s: it lacks XLEN");
+    assert_eq!(
+        error.to_string(),
+        "cannot enforce the hard cap on stream s: the Redis user has no permission for XLEN"
+    );
     assert!(error.is_auth() && !error.is_transient());
     s.run("ACL SETUSER u +xlen +xrange +xinfo +xpending +xtrim +eval").await;
     s.bus_as(redis.clone(), &reject).await;
@@ -61,7 +64,7 @@ async fn a_cap_that_the_user_may_not_keep_is_an_error_at_connect_that_names_what
     let error = refusal(s.bus_config(redis, &drop_oldest)).await;
     assert_eq!(
         error.to_string(),
-        "the user may not keep the hard cap on stream s: it lacks XACK, HINCRBY on the hash of losses, EVAL, EVALSHA"
+        "cannot enforce the hard cap on stream s: the Redis user has no permission for XACK, HINCRBY on the hash of losses, EVAL, EVALSHA"
     );
 }
 
