@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::publish::{Batches, Publisher};
 use crate::redis::Connection;
 use crate::redis::SharedConnection;
+use crate::scripts::declare_group::RefusalLog;
 
 pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
@@ -48,6 +49,7 @@ pub struct EventBus {
     calls: SharedConnection,
     /// The groups that were created here or found standing by it, and where they started.
     created: Arc<Mutex<BTreeMap<GroupName, Start>>>,
+    refusals: RefusalLog,
     lags: Arc<tokio::sync::Mutex<LagReader>>,
 }
 
@@ -123,6 +125,7 @@ impl EventBusBuilder {
             metrics: metrics.clone(),
             calls,
             created: Arc::default(),
+            refusals: RefusalLog::default(),
             lags: Arc::default(),
         })
     }

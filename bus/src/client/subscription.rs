@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
 use eventbus_core::event::TypeFilter;
 use eventbus_core::group::Start;
-use eventbus_core::names::{ConsumerName, EntryId, GroupName};
+use eventbus_core::names::{ConsumerName, GroupName};
 use eventbus_core::settings::SettingErrors;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,8 @@ impl EventBus {
     pub fn subscription(&self, group: &GroupName, consumer: &ConsumerName) -> SubscriptionBuilder {
         let mut config =
             SubscriberConfig::new(self.stream().clone(), group.clone(), consumer.clone());
-        config.start = self.created().get(group).copied().map(restart);
+        config.start = self.created().get(group).copied();
+        config.group_existed = config.start.is_some();
         SubscriptionBuilder { bus: self.clone(), config }
     }
 }
@@ -151,7 +152,8 @@ impl SubscriptionBuilder {
         F: Future<Output = Answer> + Send + 'static,
     {
         let Self { bus, config } = self;
-        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone());
+        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone())
+            .with_refusal_log(bus.refusals.clone());
         let (readiness, stop) = (subscriber.readiness(), CancellationToken::new());
         let task = tokio::spawn(subscriber.run(handler, stop.clone()));
         Subscription { readiness, stop, task }
@@ -189,25 +191,5 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Returns where a lost group starts again: what it was to skip at first is in the past by then.
-fn restart(start: Start) -> Start {
-    match start {
-        Start::Latest => Start::Id(EntryId::ZERO),
-        start => start,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_group_never_begins_at_the_streams_end() {
-        assert_eq!(restart(Start::Latest), Start::Id(EntryId::ZERO));
-        let id = Start::Id(EntryId { ms: 5, seq: 1 });
-        assert_eq!(restart(id), id);
     }
 }
