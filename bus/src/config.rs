@@ -6,8 +6,10 @@ mod url;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
+use eventbus_core::retention::{MISSING_GROUP_HOLD, missing_group_hold};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
@@ -111,6 +113,9 @@ pub struct BusConfig {
     pub stream: StreamKey,
     /// Rules for trimming the stream, and what a full one does to publishers.
     pub retention: Retention,
+    /// `REDIS_MISSING_GROUP_HOLD`, default 168h (7 days), up to 87600h: how long a declared group that is missing and has
+    /// no owner holds trimming back, by the server's clock.
+    pub missing_group_hold: Duration,
     /// `REDIS_DURABILITY`, default `async`: what has to have happened before a publish is answered.
     pub durability: Durability,
     /// Outbox that keeps events until Redis has them; `None`: no outbox.
@@ -122,13 +127,20 @@ impl BusConfig {
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
-        Self { redis, stream, retention, durability, outbox: None }
+        let missing_group_hold = MISSING_GROUP_HOLD;
+        Self { redis, stream, retention, missing_group_hold, durability, outbox: None }
     }
 
     /// Sets how much of the stream is kept.
     #[must_use]
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// Sets how long a declared group that is missing and has no owner holds trimming back.
+    #[must_use]
+    pub fn with_missing_group_hold(self, missing_group_hold: Duration) -> Self {
+        Self { missing_group_hold, ..self }
     }
 
     /// Sets what has to have happened before a publish is answered.
@@ -163,16 +175,19 @@ impl BusConfig {
         let stream = StreamKey::new(name.clone())
             .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
         let retention = Retention::from_lookup(lookup);
+        let hold = missing_group_hold(lookup);
         let durability = Durability::from_lookup(lookup);
         let outbox = OutboxConfig::from_lookup(lookup);
-        match (redis, stream, retention, durability, outbox) {
-            (Ok(redis), Ok(stream), Ok(retention), Ok(durability), Ok(outbox)) => {
-                Ok(Self { redis, stream, retention, durability, outbox })
+        match (redis, stream, retention, hold, durability, outbox) {
+            (Ok(redis), Ok(stream), Ok(retention), Ok(hold), Ok(durability), Ok(outbox)) => {
+                let missing_group_hold = hold;
+                Ok(Self { redis, stream, retention, missing_group_hold, durability, outbox })
             }
-            (redis, stream, retention, durability, outbox) => {
+            (redis, stream, retention, hold, durability, outbox) => {
                 let mut errors = redis.err().unwrap_or_default();
                 errors.extend(stream.err());
                 errors.extend(retention.err().unwrap_or_default());
+                errors.extend(hold.err());
                 errors.extend(durability.err());
                 errors.extend(outbox.err());
                 Err(errors)
@@ -214,6 +229,7 @@ mod tests {
         assert_eq!(config.stream.as_str(), "stream:events");
         let retention = Retention { mode: TrimMode::Acked, max_entries: 10_000, hard_cap: None };
         assert_eq!((config.retention, config.durability), (retention, Durability::Async));
+        assert_eq!(config.missing_group_hold, Duration::from_secs(7 * 24 * 3600));
     }
 
     #[test]
@@ -225,6 +241,7 @@ mod tests {
             ("REDIS_MAX_ENTRIES", "-1"),
             ("REDIS_HARD_MAX_ENTRIES", "x"),
             ("REDIS_OVERFLOW", "block"),
+            ("REDIS_MISSING_GROUP_HOLD", "7d"),
             ("REDIS_DURABILITY", "sync"),
             ("REDIS_OUTBOX_MAX_BYTES", "0"),
         ];

@@ -19,7 +19,7 @@ use self::reader::Reader;
 
 /// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
 /// variables serves all.
-pub const REDIS: [Setting; 14] = [
+pub const REDIS: [Setting; 15] = [
     ("REDIS_URL", "The server: redis:// or rediss:// [default: redis://localhost:6379]"),
     ("REDIS_STREAM_NAME", "The stream [default: stream:events]"),
     ("REDIS_USERNAME_FILE", "File with the user name; read again at each connect"),
@@ -31,6 +31,10 @@ pub const REDIS: [Setting; 14] = [
     ("REDIS_MAX_ENTRIES", "Entries that publishers keep of what is finished [default: 10000]"),
     ("REDIS_HARD_MAX_ENTRIES", "Entries at which the stream is full; 0: never [default: 0]"),
     ("REDIS_OVERFLOW", "What publishers do then: reject or drop-oldest [default: reject]"),
+    (
+        "REDIS_MISSING_GROUP_HOLD",
+        "How long a missing group without owner holds trimming back [default: 168h]",
+    ),
     (
         "REDIS_DURABILITY",
         "What publishers wait for: async, replicated:N or fsynced [default: async]",

@@ -71,6 +71,12 @@ impl StreamMetrics {
         self.all.dropped.get_or_create(&labels).inc_by(entries);
     }
 
+    /// Counts a missing group that holds trimming back no longer.
+    pub(crate) fn released(&self, group: String) {
+        let labels = GroupLabels { stream: self.stream.clone(), group };
+        self.all.released.get_or_create(&labels).inc();
+    }
+
     /// The counters of a type, which it gets now if there are not too many yet.
     fn meet(&self, event_type: &str) -> Published {
         let mut types = self.ok.write().unwrap_or_else(PoisonError::into_inner);

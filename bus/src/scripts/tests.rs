@@ -103,5 +103,5 @@ fn other_programs_write_their_arguments_as_the_headers_of_the_scripts_name_them(
     assert_as_documented(&forget_group::Arguments { groups: "h", group });
     assert_as_documented(&replay::Arguments { dead_letters: stream, group, id });
     assert_as_documented(&snapshot::Arguments { stream, groups });
-    assert_as_documented(&trim::Arguments { stream, keep });
+    assert_as_documented(&trim::Arguments { stream, keep, missing_hold: LEASE });
 }
