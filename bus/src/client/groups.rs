@@ -27,9 +27,10 @@ impl EventBus {
     /// there before and was destroyed resumes where it had come to.
     ///
     /// From then on this program keeps the group: it is declared in `P:eventbus:groups`, so that nothing that it may need is
-    /// trimmed while it is missing, and subscriptions of this bus create it again if it is lost, then never at the
-    /// stream's end, which would pass over what came meanwhile. A declaration that stands there already is left as it
-    /// is; where Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after
+    /// trimmed while it is missing, for [`missing_group_hold`](crate::config::BusConfig::missing_group_hold) at most unless
+    /// a resource owns it. Subscriptions and further calls of this bus create it again if it is lost, then never at the
+    /// stream's end, which would skip what came meanwhile. A declaration that is there already is left as it is; where
+    /// Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after
     /// an error, which does not say that nothing was done.
     ///
     /// # Errors

@@ -99,8 +99,8 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Creates the group there when it is missing, and again when it is lost. Default: only a group that this bus created
-    /// by [`EventBus::create_consumer_group`].
+    /// Creates the group there when it is missing, and again when it is lost, and declares it with the types. Default: only
+    /// a group that this bus created by [`EventBus::create_consumer_group`].
     pub fn create_group_at(mut self, start: Start) -> Self {
         self.config.start = Some(start);
         self

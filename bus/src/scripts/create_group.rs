@@ -104,12 +104,12 @@ pub struct EnsureGroup {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct EnsuredGroup {
-    /// Whether the group was created, and its position.
+    /// Result of creating the group, with its position.
     pub creation: GroupCreation,
     /// Writer of the resume point that the group was created at; `None` for one that existed, or that was created at its
     /// start.
     pub resumed_from: Option<ResumeSource>,
-    /// What became of the declaration.
+    /// Result of declaring the group.
     pub declared: Declared,
 }
 
