@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_missing_group_holds_for_seven_days_unless_another_time_is_set() {
         let read = |text: Option<&str>| missing_group_hold(&|_| text.map(str::to_owned));
-        let hours = |hours| Ok(Duration::from_secs(hours * 3600));
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
         let cases = [(None, 168), (Some("0s"), 0), (Some("24h"), 24), (Some("87600h"), 87_600)];
         for (text, expected) in cases {
             assert_eq!(read(text), hours(expected), "{text:?}");
