@@ -162,7 +162,7 @@ async fn a_bus_trims_past_a_missing_group_after_the_hold_that_is_set_and_counts_
     let bus = connect_with_metrics(config, &metrics).await;
     let mut s = s;
     for _ in 0..2 {
-        s.add_later(200).await;
+        s.add_later(1_000).await;
         s.run("XGROUP SETID s g $").await;
         super::trimmed_below(&mut s, &bus, 600).await;
     }
