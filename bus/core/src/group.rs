@@ -112,7 +112,7 @@ struct StoredResumePoint {
     at: Option<serde_json::Value>,
 }
 
-/// What is known of a group that is missing.
+/// Facts about a group that is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MissingGroup {
     /// Declared start.

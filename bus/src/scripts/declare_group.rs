@@ -38,9 +38,9 @@ pub enum Declared {
     Written,
     /// A declaration that suffices is there already.
     Unchanged,
-    /// The group belongs to another resource, whose declaration was left.
+    /// A declaration of another resource is there and was left.
     OwnedBy(Owner),
-    /// What is there cannot be read, and so may be anybody's: it was left.
+    /// A declaration that cannot be read, and so may be of any owner, is there and was left.
     Unreadable,
     /// Redis refused to write it, for want of permission or memory: while the group is missing, it does not hold
     /// trimming back.
