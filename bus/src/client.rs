@@ -26,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::publish::{OrderedSender, Publisher};
 use crate::redis::Connection;
 use crate::redis::SharedConnection;
+use crate::scripts::declare_group::RefusalLog;
 
 pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
@@ -68,6 +69,7 @@ pub struct EventBus {
     /// Groups passed to `create_consumer_group`, and the start that was asked for.
     created: Arc<Mutex<BTreeMap<GroupName, Start>>>,
     snapshots: Arc<tokio::sync::Mutex<SnapshotReader>>,
+    refusals: RefusalLog,
 }
 
 /// Options of an [`EventBus`] before it connects. Made by [`EventBus::builder`].
@@ -153,6 +155,7 @@ impl EventBusBuilder {
             calls,
             created: Arc::default(),
             snapshots: Arc::default(),
+            refusals: RefusalLog::default(),
         })
     }
 }

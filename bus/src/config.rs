@@ -6,8 +6,10 @@ mod url;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
+use eventbus_core::retention::{MISSING_GROUP_HOLD, missing_group_hold};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
@@ -120,6 +122,9 @@ pub struct BusConfig {
     pub stream: StreamKey,
     /// Retention of the stream, and the policy when it is full.
     pub retention: Retention,
+    /// `REDIS_MISSING_GROUP_HOLD`: time, by the server's clock, for which a declared group that is missing and has no owner
+    /// holds trimming back, up to 87600h. Default: 168h (7 days).
+    pub missing_group_hold: Duration,
     /// `REDIS_DURABILITY`: confirmation that a publish waits for, default `async`.
     pub durability: Durability,
     /// Outbox that stores events on disk until they are in the stream. Default: none.
@@ -131,13 +136,20 @@ impl BusConfig {
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
-        Self { redis, stream, retention, durability, outbox: None }
+        let missing_group_hold = MISSING_GROUP_HOLD;
+        Self { redis, stream, retention, missing_group_hold, durability, outbox: None }
     }
 
     /// Sets the retention.
     #[must_use]
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// Sets the time for which a declared group that is missing and has no owner holds trimming back.
+    #[must_use]
+    pub fn with_missing_group_hold(self, missing_group_hold: Duration) -> Self {
+        Self { missing_group_hold, ..self }
     }
 
     /// Sets the confirmation that a publish waits for.
@@ -172,16 +184,19 @@ impl BusConfig {
         let stream = StreamKey::new(name.clone())
             .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
         let retention = Retention::from_lookup(lookup);
+        let hold = missing_group_hold(lookup);
         let durability = Durability::from_lookup(lookup);
         let outbox = OutboxConfig::from_lookup(lookup);
-        match (redis, stream, retention, durability, outbox) {
-            (Ok(redis), Ok(stream), Ok(retention), Ok(durability), Ok(outbox)) => {
-                Ok(Self { redis, stream, retention, durability, outbox })
+        match (redis, stream, retention, hold, durability, outbox) {
+            (Ok(redis), Ok(stream), Ok(retention), Ok(hold), Ok(durability), Ok(outbox)) => {
+                let missing_group_hold = hold;
+                Ok(Self { redis, stream, retention, missing_group_hold, durability, outbox })
             }
-            (redis, stream, retention, durability, outbox) => {
+            (redis, stream, retention, hold, durability, outbox) => {
                 let mut errors = redis.err().unwrap_or_default();
                 errors.extend(stream.err());
                 errors.extend(retention.err().unwrap_or_default());
+                errors.extend(hold.err());
                 errors.extend(durability.err());
                 errors.extend(outbox.err());
                 Err(errors)
@@ -223,6 +238,7 @@ mod tests {
         assert_eq!(config.stream.as_str(), "stream:events");
         let retention = Retention { mode: TrimMode::Acked, max_entries: 10_000, hard_cap: None };
         assert_eq!((config.retention, config.durability), (retention, Durability::Async));
+        assert_eq!(config.missing_group_hold, Duration::from_secs(7 * 24 * 3600));
     }
 
     #[test]
@@ -234,6 +250,7 @@ mod tests {
             ("REDIS_MAX_ENTRIES", "-1"),
             ("REDIS_HARD_MAX_ENTRIES", "x"),
             ("REDIS_OVERFLOW", "block"),
+            ("REDIS_MISSING_GROUP_HOLD", "7d"),
             ("REDIS_DURABILITY", "sync"),
             ("REDIS_OUTBOX_MAX_BYTES", "0"),
         ];

@@ -59,6 +59,7 @@ pub struct Metrics {
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
     dropped: Family<GroupLabels, Counter>,
+    released: Family<GroupLabels, Counter>,
     outbox: outbox::OutboxFamilies,
     connected: Family<ConnectionLabels, Gauge>,
     reconnects: Family<ConnectionLabels, Counter>,
@@ -86,6 +87,7 @@ impl Metrics {
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
             dropped: Family::default(),
+            released: Family::default(),
             outbox: outbox::OutboxFamilies::default(),
             connected: Family::default(),
             reconnects: Family::default(),
@@ -158,6 +160,11 @@ impl Metrics {
             "dropped_entries",
             "Entries that this process dropped at the hard cap before the group acknowledged them",
             self.dropped.clone(),
+        );
+        eventbus.register(
+            "missing_groups_released",
+            "Declared groups that had been missing for too long to hold back this process's trimming",
+            self.released.clone(),
         );
     }
 

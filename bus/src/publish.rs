@@ -75,6 +75,7 @@ impl Publisher {
             connection.clone(),
             stream.clone(),
             retention.clone(),
+            config.missing_group_hold,
             of_stream.clone(),
         );
         let capped = retention.hard_cap.map(|cap| Capped { cap, gate: Mutex::new(Gate::new(cap)) });

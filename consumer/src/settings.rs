@@ -19,7 +19,7 @@ use self::reader::Reader;
 
 /// Settings of the Redis connection and of publishing. They are the same for every program, so that one set of variables
 /// serves all.
-pub const REDIS: [Setting; 14] = [
+pub const REDIS: [Setting; 15] = [
     (
         "REDIS_URL",
         "URL of the Redis server, redis:// or rediss:// [default: redis://localhost:6379]",
@@ -39,6 +39,10 @@ pub const REDIS: [Setting; 14] = [
     (
         "REDIS_OVERFLOW",
         "Action of publishers at the hard cap: reject or drop-oldest [default: reject]",
+    ),
+    (
+        "REDIS_MISSING_GROUP_HOLD",
+        "Time for which a missing group without owner holds trimming back [default: 168h]",
     ),
     (
         "REDIS_DURABILITY",

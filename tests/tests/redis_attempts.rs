@@ -139,7 +139,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
         let (word, id) = expected;
         wait::until("a heartbeat tells the resume point", LONG, async || {
             let resume = told(&mut conn.clone(), "resume").await?;
-            (resume == serde_json::json!({"v": 1, word: id})).then_some(())
+            (resume[word] == id.as_str() && resume["at"].is_u64()).then_some(())
         })
         .await;
         gate.add_permits(permits);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
 use eventbus_core::event::TypeFilter;
 use eventbus_core::group::Start;
-use eventbus_core::names::{ConsumerName, EntryId, GroupName};
+use eventbus_core::names::{ConsumerName, GroupName};
 use eventbus_core::settings::SettingErrors;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -99,7 +99,8 @@ impl EventBus {
     pub fn subscription(&self, group: &GroupName, consumer: &ConsumerName) -> SubscriptionBuilder {
         let mut config =
             SubscriberConfig::new(self.stream().clone(), group.clone(), consumer.clone());
-        config.start = self.created().get(group).copied().map(restart);
+        config.start = self.created().get(group).copied();
+        config.group_existed = config.start.is_some();
         SubscriptionBuilder { bus: self.clone(), config }
     }
 }
@@ -111,8 +112,8 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Creates the group at `start` if it is missing, and restores it if it is lost. Default: only a group that this bus
-    /// created with [`EventBus::create_consumer_group`].
+    /// Creates the group at `start` if it is missing, restores it if it is lost, and declares it with the types. Default:
+    /// only a group that this bus created with [`EventBus::create_consumer_group`].
     pub fn create_group_at(mut self, start: Start) -> Self {
         self.config.start = Some(start);
         self
@@ -164,7 +165,8 @@ impl SubscriptionBuilder {
         F: Future<Output = Answer> + Send + 'static,
     {
         let Self { bus, config } = self;
-        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone());
+        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone())
+            .with_refusal_log(bus.refusals.clone());
         let (readiness, stop) = (subscriber.readiness(), CancellationToken::new());
         let task = tokio::spawn(subscriber.run(handler, stop.clone()));
         Subscription { readiness, stop, task }
@@ -203,25 +205,5 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Returns the start for restoring a lost group: `$` would skip events that arrived while the group was missing.
-fn restart(start: Start) -> Start {
-    match start {
-        Start::Latest => Start::Id(EntryId::ZERO),
-        start => start,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_group_never_restarts_at_the_streams_end() {
-        assert_eq!(restart(Start::Latest), Start::Id(EntryId::ZERO));
-        let id = Start::Id(EntryId { ms: 5, seq: 1 });
-        assert_eq!(restart(id), id);
     }
 }

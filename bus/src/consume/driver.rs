@@ -83,7 +83,7 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     pub fn new(subscriber: Subscriber, handler: H) -> Self {
-        let Subscriber { redis, config, metrics, readiness } = subscriber;
+        let Subscriber { redis, config, metrics, readiness, refusals } = subscriber;
         let me = config.consumer.with_nonce(nonce());
         let machine = Machine::new(
             config.stream.clone(),
@@ -95,7 +95,7 @@ where
         let lease = config.delivery.lease;
         Self {
             machine,
-            consumer: Arc::new(Consumer::new(me, config)),
+            consumer: Arc::new(Consumer::new(me, config, refusals)),
             redis,
             handler: Arc::new(handler),
             metrics: metrics.of_connection("consume"),
@@ -176,7 +176,7 @@ where
     fn connection(&mut self, wait: Duration) {
         let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
         // The group existed before; events may have arrived while it was missing, and `$` would skip them.
-        let lost = self.readiness.has_connected();
+        let lost = self.readiness.has_connected() || consumer.config.group_existed;
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
             Connections::connect(&redis, &consumer, lost).await

@@ -72,6 +72,12 @@ impl StreamMetrics {
         self.all.dropped.get_or_create(&labels).inc_by(entries);
     }
 
+    /// Counts a missing group that holds trimming back no longer.
+    pub(crate) fn released(&self, group: String) {
+        let labels = GroupLabels { stream: self.stream.clone(), group };
+        self.all.released.get_or_create(&labels).inc();
+    }
+
     /// Returns the counters of a type, and creates them if there are fewer than [`MAX_TYPES`].
     fn counters(&self, event_type: &str) -> Published {
         let mut types = self.ok.write().unwrap_or_else(PoisonError::into_inner);

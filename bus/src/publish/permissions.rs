@@ -63,7 +63,7 @@ pub(super) async fn missing(
             ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
             ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
             ("XPENDING (to trim)", command(&["XPENDING", key, "ecg"])),
-            ("HKEYS on the hash of groups (to trim)", command(&["HKEYS", &declared])),
+            ("HGETALL on the hash of groups (to trim)", command(&["HGETALL", &declared])),
             ("EVAL (to trim)", command(&["EVAL", "return 0", "2", key, &declared])),
             ("EVALSHA (to trim)", command(&["EVALSHA", NO_SCRIPT, "2", key, &declared])),
         ]);
