@@ -64,15 +64,11 @@ const TABLE: [Banned; 24] = [
     Banned {
         words: &["look", "looks", "looker", "looked"],
         say: "snapshot, check, read",
-        left_in: &["eventbus", "eventbus-consumer", "eventbus-core", "seraaj", "tests"],
+        left_in: &["eventbus", "eventbus-core", "tests"],
     },
     Banned { words: &["rights"], say: "permissions", left_in: &["tests"] },
     Banned { words: &["trouble", "troubles"], say: "failure", left_in: &[] },
-    Banned {
-        words: &["away"],
-        say: "unreachable",
-        left_in: &["eventbus", "eventbus-operator", "tests"],
-    },
+    Banned { words: &["away"], say: "unreachable", left_in: &["eventbus-operator", "tests"] },
     Banned { words: &["stands", "stand", "stood"], say: "exists, is", left_in: &["tests"] },
     Banned { words: &["patience", "doubt", "nap"], say: "wait, timeout, error", left_in: &[] },
 ];
