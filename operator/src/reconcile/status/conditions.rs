@@ -210,7 +210,7 @@ fn consumers_available(After { observed, failures, .. }: &After, replicas: u32) 
     }
     let (ready, existing) = (deployment.ready_pods(), deployment.existing_pods());
     if replicas == 0 && existing == 0 {
-        return draft(Some(true), reasons::NONE_WANTED, String::new());
+        return draft(Some(true), reasons::NONE_DESIRED, String::new());
     }
     if let Some(problem) = deployment.ours().and_then(problem)
         && replicas > 0
