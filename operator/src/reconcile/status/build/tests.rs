@@ -27,7 +27,7 @@ fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> Con
 }
 
 #[test]
-fn the_numbers_of_the_group_stand_in_the_status() {
+fn the_status_has_the_numbers_of_the_group() {
     let status = built(
         &running(|view| {
             let group = group(view);
@@ -73,7 +73,7 @@ fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
 }
 
 #[test]
-fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
+fn a_missing_group_keeps_its_position_until_it_is_recreated() {
     let before = built(&running(|_| {}), None);
     let missing = Observed { deployment: deployed(&desired(), 2), ..observed(read(None)) };
     let status = built(&missing, Some(&before));
@@ -82,7 +82,7 @@ fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
 }
 
 #[test]
-fn what_was_known_of_another_redis_is_kept_until_the_new_one_answers_and_not_afterwards() {
+fn numbers_of_another_server_are_kept_until_the_new_one_responds() {
     let mut before = built(&running(|_| {}), None);
     before.group_origin = Some(eventbus_api::GroupOrigin::Created);
     before.redis.as_mut().unwrap().target_hash = Some("another".into());
@@ -146,7 +146,7 @@ fn a_resource_in_conflict_reports_no_numbers() {
 }
 
 #[test]
-fn a_refused_resource_keeps_what_was_known_of_its_group() {
+fn a_refused_resource_keeps_the_position_of_its_group() {
     let before = built(&running(|_| ()), None);
     let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
     let deployment = deployed(&desired(), 2);
