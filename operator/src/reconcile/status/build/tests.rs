@@ -63,8 +63,8 @@ fn the_resume_point_is_just_before_the_oldest_pending_entry() {
 fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
     let before = built(&running(|_| ()), None);
     let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
-    let away = Observed { deployment: deployed(&desired(), 2), ..observed(failed) };
-    let status = built(&away, Some(&before));
+    let outage = Observed { deployment: deployed(&desired(), 2), ..observed(failed) };
+    let status = built(&outage, Some(&before));
     assert_eq!((status.lag, status.pending, status.backlog), (None, None, None));
     assert_eq!(status.display.unwrap().lag.as_deref(), Some("?"));
     assert_eq!(status.oldest_unprocessed_time, None);
@@ -86,11 +86,11 @@ fn numbers_of_another_server_are_kept_until_the_new_one_responds() {
     let mut before = built(&running(|_| {}), None);
     before.group_origin = Some(eventbus_api::GroupOrigin::Created);
     before.redis.as_mut().unwrap().target_hash = Some("another".into());
-    let unreachable = observed(RedisState::Failed(ReadFailure::Unreachable("away".into())));
-    let away = built(&unreachable, Some(&before));
-    assert_eq!(away.last_check, before.last_check);
-    assert_eq!((away.target_hash(), &away.position), (Some("another"), &before.position));
-    let answered = built(&observed(read(None)), Some(&away));
+    let unreachable = observed(RedisState::Failed(ReadFailure::Unreachable("outage".into())));
+    let outage = built(&unreachable, Some(&before));
+    assert_eq!(outage.last_check, before.last_check);
+    assert_eq!((outage.target_hash(), &outage.position), (Some("another"), &before.position));
+    let answered = built(&observed(read(None)), Some(&outage));
     assert_eq!((answered.target_hash(), &answered.position), (Some("hash"), &None));
     assert_eq!(answered.group_origin, None);
 }
