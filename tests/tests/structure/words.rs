@@ -25,16 +25,8 @@ const TABLE: [Banned; 21] = [
         left_in: &[],
     },
     Banned { words: &["park", "parks", "parked", "parking"], say: "delay, delayed", left_in: &[] },
-    Banned {
-        words: &["hand", "hands"],
-        say: "in flight",
-        left_in: &["eventbus-operator", "tests"],
-    },
-    Banned {
-        words: &["held"],
-        say: "in flight",
-        left_in: &["eventbus", "eventbus-operator", "tests"],
-    },
+    Banned { words: &["hand", "hands"], say: "in flight", left_in: &["tests"] },
+    Banned { words: &["held"], say: "in flight", left_in: &["eventbus", "tests"] },
     Banned {
         words: &["beat", "beats", "beaten", "beating"],
         say: "heartbeat",
@@ -51,14 +43,7 @@ const TABLE: [Banned; 21] = [
     Banned {
         words: &["wanted"],
         say: "desired",
-        left_in: &[
-            "eventbus",
-            "eventbus-api",
-            "eventbus-core",
-            "eventbus-operator",
-            "seraaj",
-            "tests",
-        ],
+        left_in: &["eventbus", "eventbus-core", "seraaj", "tests"],
     },
     Banned { words: &["standing"], say: "current", left_in: &["eventbus", "eventbus-core"] },
     Banned { words: &["guarded"], say: "the kind of the value: parsed, or invalid", left_in: &[] },
@@ -80,7 +65,7 @@ const TABLE: [Banned; 21] = [
     Banned {
         words: &["told", "tell", "tells"],
         say: "report, reported",
-        left_in: &["eventbus", "eventbus-consumer", "eventbus-operator", "seraaj", "tests"],
+        left_in: &["eventbus", "eventbus-consumer", "seraaj", "tests"],
     },
     Banned {
         words: &["said", "say", "says"],
