@@ -88,27 +88,7 @@ impl Metrics {
         };
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("eventbus_operator", "Version of the operator", Info::new(version));
-        registry.register(
-            "eventbus_group_lag",
-            "Number of entries never delivered to the group; absent while unknown",
-            metrics.lag.clone(),
-        );
-        registry.register(
-            "eventbus_group_pending",
-            "Number of entries delivered and not acknowledged; absent while unknown",
-            metrics.pending.clone(),
-        );
-        registry.register_with_unit(
-            "eventbus_group_oldest_unprocessed",
-            "Age of the oldest entry not acknowledged; absent while unknown",
-            Unit::Seconds,
-            metrics.oldest.clone(),
-        );
-        registry.register(
-            "eventbus_group_dead_letters",
-            "Number of dead letters of the group; absent while unknown",
-            metrics.dead_letters.clone(),
-        );
+        metrics.register_groups(registry);
         registry.register(
             "eventbus_stream_redis_up",
             "1 if Redis responded when the stream was last read, else 0",
@@ -141,6 +121,31 @@ impl Metrics {
             metrics.leader.clone(),
         );
         metrics
+    }
+
+    /// Registers the metrics of the groups.
+    fn register_groups(&self, registry: &mut Registry) {
+        registry.register(
+            "eventbus_group_lag",
+            "Number of entries never delivered to the group; absent while unknown",
+            self.lag.clone(),
+        );
+        registry.register(
+            "eventbus_group_pending",
+            "Number of entries delivered and not acknowledged; absent while unknown",
+            self.pending.clone(),
+        );
+        registry.register_with_unit(
+            "eventbus_group_oldest_unprocessed",
+            "Age of the oldest entry not acknowledged; absent while unknown",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register(
+            "eventbus_group_dead_letters",
+            "Number of dead letters of the group; absent while unknown",
+            self.dead_letters.clone(),
+        );
     }
 
     /// Counts a reconcile; `failure` is the label of its error, if it failed.
