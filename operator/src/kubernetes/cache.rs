@@ -70,7 +70,7 @@ impl Caches {
         cache.deployments.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// Returns all cached resources, those with an invalid schema included.
+    /// Returns all cached resources, invalid ones included.
     pub(crate) fn resources(&self) -> Vec<Arc<MaybeInvalid>> {
         self.0.iter().flat_map(|cache| cache.groups.state()).collect()
     }
