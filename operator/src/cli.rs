@@ -1,13 +1,13 @@
-//! The command line of the operator.
+//! Command line of the operator.
 
 use clap::Command;
 use eventbus_operator::settings::SETTINGS;
 use eventbus_program::flags::{Flags, with_flags};
 use eventbus_program::logging::LOGGING;
 
-const CHECK: &str = "Check the settings and the endpoints, say what is wrong with them, and end";
+const CHECK: &str = "Check the settings and the endpoints, print every invalid one, and exit";
 
-/// What was asked for on the command line.
+/// Command that was given on the command line.
 pub enum Invocation {
     /// `operator run`
     Run(Flags),
@@ -15,7 +15,7 @@ pub enum Invocation {
     Crd,
 }
 
-/// Reads the command line; prints help, version and mistakes, and ends the process then (0, or 2 for a mistake).
+/// Parses the command line. After help, version or an error is printed, the process exits (status 0, or 2 for an error).
 pub fn parse() -> Invocation {
     let mut matches = command().get_matches();
     let (name, flags) = matches.remove_subcommand().expect("clap requires a subcommand");
@@ -27,13 +27,14 @@ pub fn parse() -> Invocation {
 }
 
 fn command() -> Command {
-    let run =
-        Command::new("run").about("Reconcile EventConsumerGroups until told to stop").after_help(
+    let run = Command::new("run")
+        .about("Reconcile EventConsumerGroups until SIGTERM or SIGINT")
+        .after_help(
             "Each flag can be given as an environment variable: --lease-name as LEASE_NAME.",
         );
     let crd = Command::new("crd").about("Print the CustomResourceDefinition as YAML");
     Command::new("operator")
-        .about("Turns EventConsumerGroups into Redis consumer groups and consumer Deployments")
+        .about("Operator that reconciles EventConsumerGroups into Redis consumer groups and consumer Deployments")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_has_no_mistake_of_its_own() {
+    fn the_command_line_is_valid_for_clap() {
         command().debug_assert();
     }
 }

@@ -1,60 +1,60 @@
-//! What can go wrong in the operator: what was tried, on what, and why it failed.
+//! Errors of the operator: the operation, its subject and the cause.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A failed operation.
+/// Failed operation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The API server refused, or could not be reached.
+    /// Call that the API server rejected, or that did not reach it.
     #[error("cannot {operation} {subject}")]
     Kube {
-        /// A verb and its object, such as `apply Deployment`.
+        /// Verb and object, such as `apply Deployment`.
         operation: &'static str,
-        /// Which one.
+        /// Namespace and name of the object.
         subject: String,
-        /// Why.
+        /// Cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The API server did not answer.
-    #[error("cannot {operation} {subject}: no answer within {limit:?}")]
+    /// Call without a response within the time limit.
+    #[error("cannot {operation} {subject}: no response within {limit:?}")]
     Silent {
-        /// A verb and its object.
+        /// Verb and object.
         operation: &'static str,
-        /// Which one.
+        /// Namespace and name of the object.
         subject: String,
-        /// How long was waited.
+        /// Time limit.
         limit: Duration,
     },
-    /// Another replica may be the leader by now.
+    /// Write that was not made, because another replica may be the leader.
     #[error("cannot {operation} {subject}: this replica does not hold the lease")]
     NotLeading {
-        /// A verb and its object.
+        /// Verb and object.
         operation: &'static str,
-        /// Which one.
+        /// Namespace and name of the object.
         subject: String,
     },
-    /// No Kubernetes is configured, or not in a form that can be read.
-    #[error("cannot find out how to reach the Kubernetes API server")]
+    /// Kubernetes client that cannot be configured: no kubeconfig and no service account, or invalid ones.
+    #[error("cannot configure the Kubernetes client")]
     Configuration(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The endpoints file cannot be read.
+    /// Endpoints file that cannot be read.
     #[error("cannot read the endpoints file {}", path.display())]
     EndpointsFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
-    /// The probes and metrics cannot be served.
-    #[error("cannot serve HTTP")]
+    /// HTTP server of probes and metrics that failed.
+    #[error("cannot serve probes and metrics over HTTP")]
     Http(#[source] std::io::Error),
 }
 
 impl Error {
-    /// A short fixed word for metrics.
+    /// Returns a short constant name for metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -67,13 +67,13 @@ impl Error {
         }
     }
 
-    /// Whether what we spoke of is gone, or another one of the same name by now.
+    /// Returns true if the object does not exist any more, or has been changed or replaced since it was read.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self.code(), Some(404 | 409))
     }
 
-    /// The HTTP status of the API server's answer.
+    /// Returns the HTTP status of the API server's response, if there is one.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -85,13 +85,13 @@ impl Error {
         }
     }
 
-    /// Writes the error and its causes in one line for people.
+    /// Returns the error and its causes as one line for people.
     #[must_use]
     pub fn report(&self) -> String {
         if let Self::Kube { source, .. } = self
             && let kube::Error::Api(status) = &**source
         {
-            // The cause's own text shows the whole reply.
+            // The text of the cause would show the whole response.
             return format!("{self}: {}", status.message);
         }
         eventbus::chain(self)
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_the_api_server_is_reported_in_its_own_words() {
+    fn a_rejection_by_the_api_server_is_reported_with_its_message() {
         let status = kube::core::Status::failure("quota exceeded", "Forbidden").with_code(403);
         let source = Box::new(kube::Error::Api(status.boxed()));
         let error = Error::Kube { operation: "apply Deployment", subject: "ns/d".into(), source };

@@ -1,6 +1,6 @@
-//! A hash that stays the same from version to version, for annotations and fingerprints; not for secrets.
+//! Hash that is the same in all versions, for annotations and fingerprints; not for secrets.
 
-/// FNV-1a, 64 bits.
+/// Returns the FNV-1a hash of 64 bits.
 #[must_use]
 pub fn of(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,5 +1,5 @@
-//! The API server: calls with a time limit, caches of the watched objects, the queue of resources to reconcile, the
-//! election of the replica that writes, and the budget of its writes.
+//! Access to the API server: calls with a time limit, caches of the watched objects, the queue of resources to reconcile,
+//! leader election, and the budget of status writes.
 
 pub(crate) mod cache;
 pub(crate) mod calls;

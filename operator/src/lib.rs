@@ -1,8 +1,8 @@
-//! The controller that turns an `EventConsumerGroup` into a Redis consumer group and a consumer Deployment.
+//! Controller that reconciles an `EventConsumerGroup` into a Redis consumer group and a consumer Deployment.
 //!
 //! The folders are layers, and each uses only those after it: [`runtime`] runs the controllers while this replica leads;
-//! [`reconcile`] is the pipeline that brings one resource nearer to what it asks for; [`workload`] makes its Deployment;
-//! [`redis`] observes the streams and creates groups; [`kubernetes`] has the calls, caches and queues of the API server.
+//! [`reconcile`] is the pipeline from one resource to its desired state; [`workload`] builds its Deployment; [`redis`]
+//! observes the streams and creates groups; [`kubernetes`] has calls, caches and queues for the API server.
 //! The resource's types are the package `eventbus-api`.
 
 pub mod error;

@@ -1,4 +1,4 @@
-//! `operator run` and `operator crd`: the command line around the library.
+//! Command line of the operator: `operator run` and `operator crd`.
 
 mod cli;
 
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 fn print_definition() -> ExitCode {
     match io::stdout().write_all(eventbus_api::yaml().as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that saw enough, such as `head`, closes the pipe.
+        // A reader such as `head` may close the pipe early.
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -60,7 +60,7 @@ async fn run(settings: Settings, endpoints: Endpoints) -> Result<(), String> {
     operator.run(listener, stop).await.map_err(|error| error.report())
 }
 
-/// Names this replica: the pod's name for people; time and process, as two starts may have the same name.
+/// Returns the identity of this replica: the pod's name, and the time and process ID because two starts may share it.
 #[expect(clippy::disallowed_methods, reason = "two starts differ by their time")]
 fn identity() -> String {
     let name = environment::host_name().unwrap_or_else(|| "operator".to_owned());

@@ -1,4 +1,4 @@
-//! Metrics of the operator and of the groups that it looks after.
+//! Metrics of the operator and of the groups that it reconciles.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,29 +11,29 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Labels of one resource's group.
+/// Labels of the group of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GroupLabels {
-    /// The resource's namespace.
+    /// Namespace of the resource.
     pub namespace: String,
-    /// The resource's name.
+    /// Name of the resource.
     pub name: String,
-    /// The stream.
+    /// Key of the stream.
     pub stream: String,
-    /// The group.
+    /// Name of the group.
     pub group: String,
 }
 
-/// Numbers of one group; what is unknown is `None`.
+/// Numbers of one group; `None` is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupNumbers {
-    /// Entries never delivered.
+    /// Number of entries never delivered.
     pub lag: Option<u64>,
-    /// Entries delivered and not acknowledged.
+    /// Number of entries delivered and not acknowledged.
     pub pending: Option<u64>,
-    /// Age of the oldest entry not acknowledged.
+    /// Age of the oldest entry not acknowledged; zero if there is none.
     pub oldest_age: Option<Duration>,
-    /// Dead letters.
+    /// Number of dead letters.
     pub dead_letters: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ struct StreamLabels {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// The metrics of one operator; clones share their values.
+/// Metrics of one operator; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     lag: Family<GroupLabels, Gauge>,
@@ -87,55 +87,68 @@ impl Metrics {
             leader: Gauge::default(),
         };
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("eventbus_operator", "The operator's version", Info::new(version));
-        registry.register(
-            "eventbus_group_lag",
-            "Entries never delivered to the group; absent while unknown",
-            metrics.lag.clone(),
-        );
-        registry.register(
-            "eventbus_group_pending",
-            "Entries delivered and not acknowledged; absent while unknown",
-            metrics.pending.clone(),
-        );
-        registry.register_with_unit(
-            "eventbus_group_oldest_unprocessed",
-            "Age of the oldest entry not acknowledged; absent while unknown",
-            Unit::Seconds,
-            metrics.oldest.clone(),
-        );
-        registry.register(
-            "eventbus_group_dead_letters",
-            "Dead letters of the group; absent while unknown",
-            metrics.dead_letters.clone(),
-        );
+        registry.register("eventbus_operator", "Version of the operator", Info::new(version));
+        metrics.register_groups(registry);
         registry.register(
             "eventbus_stream_redis_up",
-            "Whether Redis answered when the stream was last looked at",
+            "1 if Redis responded when the stream was last read, else 0",
             metrics.redis_up.clone(),
         );
-        registry.register("eventbus_reconcile", "Reconciles", metrics.reconciles.clone());
+        registry.register(
+            "eventbus_reconcile",
+            "Number of reconciles by result",
+            metrics.reconciles.clone(),
+        );
         registry.register(
             "eventbus_reconcile_errors",
-            "Failed reconciles by their cause",
+            "Number of failed reconciles by cause",
             metrics.reconcile_errors.clone(),
         );
         registry.register_with_unit(
             "eventbus_reconcile_duration",
-            "How long a reconcile took",
+            "Duration of a reconcile",
             Unit::Seconds,
             metrics.reconcile_duration.clone(),
         );
-        registry.register("eventbus_status_writes", "Status writes", metrics.status_writes.clone());
+        registry.register(
+            "eventbus_status_writes",
+            "Number of status writes",
+            metrics.status_writes.clone(),
+        );
         registry.register(
             "eventbus_leader",
-            "Whether this replica is the leader",
+            "1 if this replica is the leader, else 0",
             metrics.leader.clone(),
         );
         metrics
     }
 
-    /// Counts a reconcile; `failure` is the label of its error.
+    /// Registers the metrics of the groups.
+    fn register_groups(&self, registry: &mut Registry) {
+        registry.register(
+            "eventbus_group_lag",
+            "Number of entries never delivered to the group; absent while unknown",
+            self.lag.clone(),
+        );
+        registry.register(
+            "eventbus_group_pending",
+            "Number of entries delivered and not acknowledged; absent while unknown",
+            self.pending.clone(),
+        );
+        registry.register_with_unit(
+            "eventbus_group_oldest_unprocessed",
+            "Age of the oldest entry not acknowledged; absent while unknown",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register(
+            "eventbus_group_dead_letters",
+            "Number of dead letters of the group; absent while unknown",
+            self.dead_letters.clone(),
+        );
+    }
+
+    /// Counts a reconcile; `failure` is the label of its error, if it failed.
     pub fn reconciled(&self, took: Duration, failure: Option<&'static str>) {
         let result = if failure.is_some() { "error" } else { "ok" };
         self.reconciles.get_or_create(&ResultLabels { result }).inc();
@@ -155,7 +168,7 @@ impl Metrics {
         self.leader.set(i64::from(leader));
     }
 
-    /// Sets whether Redis answered for a stream; `None`: it is no longer observed.
+    /// Sets whether Redis responded for a stream; `None`: the stream is no longer observed.
     pub fn set_redis_up(&self, endpoint: &str, stream: &str, up: Option<bool>) {
         let labels = StreamLabels { endpoint: endpoint.to_owned(), stream: stream.to_owned() };
         match up {
@@ -164,7 +177,7 @@ impl Metrics {
         }
     }
 
-    /// Sets the numbers of a group; one that is unknown has no value.
+    /// Sets the numbers of a group and removes the unknown ones.
     pub fn set_group(&self, labels: &GroupLabels, numbers: &GroupNumbers) {
         set(&self.lag, labels, numbers.lag);
         set(&self.pending, labels, numbers.pending);
@@ -175,7 +188,7 @@ impl Metrics {
         }
     }
 
-    /// Forgets a group.
+    /// Removes the numbers of a group.
     pub fn forget_group(&self, labels: &GroupLabels) {
         self.set_group(labels, &GroupNumbers::default());
     }

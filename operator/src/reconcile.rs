@@ -1,7 +1,7 @@
 //! The pipeline: validate, observe, decide, apply, status.
 //!
 //! `validate`, `claim`, `plan`, `outcome` and the building of the status are pure; `observe`, `apply` and the writing of
-//! the status act. What a step needs of the rest of the operator is in `context`.
+//! the status act. `context` has what the steps share.
 
 mod apply;
 pub mod claim;
@@ -36,17 +36,18 @@ use self::outcome::{After, Applied};
 use self::plan::Plan;
 use self::validate::{Refusal, validate};
 
-/// A resource at rest is reconciled again after this long, in case something was missed.
+/// Requeue of a resource without changes, in case an event was missed.
 const REST: Duration = Duration::from_secs(300);
-/// A resource that waits for the first answer of Redis is requeued by it; this is in case it is not.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
-/// A resource whose name is taken is not notified when it is free.
+/// Requeue of a resource that waits for the first read of Redis, in case the observer does not requeue it.
+const FIRST_READ: Duration = Duration::from_secs(5);
+/// Requeue of a resource whose name is taken: the deletion of the other object is not watched.
 const NAME_TAKEN: Duration = Duration::from_secs(5);
-/// Pods that do not start may have another reason for it by then.
+/// Requeue of a resource without a ready pod: the reason may change.
 const NO_POD: Duration = Duration::from_secs(10);
-/// A watch that cannot begin, such as one of a namespace without permissions, must not hold up all others for longer.
+/// Maximum wait for the caches: a watch that cannot start, such as one of a namespace without permissions, must not block
+/// the other resources.
 const SYNC: Duration = Duration::from_secs(10);
-/// Between failed reconciles of one resource.
+/// Backoff between failed reconciles of one resource.
 const FAILURES: Backoff = Backoff {
     initial: Duration::from_secs(1),
     max: Duration::from_secs(60),
@@ -54,7 +55,7 @@ const FAILURES: Backoff = Backoff {
     jitter_percent: 0,
 };
 
-/// Brings one resource a step nearer to what it asks for.
+/// Reconciles one resource.
 pub(crate) async fn reconcile(
     resource: Arc<MaybeInvalid>,
     context: Arc<Context>,
@@ -63,11 +64,11 @@ pub(crate) async fn reconcile(
         Ok(resource) => resource,
         Err(invalid) => {
             let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-            tracing::warn!(namespace, name, error = %invalid.error, "this resource cannot be read");
+            tracing::warn!(namespace, name, error = %invalid.error, "cannot parse the resource; it is not reconciled");
             return Ok(Action::await_change());
         }
     };
-    // Who owns a group is decided among all resources.
+    // The owner of a group is decided among all resources.
     tokio::time::timeout(SYNC, context.caches.wait_for_sync()).await.ok();
     let began = context::now();
     let result = steps(resource, &context).await;
@@ -79,7 +80,7 @@ pub(crate) async fn reconcile(
     result
 }
 
-/// Returns what follows a failed reconcile: another one, later each time.
+/// Returns the requeue after a failed reconcile, with a delay that grows.
 pub(crate) fn after_failure(
     resource: Arc<MaybeInvalid>,
     error: &Error,
@@ -93,7 +94,7 @@ pub(crate) fn after_failure(
 
 async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Action, Error> {
     if resource.metadata.deletion_timestamp.is_some() {
-        // Its children go with it; the group stays.
+        // Kubernetes deletes its children; the group is kept.
         return Ok(Action::await_change());
     }
     let last = last_status(context, resource);
@@ -105,14 +106,14 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
     };
     // Reads from the caches, the API server and the observers of Redis.
     let Some(observed) = observe(context, &desired).await? else {
-        return Ok(Action::requeue(FIRST_ANSWER));
+        return Ok(Action::requeue(FIRST_READ));
     };
     // Pure.
     let plan = plan::decide(&desired, &observed, last);
     // Writes to Redis and the API server.
     let applied = apply::run(context, &desired, &observed, &plan).await?;
     // Writes an Event, once.
-    let origin = note_origin(context, resource, &desired, &plan, &applied).await;
+    let origin = record_origin(context, resource, &desired, &plan, &applied).await;
     // Reads from Redis.
     let read_again = observe::read_again(context, &desired, &applied).await;
     // Pure.
@@ -123,22 +124,22 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
     let rest = rest(&after, &new);
     // Writes to the API server.
     let again = status::write(context, resource, last, new, after.is_moving()).await?;
-    // The status has the error too by now.
+    // The status reports the error, too.
     applied.error.map_or_else(|| Ok(Action::requeue(again.unwrap_or(rest))), Err)
 }
 
-/// Returns when to reconcile again once everything is written, where no event does it.
+/// Returns the delay of the next reconcile when everything is written and no event causes one earlier.
 fn rest(after: &After, status: &EventConsumerGroupStatus) -> Duration {
     let reason = status.ready().map(|ready| &*ready.reason);
     match after.observed.deployment {
         DeploymentView::Foreign => NAME_TAKEN,
-        _ if after.failures.group.is_some() => FIRST_ANSWER,
+        _ if after.failures.group.is_some() => FIRST_READ,
         _ if reason == Some(reasons::CONSUMERS_UNAVAILABLE) => NO_POD,
         _ => REST,
     }
 }
 
-/// Writes the refusal into the status, and nothing else.
+/// Writes the refusal into the status and nothing else.
 async fn refuse(
     context: &Context,
     resource: &EventConsumerGroup,
@@ -162,8 +163,8 @@ fn last_status(
     context.memory.last_status(&uid, resource.status.as_ref(), version)
 }
 
-/// Returns how the operator came to the group. A creation is remembered until a status has it, and gets an Event.
-async fn note_origin(
+/// Returns the origin of the group. A creation is remembered until a status has it, and gets an Event.
+async fn record_origin(
     context: &Context,
     resource: &EventConsumerGroup,
     desired: &Desired,

@@ -1,4 +1,4 @@
-//! The running operator: probes, election, and the controllers with their watches while this replica leads.
+//! Running operator: probes, leader election, and the controllers with their watches while this replica leads.
 
 mod controller;
 mod run;

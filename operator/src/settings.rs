@@ -1,4 +1,4 @@
-//! The settings of `operator run`, from a look-up of names; every wrong one is told at once.
+//! Settings of `operator run`; all invalid ones are reported together.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,20 +7,26 @@ use std::time::Duration;
 use eventbus::config::{Lookup, SettingError};
 use eventbus_program::Setting;
 
-/// The settings, in the order of the help text.
+/// Settings with their help texts, in the order of `--help`.
 pub const SETTINGS: [Setting; 6] = [
     ("ENDPOINTS_FILE", "YAML file with the Redis endpoints (required)"),
     ("CONSUMER_IMAGE", "Image of the consumer pods (required)"),
-    ("WATCH_NAMESPACES", "Namespaces to act in, separated by commas [default: all]"),
+    (
+        "WATCH_NAMESPACES",
+        "Namespaces whose resources are reconciled, separated by commas [default: all]",
+    ),
     (
         "LEASE_NAME",
-        "Lease by which one of several replicas is elected [default: eventbus-operator]",
+        "Lease of the leader election, in the operator's namespace [default: eventbus-operator]",
     ),
     ("LISTEN", "Address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
-    ("STATUS_WRITES_PER_SECOND", "Status writes of the whole operator, 1 to 1000 [default: 50]"),
+    (
+        "STATUS_WRITES_PER_SECOND",
+        "Maximum number of status writes per second, 1 to 1000 [default: 50]",
+    ),
 ];
 
-/// How the operator runs.
+/// Settings of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `ENDPOINTS_FILE`.
@@ -35,18 +41,18 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// `STATUS_WRITES_PER_SECOND`. Default 50.
     pub status_writes_per_second: u32,
-    /// The times of the election; no setting.
+    /// Times of the leader election; not a setting.
     pub lease: LeaseTimes,
 }
 
-/// The times of the election. What holds: `retry` < `renew_deadline` < `duration`.
+/// Times of the leader election: `retry` < `renew_deadline` < `duration`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTimes {
-    /// How long others wait for a holder that went silent. Default 15 s.
+    /// Time without a renewal after which other replicas may acquire the Lease. Default 15 s.
     pub duration: Duration,
-    /// After this long without a renewal the holder stops writing. Default 10 s.
+    /// Time without a renewal after which the leader stops writing. Default 10 s.
     pub renew_deadline: Duration,
-    /// Between two tries. Default 2 s.
+    /// Time between two attempts to acquire or renew the Lease. Default 2 s.
     pub retry: Duration,
 }
 
@@ -64,7 +70,7 @@ impl Settings {
     /// Reads the settings.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// All invalid settings.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
         let mut errors = Vec::new();
         let value = |name: &str| lookup(name).filter(|value| !value.is_empty());
@@ -78,13 +84,14 @@ impl Settings {
         let consumer_image = required("CONSUMER_IMAGE", "registry.example/consumer:1.0");
         let watch_namespaces = list(value("WATCH_NAMESPACES"));
         for namespace in watch_namespaces.iter().filter(|name| !is_label(name)) {
-            let allowed = format!("{namespace:?} is no namespace's name");
+            let allowed =
+                format!("{namespace:?} is not a namespace: use lower-case letters, digits and '-'");
             let whole = watch_namespaces.join(",");
             errors.push(SettingError::new("WATCH_NAMESPACES", &whole, allowed));
         }
         let lease_name = value("LEASE_NAME").unwrap_or_else(|| "eventbus-operator".to_owned());
         if lease_name.len() > 253 || !lease_name.split('.').all(is_label) {
-            let allowed = "must be an object's name: lower-case letters, digits, '-' and '.'";
+            let allowed = "must be the name of a Lease: lower-case letters, digits, '-' and '.'";
             errors.push(SettingError::new("LEASE_NAME", &lease_name, allowed));
         }
         let listen = value("LISTEN").unwrap_or_else(|| "0.0.0.0:9090".to_owned());
@@ -162,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn all_wrong_settings_are_told_at_once() {
+    fn all_invalid_settings_are_reported_together() {
         let errors =
             read(&[("LEASE_NAME", "Lease"), ("LISTEN", "9090"), ("STATUS_WRITES_PER_SECOND", "0")])
                 .unwrap_err();

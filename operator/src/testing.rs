@@ -1,4 +1,4 @@
-//! A resource and its surroundings for the tests of pure modules.
+//! Fixtures for the tests of pure modules: a resource, its state in Redis, and its Deployment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(crate) fn desired() -> Desired {
     }
 }
 
-/// A stream of nine entries; the group, where there is one, has `lag` of them before it and nothing pending.
+/// A stream of nine entries; the group exists if `lag` is given, with that lag and nothing pending.
 pub(crate) fn read(lag: Option<u64>) -> RedisState {
     let id = |ms| EntryId { ms, seq: 0 };
     let group = lag.map(|lag| GroupFacts {
@@ -99,7 +99,7 @@ pub(crate) fn observed(redis: RedisState) -> Observed {
     }
 }
 
-/// What is there after a plan that changed nothing.
+/// The state after a plan without steps.
 pub(crate) fn after(observed: Observed) -> After {
     After::new(observed, &Applied::default(), None, None)
 }
@@ -109,7 +109,7 @@ pub(crate) fn deployment(desired: &Desired, replicas: u32) -> Deployment {
     workload::deployment(&desired.workload(replicas))
 }
 
-/// The Deployment of `desired` as the API server holds it, with `ready` pods.
+/// The Deployment of `desired` as the API server returns it, with `ready` pods.
 pub(crate) fn deployed(desired: &Desired, ready: i32) -> DeploymentView {
     let mut deployment = deployment(desired, desired.replicas);
     deployment.metadata.generation = Some(1);
@@ -123,7 +123,7 @@ pub(crate) fn deployed(desired: &Desired, ready: i32) -> DeploymentView {
 }
 
 /// Some point in time.
-#[expect(clippy::disallowed_methods, reason = "an Instant can be had in no other way")]
+#[expect(clippy::disallowed_methods, reason = "no other function returns an Instant")]
 pub(crate) fn instant() -> Instant {
     Instant::now()
 }

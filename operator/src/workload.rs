@@ -1,5 +1,5 @@
-//! The consumer pods of a resource: their Deployment, how it drifts from what is desired, and why its pods do not
-//! start. Pure.
+//! Consumer pods of a resource: their Deployment, its drift from the desired one, and the reason why its pods are not
+//! ready. Pure.
 
 mod deployment;
 mod drift;

@@ -148,7 +148,7 @@ fn changes() -> Vec<Refused> {
             "a changed start",
             json!({"start": {"id": "0"}}),
             json!({"start": {"id": "$"}}),
-            "start is immutable: it is read only when the group is created",
+            "start is immutable: it is used only when the group is created",
         ),
         change("an added start", json!({}), json!({"start": {"id": "0"}}), "start is immutable"),
     ]

@@ -201,11 +201,11 @@ fn values_that_make_no_sense_are_refused_with_the_way_out() {
         ),
         (endpoint(", namespaces: []"), "'/endpoints/0/namespaces': minItems: got 0, want 1"),
         (endpoint(", streams: []"), "'/endpoints/0/streams': minItems: got 0, want 1"),
-        (endpoint("").replace("//h", "//u:p@h"), "the url must hold no credentials"),
-        (endpoint(", secretName: s"), "say what is in its Secret"),
-        (endpoint(", passwordKey: s"), "keys are given and no secretName"),
-        (endpoint("").replace("endpoint: a", "endpoint: b"), "there is no endpoint b"),
-        (endpoint("}, {name: a, url: 'redis://i:6379'"), "endpoint a is there twice"),
+        (endpoint("").replace("//h", "//u:p@h"), "the url must not contain credentials"),
+        (endpoint(", secretName: s"), "secretName requires the keys of the Secret"),
+        (endpoint(", passwordKey: s"), "certKey and keyKey require secretName"),
+        (endpoint("").replace("endpoint: a", "endpoint: b"), "endpoint b is not defined"),
+        (endpoint("}, {name: a, url: 'redis://i:6379'"), "endpoint a is defined twice"),
     ];
     for (values, words) in cases {
         let error = render(&values).expect_err(&values);

@@ -54,7 +54,7 @@ async fn without_a_kubernetes_it_fails_with_exit_status_1() {
         [("ENDPOINTS_FILE", &*path), ("CONSUMER_IMAGE", "i"), ("KUBECONFIG", "/nowhere")];
     let (code, output) = run(&["run"], &settings).await;
     assert_eq!(code, Some(1), "{output}");
-    assert!(output.contains("cannot find out how to reach the Kubernetes API server"), "{output}");
+    assert!(output.contains("cannot configure the Kubernetes client"), "{output}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-{{/* The Redis endpoints, the chart's own first, as a YAML object with the key items; ends with an error if they make no sense. */}}
+{{/* Redis endpoints, the chart's own first, as a YAML object with the key items; fails if one is invalid. */}}
 {{- define "eventbus.endpoints" -}}
 {{- $items := list -}}
 {{- if .Values.redis.enabled -}}
@@ -7,30 +7,30 @@
 {{- end -}}
 {{- range .Values.endpoints -}}
 {{- if contains "@" .url -}}
-{{- fail (printf "endpoint %s: the url must hold no credentials; put them into a Secret and name it in secretName" .name) -}}
+{{- fail (printf "endpoint %s: the url must not contain credentials; put them into a Secret and name it in secretName" .name) -}}
 {{- end -}}
 {{- if and .secretName (not (include "eventbus.endpointFiles" .)) -}}
-{{- fail (printf "endpoint %s: say what is in its Secret by usernameKey, passwordKey, caKey, certKey or keyKey" .name) -}}
+{{- fail (printf "endpoint %s: secretName requires the keys of the Secret in usernameKey, passwordKey, caKey, certKey or keyKey" .name) -}}
 {{- end -}}
 {{- if and (not .secretName) (include "eventbus.endpointFiles" .) -}}
-{{- fail (printf "endpoint %s: keys are given and no secretName" .name) -}}
+{{- fail (printf "endpoint %s: usernameKey, passwordKey, caKey, certKey and keyKey require secretName" .name) -}}
 {{- end -}}
 {{- $items = append $items . -}}
 {{- end -}}
 {{- $names := list -}}
 {{- range $items -}}
 {{- if has .name $names -}}
-{{- fail (printf "endpoint %s is there twice; with redis.enabled the chart's own is named default" .name) -}}
+{{- fail (printf "endpoint %s is defined twice; with redis.enabled the chart's own endpoint is named default" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- if not $items -}}
-{{- fail "there is no Redis: list one in endpoints, or set redis.enabled for one to try out" -}}
+{{- fail "no Redis endpoint is defined: list one in endpoints, or set redis.enabled for trying out" -}}
 {{- end -}}
 {{- dict "items" $items | toYaml -}}
 {{- end -}}
 
-{{/* The files that an endpoint's Secret is mounted as: a list of volume items, empty without any. Takes the endpoint. */}}
+{{/* Files as which the Secret of an endpoint is mounted: a list of volume items, empty without a Secret. Takes the endpoint. */}}
 {{- define "eventbus.endpointFiles" -}}
 {{- $files := list -}}
 {{- $endpoint := . -}}
@@ -42,12 +42,12 @@
 {{- if $files -}}{{- toYaml $files -}}{{- end -}}
 {{- end -}}
 
-{{/* The directory of an endpoint's files. Takes the endpoint. */}}
+{{/* Directory of an endpoint's files. Takes the endpoint. */}}
 {{- define "eventbus.credentialsDir" -}}
 /etc/eventbus/redis/{{ .name }}
 {{- end -}}
 
-{{/* The volume with an endpoint's files, readable for its group. Takes the endpoint. */}}
+{{/* Volume with an endpoint's files, readable by the group. Takes the endpoint. */}}
 {{- define "eventbus.credentialsVolume" -}}
 - name: redis-{{ .name }}
   secret:

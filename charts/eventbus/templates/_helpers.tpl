@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What objects' names begin with: short enough for the longest of their endings, "-operator". */}}
+{{/* Prefix of the objects' names, short enough for the longest suffix, "-operator". */}}
 {{- define "eventbus.fullname" -}}
 {{- $name := include "eventbus.name" . -}}
 {{- $fullname := .Values.fullnameOverride -}}
@@ -46,11 +46,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- if $account.create -}}
 {{- default (printf "%s-operator" (include "eventbus.fullname" .)) $account.name -}}
 {{- else -}}
-{{- required "operator.serviceAccount.create is off: name an existing one in operator.serviceAccount.name" $account.name -}}
+{{- required "operator.serviceAccount.create is false: set operator.serviceAccount.name to an existing service account" $account.name -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What Pod Security "restricted" asks of a pod. Takes the user's ID. */}}
+{{/* Security context of a pod as Pod Security "restricted" requires. Takes the user's ID. */}}
 {{- define "eventbus.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: {{ . }}
@@ -66,7 +66,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where a pod may run, and with what its images are pulled. Takes (list . VALUES-OF-THE-WORKLOAD). */}}
+{{/* Scheduling and image pull secrets of a pod. Takes (list . VALUES-OF-THE-WORKLOAD). */}}
 {{- define "eventbus.scheduling" -}}
 {{- $root := first . -}}
 {{- $values := last . -}}

@@ -3,17 +3,17 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Type of the condition that sums up the others; its reason is the column STATE of `kubectl get`.
+/// Type of the condition that summarizes the others; its reason is the column STATE of `kubectl get`.
 pub const READY: &str = "Ready";
-/// Type: Redis answers.
+/// Type of the condition that is true while Redis responds.
 pub const REDIS_REACHABLE: &str = "RedisReachable";
-/// Type: the stream exists.
+/// Type of the condition that is true while the stream exists.
 pub const STREAM_EXISTS: &str = "StreamExists";
-/// Type: the group exists and can be read.
+/// Type of the condition that is true while the group exists and is not ahead of its stream.
 pub const GROUP_READY: &str = "GroupReady";
-/// Type: the consumer pods run.
+/// Type of the condition that is true while a consumer pod is ready or no pod is desired.
 pub const CONSUMERS_AVAILABLE: &str = "ConsumersAvailable";
-/// Type of the condition that is present, and true, where another resource owns the group.
+/// Type of the condition that is present, with the status True, while another resource owns the group.
 pub const CONFLICT: &str = "Conflict";
 
 /// A condition without its generation and transition time.
@@ -25,11 +25,11 @@ pub struct ConditionDraft {
     pub status: Option<bool>,
     /// Reason: one of [`crate::reasons`].
     pub reason: &'static str,
-    /// Message for people.
+    /// Message for people: the fact, and the way out where a person has to act.
     pub message: String,
 }
 
-/// The API server refuses longer messages.
+/// Maximum length of a message in bytes: the API server rejects more than 32,768.
 const MAX_MESSAGE: usize = 32_000;
 
 impl ConditionDraft {
@@ -44,7 +44,7 @@ impl ConditionDraft {
         Self { type_, status, reason, message: message.into() }
     }
 
-    /// Completes the condition; its transition time is that of `previous` where the status has not changed.
+    /// Completes the condition; keeps the transition time of `previous` if the status is the same.
     #[must_use]
     pub fn complete(self, previous: &[Condition], generation: i64, now: Timestamp) -> Condition {
         let status = match self.status {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_moves_only_with_the_status() {
+    fn the_transition_time_changes_only_with_the_status() {
         let first = ConditionDraft::new("Ready", Some(true), "Idle", "").complete(&[], 1, at(1));
         let before = [first];
         let other_reason =

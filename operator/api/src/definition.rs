@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition, generated from the types and brought into the form that we promise.
+//! The CustomResourceDefinition, generated from the types and normalized.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -6,47 +6,47 @@ use serde_json::Value;
 
 use crate::EventConsumerGroup;
 
-/// Fields of the status whose null means "cannot be known"; everywhere else a null is no value.
+/// Fields of the status in which null means unknown; in every other field null means absent.
 const NULLABLE: [&str; 3] = ["lag", "backlog", "position/properties/entriesRead"];
 
-/// The CRD as an object, ready to be applied.
+/// Returns the CRD as an object that can be applied.
 ///
 /// # Panics
 /// Never in a tested build: the generated definition is fixed at compile time.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
-    serde_json::from_value(tidied()).expect("the tidied definition is still a definition")
+    serde_json::from_value(normalized()).expect("the normalized definition is still a definition")
 }
 
-/// The CRD as YAML: what `operator crd` prints.
+/// Returns the CRD as YAML, as `operator crd` prints it.
 ///
 /// # Panics
 /// Never in a tested build: the generated definition is fixed at compile time.
 #[must_use]
 pub fn yaml() -> String {
-    let body = serde_yaml::to_string(&tidied()).expect("a definition is plain data");
+    let body = serde_yaml::to_string(&normalized()).expect("a definition is plain data");
     format!("# Generated from the operator's types by `operator crd`; do not edit.\n{body}")
 }
 
-fn tidied() -> Value {
+fn normalized() -> Value {
     let mut definition =
         serde_json::to_value(EventConsumerGroup::crd()).expect("a definition is plain data");
     let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") else {
         return definition;
     };
-    tidy(schema);
+    normalize(schema);
     for field in NULLABLE {
         let pointer = format!("/properties/status/properties/{field}");
         if let Some(Value::Object(field)) = schema.pointer_mut(&pointer) {
             field.insert("nullable".to_owned(), true.into());
         }
     }
-    // The generator's name for the type; kubectl shows the kind anyway.
+    // The title is the name of the Rust type, and repeats the kind.
     schema.as_object_mut().and_then(|schema| schema.remove("title"));
     definition
 }
 
-fn tidy(schema: &mut Value) {
+fn normalize(schema: &mut Value) {
     let Value::Object(object) = schema else {
         return;
     };
@@ -63,22 +63,22 @@ fn tidy(schema: &mut Value) {
         object.insert("format".to_owned(), format.into());
     }
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        properties.iter_mut().for_each(|(_, property)| tidy(property));
+        properties.iter_mut().for_each(|(_, property)| normalize(property));
     }
     for inner in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(inner) {
-            tidy(inner);
+            normalize(inner);
         }
     }
 }
 
-/// The bounds of this resource are whole numbers, which the generator writes as `1.0`.
+/// Returns a bound as an integer: the generator writes `1.0`.
 #[expect(clippy::cast_possible_truncation, reason = "bounds are small whole numbers")]
 fn whole(number: f64) -> Value {
     (number as i64).into()
 }
 
-/// Kubernetes knows no unsigned formats and warns about them.
+/// Returns the signed format for an unsigned one, about which Kubernetes would warn.
 fn signed(format: &str) -> String {
     match format {
         "uint32" => "int32".to_owned(),
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn schema() -> Value {
-        tidied().pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
+        normalized().pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap()
     }
 
     fn walk(schema: &Value, path: &str, visit: &mut dyn FnMut(&str, &Value)) {
@@ -111,10 +111,7 @@ mod tests {
     fn the_committed_definition_is_the_generated_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds/eventconsumergroups.yaml");
         let committed = std::fs::read_to_string(path).unwrap();
-        assert!(
-            committed == yaml(),
-            "crds/eventconsumergroups.yaml is stale; write it again with `operator crd`"
-        );
+        assert!(committed == yaml(), "crds/eventconsumergroups.yaml is stale: run `make crds`");
     }
 
     #[test]
@@ -143,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_unlisted_can_be_said() {
+    fn no_part_of_the_schema_preserves_unknown_fields() {
         walk(&schema(), "", &mut |path, schema| {
             assert!(schema.get("x-kubernetes-preserve-unknown-fields").is_none(), "{path}");
         });

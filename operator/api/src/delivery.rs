@@ -1,4 +1,4 @@
-//! How events are read, tried again and taken over.
+//! Settings of the delivery of events to the handler.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::DurationText;
 use crate::scalars::where_span;
 
-/// How a group's events reach its handler.
+/// Delivery of a group's events to its handler: batches, concurrency, time limits and retries.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new(where_span("lease", "{} >= duration('5s') && {} <= duration('1h')"))
     .message("lease must be between 5s and 1h"))]
@@ -14,25 +14,25 @@ use crate::scalars::where_span;
     .message("timeout must be above 0s and at most 1h"))]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Handler calls for one event before it becomes a dead letter, 1 to 100. Default: 5.
+    /// Number of handler calls for one event before it becomes a dead letter; 1 to 100. Default: 5.
     #[serde(default = "max_attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub max_attempts: u32,
-    /// The time that one handler call may take; it is cancelled after that. Above 0s, at most 1h. Default: 30s.
+    /// Time limit of one handler call, which is cancelled at its end and counts as failed; above 0s, at most 1h. Default: 30s.
     #[serde(default = "thirty_seconds")]
     pub timeout: DurationText,
-    /// Handler calls at the same time in each pod, 1 to 256. Default: 8.
+    /// Maximum number of concurrent handler calls in each pod; 1 to 256. Default: 8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: Option<u32>,
-    /// Entries that are read at once, 1 to 1000. Default: 16.
+    /// Maximum number of entries per read; 1 to 1000. Default: 16.
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1, max = 1000))]
     pub batch_size: u32,
-    /// How long an event stays with a consumer that went silent, 5s to 1h. Default: 30s.
+    /// Time without a heartbeat after which other consumers claim the events of a consumer; 5s to 1h. Default: 30s.
     #[serde(default = "thirty_seconds")]
     pub lease: DurationText,
-    /// The wait before an event is tried again.
+    /// Wait before a failed event is retried.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
     pub backoff: Backoff,
@@ -51,7 +51,7 @@ impl Default for Delivery {
     }
 }
 
-/// The wait before an event is tried again: initial × multiplier^(n-1), at most max, ± jitter.
+/// Wait before the n-th retry of an event: initial × multiplier^(n-1), at most max, ± jitterPercent.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new(where_span(
     "initial", &where_span("max", "duration(self.initial) <= {}")
@@ -62,17 +62,17 @@ impl Default for Delivery {
     .message("backoff.max must be at most 24h"))]
 #[serde(rename_all = "camelCase")]
 pub struct Backoff {
-    /// The wait after the first failure, above 0s. Default: 1s.
+    /// Wait after the first failed attempt; above 0s, at most max. Default: 1s.
     #[serde(default = "one_second")]
     pub initial: DurationText,
-    /// The longest wait, at most 24h. Default: 5m.
+    /// Maximum wait; at most 24h. Default: 5m.
     #[serde(default = "five_minutes")]
     pub max: DurationText,
-    /// The factor from one wait to the next, 1 to 10. Default: 2.
+    /// Factor between one wait and the next; 1 to 10. Default: 2.
     #[serde(default = "multiplier")]
     #[schemars(range(min = 1, max = 10))]
     pub multiplier: u32,
-    /// The spread of each wait to either side, in per cent, 0 to 100. Default: 20.
+    /// Random deviation of each wait, up or down, in per cent of the wait; 0 to 100. Default: 20.
     #[serde(default = "jitter_percent")]
     #[schemars(range(min = 0, max = 100))]
     pub jitter_percent: u32,

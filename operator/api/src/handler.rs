@@ -1,67 +1,67 @@
-//! The ways to handle an event.
+//! Handlers of events.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is done with each event: exactly one field is set.
+/// Handler of each event; exactly one of http and log must be set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.http) != has(self.log)").message("set exactly one of http, log"))]
 pub struct Handler {
-    /// POST each event to a URL or a Service.
+    /// Sends each event to a URL or a Service by HTTP POST.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
-    /// Write one log line for each event, for a first look.
+    /// Writes one log line for each event, for trying out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
 }
 
-/// A handler that is called by HTTP.
+/// Handler that is called by HTTP; exactly one of url and service must be set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.url) != has(self.service)").message("set exactly one of url, service"))]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
-    /// An http or https URL, without user name and password.
+    /// URL of the handler: http or https, at most 2048 characters, without user name and password.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^https?://.+"))]
     pub url: Option<String>,
-    /// A Service of this namespace.
+    /// Service of the resource's namespace that handles the events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
-    /// The form of the request. Default: CloudEventBinary.
+    /// Format of the request: CloudEventBinary, CloudEventStructured or Json. Default: CloudEventBinary.
     #[serde(default)]
     pub format: Format,
 }
 
-/// A port and path of a Service.
+/// Port and path of a Service.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRef {
-    /// The Service's name.
+    /// Name of the Service; 1 to 63 characters.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// The Service's port, 1 to 65535. Default: 80.
+    /// Port of the Service; 1 to 65535. Default: 80.
     #[serde(default = "port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u32,
-    /// The path of the request. Default: /.
+    /// Path of the request; at most 1024 characters. Default: /.
     #[serde(default = "root_path")]
     #[schemars(length(max = 1024))]
     pub path: String,
 }
 
-/// The form of a request to a handler.
+/// Format of a request to a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Format {
-    /// The body is the payload, the rest in `ce-` headers.
+    /// CloudEvent in binary mode: the body is the payload, and `ce-` headers have the attributes.
     #[default]
     CloudEventBinary,
-    /// The body is a CloudEvent as JSON.
+    /// CloudEvent in structured mode: the body is one JSON object with the attributes and the payload.
     CloudEventStructured,
-    /// The body is the stream's event as one JSON object.
+    /// JSON object with the fields of the stream's event.
     Json,
 }
 
-/// A handler that writes log lines.
+/// Handler that writes one log line for each event.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Log {}
 

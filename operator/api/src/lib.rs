@@ -1,6 +1,6 @@
 //! Types of the resource `EventConsumerGroup`, its condition types and their reasons.
 //!
-//! The types are the one source of the CRD's names, bounds, defaults and rules: [`definition()`] and [`yaml`] generate
+//! The types define the CRD's names, bounds, defaults and rules: [`definition()`] and [`yaml`] generate
 //! the CustomResourceDefinition from them.
 
 pub mod conditions;

@@ -1,53 +1,53 @@
-//! Reasons of conditions, in `CamelCase` as Kubernetes asks for.
+//! Reasons of conditions, in `CamelCase` as the Kubernetes API requires.
 
-/// The endpoint is unknown, or not for this namespace or stream.
+/// Reason: the endpoint does not exist, or may not be used by this namespace or for this stream.
 pub const ENDPOINT_NOT_ALLOWED: &str = "EndpointNotAllowed";
-/// The resource passed the schema but cannot be carried out.
+/// Reason: the schema accepted the spec, but one of its fields has an invalid value.
 pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
-/// A Deployment of the name that is needed belongs to somebody else.
+/// Reason: a Deployment of the required name exists, and this resource does not control it.
 pub const NAME_TAKEN: &str = "NameTaken";
-/// Redis refuses user, password or rights.
+/// Reason: Redis rejected the user, the password or a command, or a credential file cannot be read.
 pub const AUTH_FAILED: &str = "AuthFailed";
-/// Redis does not answer.
+/// Reason: Redis cannot be reached, does not respond, or was not read yet.
 pub const REDIS_UNREACHABLE: &str = "RedisUnreachable";
-/// Redis is too old.
+/// Reason: the version of the Redis server is not supported.
 pub const UNSUPPORTED_SERVER: &str = "UnsupportedServer";
-/// The stream's key holds something else.
+/// Reason: the stream's key has a value of another type.
 pub const WRONG_TYPE: &str = "WrongType";
-/// The group is missing, and cannot be created at present.
+/// Reason: the group is missing, and was not created yet or could not be created.
 pub const GROUP_LOST: &str = "GroupLost";
-/// The group stands past the end of the stream: nothing new would reach it.
+/// Reason: the group's position is past the stream's last entry, so that new entries would not be delivered.
 pub const GROUP_AHEAD_OF_STREAM: &str = "GroupAheadOfStream";
-/// Pods are wanted, and none is ready.
+/// Reason: pods are desired and none is ready, or the Deployment failed.
 pub const CONSUMERS_UNAVAILABLE: &str = "ConsumersUnavailable";
-/// So many entries wait for another attempt that no more are read.
+/// Reason: the maximum of delayed entries is reached, and no more are read.
 pub const RETRY_BACKLOG: &str = "RetryBacklog";
-/// Pods are ready, there is work, and nothing moves.
+/// Reason: pods are ready and the backlog is not empty, but nothing was delivered or acknowledged for 60 s.
 pub const STALLED: &str = "Stalled";
-/// No pods, as asked for.
+/// Reason: no pods are desired because `spec.suspend` is true.
 pub const SUSPENDED: &str = "Suspended";
-/// No pods are wanted, and there is work.
+/// Reason: no pods are desired because `spec.replicas` is 0, and the backlog is not empty.
 pub const STOPPED: &str = "Stopped";
-/// Fewer or more pods than wanted are ready.
+/// Reason: fewer or more pods than desired are ready.
 pub const SCALING: &str = "Scaling";
-/// There is work, or it is not known whether there is.
+/// Reason: the backlog is not empty, or unknown.
 pub const CONSUMING: &str = "Consuming";
-/// There is no work.
+/// Reason: the backlog is empty.
 pub const IDLE: &str = "Idle";
 
-/// Redis answers.
+/// Reason: Redis responds.
 pub const ANSWERS: &str = "Answers";
-/// The object is there.
+/// Reason: the object exists.
 pub const EXISTS: &str = "Exists";
-/// The object is not there.
+/// Reason: the object does not exist.
 pub const MISSING: &str = "Missing";
-/// It cannot be known at present.
+/// Reason: the status is unknown, because Redis could not be read or was not read yet.
 pub const UNKNOWN: &str = "Unknown";
-/// All wanted pods are ready.
+/// Reason: all desired pods are ready.
 pub const AVAILABLE: &str = "Available";
-/// No pods are wanted.
-pub const NONE_WANTED: &str = "NoneWanted";
-/// Another resource owns the group.
+/// Reason: no pods are desired.
+pub const NONE_DESIRED: &str = "NoneWanted";
+/// Reason: another resource owns the group.
 pub const CONFLICT: &str = "Conflict";
-/// Another resource has the group.
+/// Reason: the resource that owns the group is older.
 pub const OLDER_RESOURCE: &str = "OlderResource";

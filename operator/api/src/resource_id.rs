@@ -1,24 +1,24 @@
-//! The identity of a resource.
+//! Identity of a resource.
 
 use kube::ResourceExt;
 
 use crate::EventConsumerGroup;
 
-/// A resource in one of its generations.
+/// Identity of a resource in one of its generations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceId {
     /// `metadata.namespace`.
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// `metadata.uid`, which another resource of the same name does not share.
+    /// `metadata.uid`: another resource of the same name has another one.
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
 }
 
 impl ResourceId {
-    /// Reads the identity of a resource that the API server returned; what is missing is empty or 0.
+    /// Returns the identity of a resource that the API server returned; a missing field is empty or 0.
     #[must_use]
     pub fn of(resource: &EventConsumerGroup) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Scalar types whose schema says more than their Rust type.
+//! Scalar types whose schema is stricter than their Rust type.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
-/// A CEL expression that is true where `field` is absent, is no duration (which is told elsewhere, in better words
-/// than those of a failed conversion), or fulfils `rule`, in which `{}` stands for the span.
+/// Returns a CEL expression that is true if `field` is absent, is not a duration (the rule of [`DurationText`] reports
+/// that; a failed conversion would have a less clear message), or fulfils `rule`, in which `{}` is replaced by the span.
 pub(super) fn where_span(field: &str, rule: &str) -> String {
     let span = format!("duration(self.{field})");
     let rule = rule.replace("{}", &span);
     format!("!has(self.{field}) || !self.{field}.matches('{DURATION}') || ({rule})")
 }
 
-/// A time span such as `90s` or `1h30m`: one to four numbers with a unit of `h`, `m`, `s` or `ms`.
+/// Duration such as `90s` or `1h30m`: one to four numbers, each with one of the units `h`, `m`, `s` and `ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DurationText(pub String);
@@ -36,7 +36,7 @@ impl JsonSchema for DurationText {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // The rule says with an example what a failed pattern can only print.
+        // The message of a failed pattern is the pattern; the message of this rule has an example.
         json_schema!({
             "type": "string",
             "maxLength": 16,

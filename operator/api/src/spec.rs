@@ -1,11 +1,11 @@
-//! What a user asks for.
+//! Desired state of an `EventConsumerGroup`.
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::{Delivery, EventConsumerGroupStatus, Handler};
 
-/// One consumer group on a Redis stream, and the pods that consume it.
+/// Desired state of one consumer group on a Redis stream and of the pods that consume it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "eventbus.seraaj.dev",
@@ -40,31 +40,31 @@ use crate::{Delivery, EventConsumerGroupStatus, Handler};
         name = "Lag",
         type_ = "string",
         json_path = ".status.display.lag",
-        description = "entries not yet delivered; \"?\" unknown, \"~\" as reported by the server, \">\" at least"
+        description = "Number of undelivered entries; \"?\" unknown, \"~\" as reported by the server, \">\" at least"
     ),
     printcolumn(
         name = "Pending",
         type_ = "integer",
         json_path = ".status.pending",
-        description = "delivered, not acknowledged"
+        description = "Number of entries delivered and not acknowledged"
     ),
     printcolumn(
         name = "Oldest",
         type_ = "date",
         json_path = ".status.oldestUnprocessedTime",
-        description = "age of the oldest event not acknowledged"
+        description = "Age of the oldest entry not acknowledged"
     ),
     printcolumn(
         name = "DLQ",
         type_ = "integer",
         json_path = ".status.deadLetter.length",
-        description = "dead letters"
+        description = "Number of dead letters"
     ),
     printcolumn(
         name = "Replicas",
         type_ = "string",
         json_path = ".status.display.replicas",
-        description = "consumer pods, ready/wanted"
+        description = "Consumer pods, ready/desired"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -94,29 +94,29 @@ use crate::{Delivery, EventConsumerGroupStatus, Handler};
 ).message("group is immutable; create a second resource for the other group"))]
 #[x_kube(validation = Rule::new(
     "has(self.start) == has(oldSelf.start) && (!has(self.start) || self.start == oldSelf.start)"
-).message("start is immutable: it is read only when the group is created; create a second resource for another group"))]
+).message("start is immutable: it is used only when the group is created; create a second resource for another group"))]
 #[serde(rename_all = "camelCase")]
 pub struct EventConsumerGroupSpec {
-    /// The Redis key of the stream, up to 512 bytes. Immutable: another stream is another resource.
+    /// Redis key of the stream; 1 to 512 bytes. Immutable.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self == oldSelf").message(
         "stream is immutable; create a second resource for the other stream"
     ))]
     pub stream: String,
-    /// The name of the consumer group. Immutable. Default: the resource's own name.
+    /// Name of the consumer group; 1 to 200 letters, digits and `._:-`, beginning with a letter or digit. Immutable. Default: the resource's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$")
     )]
     pub group: Option<String>,
-    /// Where a group that has to be created begins; an existing group keeps its position. Immutable. Default: id "0".
+    /// Start position of the group, used only when the group is created; an existing group keeps its position. Immutable. Default: id "0".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<StartAt>,
-    /// The Redis that holds the stream. Default: the endpoint "default".
+    /// Redis server that has the stream. Default: the endpoint "default".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisRef>,
-    /// The event types to handle; `*` stands for any run of characters. Others are acknowledged and counted as skipped. Default: all.
+    /// Types of the events that the handler gets: at most 64 patterns, in which `*` matches any run of characters. Other events are acknowledged and counted as skipped. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
@@ -124,45 +124,45 @@ pub struct EventConsumerGroupSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub event_types: Vec<String>,
-    /// What is done with each event: exactly one of the ways below.
+    /// Handler of each event; exactly one of http and log must be set.
     pub handler: Handler,
-    /// How events are read, tried again and taken over.
+    /// Delivery of events to the handler: batches, concurrency, time limits and retries.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
     pub delivery: Delivery,
-    /// Number of consumer pods, 0 to 1000: fixed, or written through /scale. Default: 1.
+    /// Number of consumer pods, which kubectl scale and a HorizontalPodAutoscaler can set too; 0 to 1000. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<u32>,
-    /// No pods while true; the group stays and its lag is still reported. Default: false.
+    /// Stops all consumer pods while true; the group is kept and its lag is still reported. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// The consumer's image. Default: the one that the operator was installed with.
+    /// Image of the consumer pods; 1 to 512 characters. Default: the image that the operator is configured with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 }
 
-/// Where a new group begins.
+/// Start position of a new group; exactly one of id and time must be set.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("has(self.id) != has(self.time)").message("set exactly one of id, time"))]
 #[serde(rename_all = "camelCase")]
 pub struct StartAt {
-    /// After this entry ID: "0" from the first entry, "$" only what comes later, or `<milliseconds>[-<sequence>]`.
+    /// Entry ID after which delivery starts: "0" for all entries, "$" for entries added later, or `<milliseconds>[-<sequence>]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 41), regex(pattern = r"^(\$|[0-9]{1,20}(-[0-9]{1,20})?)$"))]
     pub id: Option<String>,
-    /// With the first entry of this time, RFC 3339.
+    /// Time in RFC 3339 at which delivery starts, with the first entry added then or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub time: Option<String>,
 }
 
-/// Which Redis.
+/// Reference to a Redis server.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisRef {
-    /// The name of an endpoint that the administrator defined. Default: "default".
+    /// Name of an endpoint that the administrator defined; 1 to 63 characters. Default: "default".
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub name: Option<String>,

@@ -1,4 +1,4 @@
-//! What the operator reports.
+//! Observed state of an `EventConsumerGroup`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -6,83 +6,83 @@ use serde::{Deserialize, Serialize};
 
 use crate::conditions;
 
-/// What is true about the group: numbers that are not known are left out.
+/// Observed state of the group and its consumer pods; unknown numbers are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventConsumerGroupStatus {
-    /// The metadata.generation that this status speaks of.
+    /// Value of metadata.generation that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The resolved name of the consumer group.
+    /// Name of the consumer group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Consumer pods that exist.
+    /// Number of consumer pods that exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Consumer pods that are ready.
+    /// Number of consumer pods that are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Consumer pods that are wanted.
+    /// Number of consumer pods that are desired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i32>,
-    /// The label selector of the consumer pods, for /scale.
+    /// Label selector of the consumer pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Entries never delivered to this group; null when it cannot be known.
+    /// Number of entries never delivered to this group; null if unknown.
     #[schemars(extend("nullable" = true))]
     pub lag: Option<u64>,
-    /// How the lag is known.
+    /// Source of the lag: Exact, Counted, Reported, AtLeast or Unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_source: Option<LagSource>,
-    /// Entries delivered and not acknowledged.
+    /// Number of entries delivered and not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
-    /// Of pending: entries that wait for another attempt.
+    /// Number of pending entries that are delayed until their next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retrying: Option<u64>,
-    /// Lag, pending and replays together; null when it cannot be known.
+    /// Sum of lag, pending and replays; null if unknown.
     pub backlog: Option<u64>,
-    /// When the oldest entry that was never delivered was added.
+    /// Time at which the oldest undelivered entry was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_undelivered_time: Option<Time>,
-    /// When the oldest entry that was delivered and not acknowledged was added.
+    /// Time at which the oldest pending entry was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending_time: Option<Time>,
-    /// The earlier of the two.
+    /// Earlier one of oldestUndeliveredTime and oldestPendingTime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_unprocessed_time: Option<Time>,
-    /// Entries in the stream.
+    /// Number of entries in the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_length: Option<u64>,
-    /// When Redis was last asked, as of the last write of this status.
+    /// Time at which Redis was last read, as of the last write of this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_check: Option<Time>,
     /// Texts for the columns of kubectl get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub display: Option<Display>,
-    /// The Redis that was asked; never credentials.
+    /// Redis server that was read, without credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// Where group and stream stand.
+    /// Positions of the group and the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<PositionStatus>,
-    /// How the operator came to the group.
+    /// Origin of the group: Created, Adopted or Recreated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_origin: Option<GroupOrigin>,
-    /// The consumers of the group.
+    /// Consumers of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumers: Option<ConsumersStatus>,
-    /// The dead letters of the group.
+    /// Dead letters of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetterStatus>,
-    /// The resource that has the group instead; named only when it is in the same namespace.
+    /// Name of the resource that owns the group; only if it is in the same namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conflicts_with: Option<String>,
-    /// Groups of the stream that no resource declares, at most 20.
+    /// Groups of the stream that no resource declares; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub unmanaged_groups: Vec<String>,
-    /// The state, by type: Ready sums it up, its reason is the STATE of kubectl get.
+    /// Conditions by type; Ready summarizes the others, and its reason is the column STATE of kubectl get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -102,133 +102,133 @@ impl EventConsumerGroupStatus {
     }
 }
 
-/// How a lag is known.
+/// Source of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LagSource {
-    /// Derived from ids and lengths, without doubt.
+    /// Derived from entry IDs and lengths, without error.
     Exact,
     /// Counted on the server.
     Counted,
-    /// As the server reports it; it may be wrong after entries were deleted.
+    /// Reported by the server; may be wrong after entries were deleted.
     Reported,
-    /// Counted up to a limit: there are at least so many.
+    /// Counted up to a limit; the lag is at least this number.
     AtLeast,
-    /// Not known.
+    /// Unknown.
     Unknown,
 }
 
 /// Texts for the columns of kubectl get.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Display {
-    /// The lag: "?" unknown, "~" as reported by the server, ">" at least.
+    /// Lag: "?" unknown, "~" as reported by the server, ">" at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<String>,
-    /// Consumer pods, ready/wanted.
+    /// Consumer pods, ready/desired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<String>,
 }
 
-/// The Redis that was asked.
+/// Redis server that was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RedisStatus {
-    /// The endpoint's name.
+    /// Name of the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The server's version.
+    /// Version of the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The server's mode: standalone, sentinel or cluster.
+    /// Mode of the server: standalone, sentinel or cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Stands for address and database: another value is another Redis behind the same name.
+    /// Hash of the server's address and database; another value means another server behind the same endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_hash: Option<String>,
 }
 
-/// Where group and stream stand.
+/// Positions of the group and the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PositionStatus {
-    /// The last entry that was delivered to the group.
+    /// ID of the last entry that was delivered to the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivered_id: Option<String>,
-    /// The last entry that was added to the stream.
+    /// ID of the last entry that was added to the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_generated_id: Option<String>,
-    /// The first entry that the stream still has.
+    /// ID of the first entry of the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_entry_id: Option<String>,
-    /// Just before the oldest pending entry, else lastDeliveredId.
+    /// ID just before the oldest pending entry, or lastDeliveredId if nothing is pending; a lost group is recreated there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_id: Option<String>,
-    /// The server's count of entries read by the group; null when it does not know.
+    /// Number of entries that the group has read, as counted by the server; null if unknown.
     pub entries_read: Option<u64>,
-    /// Entries ever added to the stream.
+    /// Number of entries ever added to the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries_added: Option<u64>,
-    /// The largest ID that was ever deleted from the stream.
+    /// Largest ID of an entry deleted from the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_deleted_id: Option<String>,
-    /// When these were read, as of the last write of this status.
+    /// Time at which these values were read, as of the last write of this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<Time>,
 }
 
-/// How the operator came to the group.
+/// Origin of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum GroupOrigin {
-    /// The operator created it.
+    /// Group that the operator created.
     Created,
-    /// It was there already.
+    /// Group that existed before the resource.
     Adopted,
-    /// It vanished, and the operator created it again.
+    /// Group that was lost and that the operator created again.
     Recreated,
 }
 
-/// The consumers of the group.
+/// Consumers of the group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumersStatus {
-    /// Names in the group.
+    /// Number of consumers in the group.
     pub total: u32,
-    /// Of them: consumers that report to us.
+    /// Number of live consumers: their heartbeat is not older than their lease.
     pub live: u32,
-    /// Of them: the others.
+    /// Number of the other consumers.
     pub stale: u32,
-    /// The consumers with most in hand, at most 50.
+    /// Consumers with the most pending entries; at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub items: Vec<ConsumerStatus>,
 }
 
-/// One consumer.
+/// Consumer of the group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerStatus {
-    /// Its name in the group.
+    /// Name of the consumer in the group.
     pub name: String,
-    /// Its pod.
+    /// Name of its pod, for consumers with a heartbeat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-    /// Entries that it holds.
+    /// Number of its pending entries.
     pub pending: u64,
-    /// How long it was silent, as of the last write of this status.
+    /// Time since it was last active, as of the last write of this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
 }
 
-/// The dead letters of the group.
+/// Dead letters of the group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetterStatus {
-    /// The stream that keeps them.
+    /// Key of the stream of dead letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// How many there are.
+    /// Number of dead letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
-    /// When the last one came.
+    /// Time of the last dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_time: Option<Time>,
 }

@@ -1,15 +1,15 @@
-//! Calls of the API server, each with an end.
+//! Calls of the API server with a time limit.
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// How long one call may take. Together with the renew deadline it is no longer than the lease's duration: a call that
-/// began while this replica was the leader is over before another one is.
+/// Time limit of one call. Together with the renew deadline it does not exceed the lease's duration, so that a call that
+/// began while this replica was the leader ends before another replica leads.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
-/// Awaits `call`, no longer than [`LIMIT`].
+/// Awaits `call`, for at most [`LIMIT`].
 ///
 /// # Errors
 /// [`Error::Kube`] and [`Error::Silent`], which name the operation and its subject.
@@ -20,7 +20,7 @@ pub async fn within<T>(
 ) -> Result<T, Error> {
     let subject = || subject.to_owned();
     match tokio::time::timeout(LIMIT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
+        Ok(Ok(response)) => Ok(response),
         Ok(Err(source)) => {
             Err(Error::Kube { operation, subject: subject(), source: Box::new(source) })
         }

@@ -1,4 +1,4 @@
-//! Leader election on a Lease: one replica writes, the others wait for their turn.
+//! Leader election on a Lease: one replica writes, the others wait.
 
 mod decision;
 
@@ -16,38 +16,38 @@ use crate::settings::LeaseTimes;
 use super::calls::within;
 use decision::{LastChange, Step};
 
-/// Takes part in the election under one identity.
+/// Candidate of the election, with one identity.
 pub struct Elector {
     leases: Api<Lease>,
     name: String,
     identity: String,
     times: LeaseTimes,
-    held: Mutex<Held>,
+    own: Mutex<OwnLease>,
 }
 
-/// What this replica knows of its own lease.
+/// Lease of this replica, as it was last written.
 #[derive(Default)]
-struct Held {
+struct OwnLease {
     lease: Option<Lease>,
-    /// Until then nobody else can be the leader.
+    /// Time until which no other replica can be the leader.
     until: Option<Instant>,
 }
 
 impl Elector {
-    /// An elector for the Lease `name`; `identity` differs from that of every other replica and every earlier start.
+    /// Creates a candidate for the Lease `name`; `identity` is unique among all replicas and all their starts.
     #[must_use]
     pub fn new(leases: Api<Lease>, name: &str, identity: &str, times: LeaseTimes) -> Self {
         let (name, identity) = (name.to_owned(), identity.to_owned());
-        Self { leases, name, identity, times, held: Mutex::default() }
+        Self { leases, name, identity, times, own: Mutex::default() }
     }
 
-    /// Whether this replica may write now.
+    /// Returns true while this replica may write.
     #[must_use]
     pub fn is_leading(&self) -> bool {
-        self.held().until.is_some_and(|until| now() < until)
+        self.own().until.is_some_and(|until| now() < until)
     }
 
-    /// Waits until the lease is ours; `false` when `stop` came first.
+    /// Waits until this replica has the lease; returns false if `stop` was cancelled first.
     pub async fn acquire(&self, stop: &CancellationToken) -> bool {
         let mut last_change = LastChange::default();
         let mut logged = None;
@@ -58,7 +58,7 @@ impl Elector {
                 Err(error) => {
                     let error = error.report();
                     if logged.as_ref() != Some(&error) {
-                        tracing::warn!(lease = %self.name, error, "cannot take part in the election");
+                        tracing::warn!(lease = %self.name, error, "cannot acquire the lease; retrying");
                         logged = Some(error);
                     }
                     self.times.retry
@@ -72,8 +72,8 @@ impl Elector {
         false
     }
 
-    /// Renews the lease until `done`, then gives it up so that the next replica need not wait. Cancels `lost` when
-    /// it could not be renewed in time, and returns then.
+    /// Renews the lease until `done`, then releases it, so that the next replica need not wait. If it cannot be renewed
+    /// in time, cancels `lost` and returns.
     pub async fn keep(&self, lost: &CancellationToken, done: &CancellationToken) {
         loop {
             tokio::select! {
@@ -85,33 +85,33 @@ impl Elector {
             }
             // A call that hangs must not outlast the deadline.
             let limit = self
-                .held()
+                .own()
                 .until
                 .map_or(Duration::ZERO, |until| until.saturating_duration_since(now()));
             match tokio::time::timeout(limit, self.renew()).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
-                    tracing::error!(lease = %self.name, "the lease was taken by another replica");
-                    self.held().until = None;
+                    tracing::error!(lease = %self.name, "another replica acquired the lease");
+                    self.own().until = None;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(lease = %self.name, error = error.report(), "cannot renew the lease");
+                    tracing::warn!(lease = %self.name, error = error.report(), "cannot renew the lease; retrying");
                 }
                 Err(_) => {}
             }
             if !self.is_leading() {
                 tracing::error!(lease = %self.name, "no longer the leader");
-                *self.held() = Held::default();
+                *self.own() = OwnLease::default();
                 lost.cancel();
                 return;
             }
         }
     }
 
-    /// `None`: the lease is ours. Otherwise the wait until the next try.
+    /// Tries to acquire the lease. Returns `None` on success, else the wait until the next attempt.
     async fn try_acquire(&self, last_change: &mut LastChange) -> Result<Option<Duration>, Error> {
         let lease = within("read Lease", &self.name, self.leases.get_opt(&self.name)).await?;
-        last_change.note(lease.as_ref(), now());
+        last_change.record(lease.as_ref(), now());
         let step = decision::decide(
             lease,
             &self.identity,
@@ -122,7 +122,7 @@ impl Elector {
         let (lease, exists) = match step {
             Step::Wait(pause) => return Ok(Some(pause)),
             Step::Create(lease) => (lease, false),
-            Step::Take(lease) => (lease, true),
+            Step::Replace(lease) => (lease, true),
         };
         match self.write(lease, exists).await {
             Ok(()) => Ok(None),
@@ -132,14 +132,14 @@ impl Elector {
         }
     }
 
-    /// Whether the lease is still ours.
+    /// Renews the lease; returns false if another replica has it.
     async fn renew(&self) -> Result<bool, Error> {
-        let Some(held) = self.held().lease.clone() else {
+        let Some(lease) = self.own().lease.clone() else {
             return Ok(false);
         };
-        match self.write(decision::renewed(held, wall_clock()), true).await {
+        match self.write(decision::renewed(lease, wall_clock()), true).await {
             Ok(()) => Ok(true),
-            // Somebody wrote it: another replica, or a person who annotated it.
+            // It was changed: by another replica, or by a person who added an annotation.
             Err(error) if error.is_gone() => self.read_again().await,
             Err(error) => Err(error),
         }
@@ -155,22 +155,22 @@ impl Elector {
     }
 
     async fn release(&self) {
-        let Some(held) = self.held().lease.take() else {
+        let Some(lease) = self.own().lease.take() else {
             return;
         };
-        self.held().until = None;
-        let released = decision::released(held, wall_clock());
+        self.own().until = None;
+        let released = decision::released(lease, wall_clock());
         let params = PostParams::default();
         let call = self.leases.replace(&self.name, &params, &released);
         if let Err(error) = within("release Lease", &self.name, call).await {
-            tracing::warn!(lease = %self.name, error = error.report(), "cannot give up the lease");
+            tracing::warn!(lease = %self.name, error = error.report(), "cannot release the lease; other replicas wait until it expires");
         }
     }
 
-    /// Writes the lease as it was read, with the server's check that nobody wrote it since.
+    /// Writes the lease, which the server rejects if it was changed since it was read.
     async fn write(&self, mut lease: Lease, exists: bool) -> Result<(), Error> {
         lease.metadata.name = Some(self.name.clone());
-        // Counted from before the call: the server may take it over late, never early.
+        // Counted from before the call, because the server writes the lease later than that.
         let sent = now();
         let params = PostParams::default();
         let written = if exists {
@@ -179,12 +179,13 @@ impl Elector {
         } else {
             within("create Lease", &self.name, self.leases.create(&params, &lease)).await
         }?;
-        *self.held() = Held { lease: Some(written), until: Some(sent + self.times.renew_deadline) };
+        let until = Some(sent + self.times.renew_deadline);
+        *self.own() = OwnLease { lease: Some(written), until };
         Ok(())
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn own(&self) -> std::sync::MutexGuard<'_, OwnLease> {
+        self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -193,7 +194,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the lease shows its times to people")]
+#[expect(clippy::disallowed_methods, reason = "the Lease has its times for people")]
 fn wall_clock() -> Timestamp {
     Timestamp::now()
 }

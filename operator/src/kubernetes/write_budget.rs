@@ -1,20 +1,20 @@
-//! The budget of status writes, so that many resources at once do not flood the API server. Pure.
+//! Budget of status writes, which limits the load on the API server. Pure.
 
 use std::time::{Duration, Instant};
 
-/// Writes that are kept back for high priority.
+/// Number of writes reserved for high priority.
 const RESERVE: f64 = 5.0;
 
-/// How urgent a write is.
+/// Priority of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// It may use the reserve.
+    /// May use the reserve.
     High,
-    /// It leaves the reserve.
+    /// Must not use the reserve.
     Normal,
 }
 
-/// Status writes that the whole operator may do: `rate` a second, of which some are reserved for high priority.
+/// Token bucket of the operator's status writes: `rate` tokens a second, of which some are reserved for high priority.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     rate: f64,
@@ -32,7 +32,7 @@ impl Budget {
     /// Takes one write.
     ///
     /// # Errors
-    /// The time until there is one to take.
+    /// The time until a write is available.
     pub(crate) fn take(&mut self, priority: Priority, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + passed * self.rate).min(self.rate);

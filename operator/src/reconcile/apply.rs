@@ -1,4 +1,4 @@
-//! Carries out a plan in Redis and at the API server.
+//! Applies a plan in Redis and at the API server.
 
 use eventbus::admin::GroupCreation;
 use eventbus::{Start, chain};
@@ -16,10 +16,10 @@ use super::observed::Observed;
 use super::outcome::Applied;
 use super::plan::Plan;
 
-/// Carries out `plan`: the group first, so that no pod starts before it exists. Every step may be done twice.
+/// Applies `plan`: the group first, so that no pod starts before it exists. Every step is idempotent.
 ///
 /// # Errors
-/// [`Error::NotLeading`]; what else goes wrong is part of the answer.
+/// [`Error::NotLeading`]; other failures are part of the result.
 pub(super) async fn run(
     context: &Context,
     desired: &Desired,
@@ -73,7 +73,7 @@ async fn apply_deployment(
     deployment: &Deployment,
 ) -> Result<Deployment, Error> {
     let mut deployment = deployment.clone();
-    // If it is another one of that name by now, the server refuses.
+    // The server rejects the patch if another Deployment has the name now.
     deployment.metadata.uid = observed.deployment.ours().and_then(ResourceExt::uid);
     let name = deployment.name_any();
     let subject = format!("{}/{name}", resource.namespace);

@@ -1,4 +1,4 @@
-//! Which of several resources owns a group: the oldest. Pure.
+//! Ownership of a group that several resources declare: the oldest owns it. Pure.
 
 use std::cmp::Ordering;
 
@@ -11,19 +11,19 @@ use crate::redis::endpoints::Endpoints;
 
 use super::validate::validate;
 
-/// The owner of a group that several resources may ask for.
+/// Owner of a group that several resources may declare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// This resource.
+    /// The resource itself.
     Ours,
-    /// An older one.
+    /// Another resource, which is older.
     Other {
-        /// Its name; `None` where it is in another namespace and must not be named.
+        /// Name of the owner; `None` if it is in another namespace, because it must not be named then.
         name: Option<String>,
     },
 }
 
-/// A resource that asks for a group.
+/// Resource that declares a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     /// `metadata.namespace`.
@@ -46,15 +46,15 @@ impl Contender {
         }
     }
 
-    /// Orders by age, then by UID. One without a time of creation comes last.
+    /// Returns true if `self` is older, or of the same age with a smaller UID. Without a creation time it comes last.
     fn is_before(&self, other: &Self) -> bool {
         let age = |c: &Self| c.created.map_or((1, Timestamp::MAX), |created| (0, created));
         age(self).cmp(&age(other)).then_with(|| self.uid.cmp(&other.uid)) == Ordering::Less
     }
 }
 
-/// Selects those of `resources` that ask for the group `key`. One that is refused asks for nothing, unless it owns the
-/// group: what runs for it goes on. `image` is as for [`validate`].
+/// Selects those of `resources` that declare the group `key`. A refused one counts only if it owns the group, because its
+/// pods continue to run. `image` is that of [`validate`].
 #[must_use]
 pub fn contenders<'a>(
     resources: impl IntoIterator<Item = &'a EventConsumerGroup>,
@@ -75,7 +75,7 @@ pub fn contenders<'a>(
         .collect()
 }
 
-/// Decides who owns the group that `me` and the `others` ask for; `me` may be one of the `others`.
+/// Decides the owner of the group that `me` and the `others` declare; `me` may be one of the `others`.
 #[must_use]
 pub fn decide(me: &Contender, others: &[Contender]) -> Claim {
     let before_me = others.iter().filter(|other| other.uid != me.uid && other.is_before(me));
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn alone_a_resource_has_its_group() {
+    fn a_resource_without_contenders_owns_its_group() {
         let me = contender("me", "1", 5);
         assert_eq!(decide(&me, &[]), Claim::Ours);
         assert_eq!(decide(&me, std::slice::from_ref(&me)), Claim::Ours);
     }
 
     #[test]
-    fn the_oldest_has_the_group() {
+    fn the_oldest_owns_the_group() {
         let (me, old, older) =
             (contender("me", "1", 5), contender("a", "2", 4), contender("b", "3", 3));
         let all = [me.clone(), old.clone(), older.clone()];
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_same_age_the_smaller_uid_has_the_group() {
+    fn of_the_same_age_the_smaller_uid_owns_the_group() {
         let (a, b) = (contender("z", "1", 5), contender("a", "2", 5));
         let all = [a.clone(), b.clone()];
         assert_eq!(decide(&a, &all), Claim::Ours);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_resource_asks_for_its_group_only_where_it_owns_it() {
+    fn a_refused_resource_contends_only_for_a_group_that_it_owns() {
         let endpoints =
             Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false).unwrap();
         let valid = serde_json::json!({"stream": "s", "group": "g", "handler": {"log": {}}});

@@ -1,4 +1,4 @@
-//! What every reconcile needs: clients, caches, and what is remembered.
+//! State that all reconciles share: clients, caches and memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,32 +18,32 @@ use crate::settings::Settings;
 
 use super::memory::Memory;
 
-/// The owner of the fields that the operator sets.
+/// Field manager of the fields that the operator sets.
 pub(super) const FIELD_MANAGER: &str = "eventbus-operator";
-/// The name under which the operator writes Events.
+/// Name of the controller in the Events that the operator writes.
 const REPORTER: &str = "eventbus-operator";
 
-/// The parts that a context is made of.
+/// Parts from which a context is built.
 pub(crate) struct Parts {
-    /// The API server.
+    /// Client of the API server.
     pub(crate) client: Client,
-    /// How the operator runs.
+    /// Settings of the operator.
     pub(crate) settings: Settings,
-    /// The Redis endpoints.
+    /// Redis endpoints.
     pub(crate) endpoints: Arc<Endpoints>,
-    /// The watched objects.
+    /// Watched objects.
     pub(crate) caches: Caches,
-    /// The observers of the streams.
+    /// Observers of the streams.
     pub(crate) observers: Observers,
-    /// Whether we may write.
+    /// Leader election, which permits writes.
     pub(crate) elector: Arc<Elector>,
-    /// Counters.
+    /// Metrics.
     pub(crate) metrics: Metrics,
-    /// The name of this replica.
+    /// Identity of this replica.
     pub(crate) identity: String,
 }
 
-/// What every reconcile needs.
+/// State that all reconciles share.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
@@ -58,7 +58,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Puts the parts together.
+    /// Builds the context from its parts.
     pub(crate) fn new(parts: Parts) -> Self {
         let reporter = Reporter { controller: REPORTER.to_owned(), instance: Some(parts.identity) };
         Self {
@@ -75,7 +75,10 @@ impl Context {
         }
     }
 
-    /// Fails where another replica may be the leader: nothing is written then.
+    /// Checks that this replica is the leader.
+    ///
+    /// # Errors
+    /// [`Error::NotLeading`] if another replica may be the leader: nothing must be written then.
     pub(crate) fn may_write(&self, operation: &'static str, subject: &str) -> Result<(), Error> {
         if self.elector.is_leading() {
             return Ok(());
@@ -86,12 +89,12 @@ impl Context {
     /// Takes one status write from the budget.
     ///
     /// # Errors
-    /// The time until there is one to take.
+    /// The time until a write is available.
     pub(crate) fn take_write(&self, priority: Priority) -> Result<(), Duration> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, now())
     }
 
-    /// Forgets resources that are no longer there.
+    /// Forgets the resources that no longer exist.
     pub(crate) fn forget_deleted(&self) {
         let resources = self.caches.resources();
         let uids: std::collections::HashSet<String> =
@@ -107,7 +110,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Returns the time that people see.
+/// Returns the wall-clock time.
 #[expect(clippy::disallowed_methods, reason = "the edge where time enters the decisions")]
 pub(crate) fn wall_clock() -> Timestamp {
     Timestamp::now()

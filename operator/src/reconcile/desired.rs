@@ -1,4 +1,4 @@
-//! What a resource asks for, parsed: the input of every decision.
+//! Desired state of a resource, parsed: an input of every decision.
 
 use eventbus::{GroupName, Start};
 use eventbus_api::ResourceId;
@@ -6,27 +6,27 @@ use eventbus_api::ResourceId;
 use crate::redis::Target;
 use crate::workload::{PodSettings, Workload};
 
-/// A valid resource.
+/// Desired state of a valid resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// The resource, in one of its generations.
+    /// Identity of the resource in one of its generations.
     pub resource: ResourceId,
-    /// The stream, on its Redis.
+    /// Stream on its endpoint.
     pub target: Target,
-    /// The group.
+    /// Name of the group.
     pub group: GroupName,
-    /// Where the group starts if it has to be created.
+    /// Start position of the group, used if it has to be created.
     pub start: Start,
-    /// What each consumer pod runs with.
+    /// Settings of each consumer pod.
     pub pods: PodSettings,
-    /// Consumer pods while not suspended.
+    /// Number of consumer pods while not suspended.
     pub replicas: u32,
-    /// No pods while true.
+    /// True: no pods are desired.
     pub suspend: bool,
 }
 
 impl Desired {
-    /// Returns what the Deployment with `replicas` pods is made from.
+    /// Returns the input of the Deployment with `replicas` pods.
     #[must_use]
     pub fn workload(&self, replicas: u32) -> Workload<'_> {
         Workload {

@@ -1,4 +1,4 @@
-//! What is remembered of each resource between two reconciles; after a restart it is found out again.
+//! Memory of each resource between two reconciles; after a restart it is rebuilt from what is observed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 
-/// By UID.
+/// Memory of all resources, by UID.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<String, Remembered>>);
 
@@ -17,7 +17,7 @@ struct Remembered {
     failures: u32,
 }
 
-/// A status that was written.
+/// Status that was written.
 #[derive(Clone, Debug)]
 struct Written {
     status: EventConsumerGroupStatus,
@@ -26,7 +26,7 @@ struct Written {
 }
 
 impl Memory {
-    /// Returns the last status: `watched`, unless it is older than the one that we wrote.
+    /// Returns the last status: `watched`, or the one that was written if that is newer.
     #[must_use]
     pub fn last_status(
         &self,
@@ -50,7 +50,7 @@ impl Memory {
         Some(now.saturating_duration_since(written.at))
     }
 
-    /// Notes a written status, with the resource version that it got.
+    /// Records a written status with its resource version.
     pub fn written(
         &self,
         uid: &str,
@@ -61,23 +61,23 @@ impl Memory {
         let version = version.and_then(|version| version.parse().ok());
         let mut memory = self.locked();
         let remembered = memory.entry(uid.to_owned()).or_default();
-        // The status has it from now on.
+        // The status has the origin from now on.
         remembered.origin = None;
         remembered.written = Some(Written { status, version, at });
     }
 
-    /// Returns how the operator came to the group, as long as no status has it.
+    /// Returns the origin of the group, until a status has it.
     #[must_use]
     pub fn origin(&self, uid: &str) -> Option<GroupOrigin> {
         self.locked().get(uid).and_then(|remembered| remembered.origin)
     }
 
-    /// Notes how the operator came to the group.
+    /// Records the origin of the group.
     pub fn set_origin(&self, uid: &str, origin: GroupOrigin) {
         self.locked().entry(uid.to_owned()).or_default().origin = Some(origin);
     }
 
-    /// Counts a failed reconcile; returns how many there were in a row.
+    /// Counts a failed reconcile; returns the number of failures in a row.
     pub fn failed(&self, uid: &str) -> u32 {
         let mut memory = self.locked();
         let remembered = memory.entry(uid.to_owned()).or_default();
@@ -85,14 +85,14 @@ impl Memory {
         remembered.failures
     }
 
-    /// Notes a reconcile without failure.
+    /// Resets the number of failures after a reconcile without failure.
     pub fn succeeded(&self, uid: &str) {
         if let Some(remembered) = self.locked().get_mut(uid) {
             remembered.failures = 0;
         }
     }
 
-    /// Forgets every resource that `exists` does not know.
+    /// Forgets every resource for which `exists` returns false.
     pub fn retain(&self, exists: impl Fn(&str) -> bool) {
         self.locked().retain(|uid, _| exists(uid));
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watched_status_that_is_older_than_ours_does_not_count() {
+    fn a_watched_status_that_is_older_than_the_written_one_is_ignored() {
         let memory = Memory::default();
         memory.written("u", status(2), Some("10"), crate::testing::instant());
         let last = |version| memory.last_status("u", Some(&status(1)), Some(version));

@@ -1,4 +1,4 @@
-//! Reads what is there for one resource, from the caches where they have it.
+//! Observes one resource: reads from the caches, the API server and the observers of Redis.
 
 use eventbus_api::ResourceId;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -18,8 +18,8 @@ use super::desired::Desired;
 use super::observed::Observed;
 use super::outcome::Applied;
 
-/// Reads; `None` while the stream was neither read nor failed to be read since the resource was first observed, or
-/// where the resource is gone.
+/// Observes the resource; `None` if the resource was deleted, or its stream has not been read yet and that has not failed
+/// either.
 ///
 /// # Errors
 /// [`Error`] if the API server fails.
@@ -29,7 +29,7 @@ pub(super) async fn observe(
 ) -> Result<Option<Observed>, Error> {
     let deployment = deployment(context, &desired.resource).await?;
     let Some(claim) = claim(context, desired) else {
-        // Deleted meanwhile: what we would do must not get in the way of the next owner.
+        // Deleted meanwhile: a further step could interfere with the next owner.
         return Ok(None);
     };
     let Some(redis) = redis(context, desired, &claim, deployment.ready_pods() > 0) else {
@@ -43,7 +43,7 @@ pub(super) async fn observe(
     Ok(Some(Observed { claim, redis, target_hash, deployment, pod_problem }))
 }
 
-/// Decides among the cached resources; `None` where `desired` is no longer one of them.
+/// Decides the owner among the cached resources; `None` if `desired` is no longer one of them.
 fn claim(context: &Context, desired: &Desired) -> Option<Claim> {
     let key = GroupKey {
         address: context.endpoints.address(&desired.target.endpoint),
@@ -58,7 +58,7 @@ fn claim(context: &Context, desired: &Desired) -> Option<Claim> {
     Some(claim::decide(me, &contenders))
 }
 
-/// Returns what was last read of the group; `None` where nothing was yet. Only the owner's group is observed.
+/// Returns the last state of the group; `None` if it was not read yet. Only the owner's group is observed.
 fn redis(context: &Context, desired: &Desired, claim: &Claim, at_work: bool) -> Option<RedisState> {
     let (observers, resource) = (&context.observers, &desired.resource);
     if *claim != Claim::Ours {
@@ -69,7 +69,7 @@ fn redis(context: &Context, desired: &Desired, claim: &Claim, at_work: bool) -> 
     observers.state(&desired.target, &resource.uid)
 }
 
-/// Reads the group again where it was created a moment ago: its numbers belong into the first status.
+/// Reads the group again if it was just created, so that the first status has its numbers.
 pub(super) async fn read_again(
     context: &Context,
     desired: &Desired,
@@ -80,14 +80,14 @@ pub(super) async fn read_again(
     context.observers.state(&desired.target, &desired.resource.uid)
 }
 
-/// Hashes the address and database behind an endpoint's name.
+/// Returns the hash of the endpoint's address and database.
 fn target_hash(context: &Context, desired: &Desired) -> String {
     let endpoint = context.endpoints.get(&desired.target.endpoint);
     let address = endpoint.map_or(String::new(), |endpoint| endpoint.redis.endpoint());
     format!("{:016x}", hash::of(&address))
 }
 
-/// Returns why no pod of `deployment` is ready, where it asks for pods; `None` also where that cannot be read.
+/// Returns the reason why no pod of `deployment` is ready; `None` if one is, none is desired, or the pods cannot be read.
 async fn pod_problem(
     context: &Context,
     desired: &Desired,
@@ -98,7 +98,7 @@ async fn pod_problem(
     }
     let resource = &desired.resource;
     let api = Api::<Pod>::namespaced(context.client.clone(), &resource.namespace);
-    // From the API server's memory: it costs no read of its store.
+    // Served from the API server's cache, without a read of its store.
     let params = ListParams::default().labels(&workload::selector(resource)).match_any();
     let subject = format!("{}/{}", resource.namespace, workload::name(resource));
     match within("list the pods of", &subject, api.list(&params)).await {
@@ -107,13 +107,13 @@ async fn pod_problem(
             workload::pod_problem(&found.items, secret)
         }
         Err(error) => {
-            tracing::debug!(error = error.report(), "it is not known why no pod is ready");
+            tracing::debug!(error = error.report(), "cannot read the reason why no pod is ready");
             None
         }
     }
 }
 
-/// Reads the Deployment of the name that the resource needs.
+/// Reads the Deployment with the name that the resource requires.
 ///
 /// # Errors
 /// [`Error`] if the API server fails.
@@ -124,7 +124,7 @@ pub(super) async fn deployment(
     let name = workload::name(resource);
     let found = match context.caches.deployment(&resource.namespace, &name) {
         Some(deployment) => Some((*deployment).clone()),
-        // The watch brings only what carries our label: a foreign one has to be asked for.
+        // The watch selects by label, so that a foreign Deployment is not in the cache.
         None => {
             let api = Api::<Deployment>::namespaced(context.client.clone(), &resource.namespace);
             let subject = format!("{}/{name}", resource.namespace);

@@ -1,21 +1,21 @@
-//! What is there for one resource: the other input of every decision. Values only; `observe` reads them.
+//! Observed state of one resource: an input of every decision. Values only; `observe` reads them.
 
 use crate::redis::state::RedisState;
 use crate::workload::DeploymentView;
 
 use super::claim::Claim;
 
-/// What is there for one resource.
+/// Observed state of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// The owner of the group.
+    /// Owner of the group.
     pub claim: Claim,
-    /// What was last read from Redis.
+    /// State of the stream and the group when Redis was last read.
     pub redis: RedisState,
-    /// Hash of the address and database behind the endpoint's name.
+    /// Hash of the endpoint's address and database.
     pub target_hash: String,
-    /// The Deployment of the name that the resource needs.
+    /// Deployment with the name that the resource requires.
     pub deployment: DeploymentView,
-    /// Why its pods are not ready, where they say so.
+    /// Reason why its pods are not ready, if their status has one.
     pub pod_problem: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What came of a plan. Values only; `apply` fills them.
+//! Result of a plan. Values only; `apply` fills them.
 
 use eventbus::admin::GroupCreation;
 use eventbus_api::GroupOrigin;
@@ -11,42 +11,42 @@ use crate::workload::DeploymentView;
 use super::observed::Observed;
 use super::plan::Plan;
 
-/// What the steps of a plan came to.
+/// Results of the steps of a plan.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// What the creation of the group came to.
+    /// Result of the creation of the group.
     pub creation: Option<GroupCreation>,
-    /// The Deployment as the API server returned it.
+    /// Deployment as the API server returned it.
     pub deployment: Option<Deployment>,
-    /// What could not be done, for the status.
+    /// Failed steps, for the status.
     pub failures: Failures,
-    /// The error that the reconcile ends with, once it is in the status.
+    /// Error with which the reconcile ends after the status is written.
     pub error: Option<Error>,
 }
 
-/// Steps of a plan that failed.
+/// Causes of the failed steps of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// Why the group could not be created.
+    /// Cause for which the group could not be created.
     pub group: Option<String>,
-    /// Why the Deployment could not be applied.
+    /// Cause for which the Deployment could not be applied.
     pub deployment: Option<String>,
 }
 
-/// What is there after a plan was carried out.
+/// State after a plan was applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct After {
-    /// What was observed, with what the plan changed.
+    /// Observed state with the changes of the plan.
     pub observed: Observed,
-    /// How the operator came to the group, where that is known.
+    /// Origin of the group, if known.
     pub origin: Option<GroupOrigin>,
-    /// What could not be done.
+    /// Failed steps.
     pub failures: Failures,
 }
 
 impl Applied {
-    /// Returns how the operator came to the group: as `remembered`, or as planned unless the plan failed or found the
-    /// group there. A creation that is tried again finds the group that it made before.
+    /// Returns the origin of the group: `remembered`, or the planned one unless the creation failed or found an existing
+    /// group. A retried creation finds the group that it created before.
     #[must_use]
     pub fn origin(&self, plan: &Plan, remembered: Option<GroupOrigin>) -> Option<GroupOrigin> {
         if remembered.is_some() {
@@ -61,7 +61,7 @@ impl Applied {
 }
 
 impl After {
-    /// Takes what was `observed` before, what was `applied`, and what was `read_again` from Redis.
+    /// Combines the `observed` state with the `applied` changes and the state `read_again` from Redis.
     #[must_use]
     pub fn new(
         observed: Observed,
@@ -79,7 +79,7 @@ impl After {
         Self { observed, origin, failures: applied.failures.clone() }
     }
 
-    /// Returns true where the numbers of the group still change.
+    /// Returns true while the numbers of the group change.
     #[must_use]
     pub fn is_moving(&self) -> bool {
         matches!(&self.observed.redis, RedisState::Read(snapshot) if snapshot.is_moving)
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_turned_out_to_exist_is_adopted_unless_we_made_it_before() {
+    fn an_existing_group_is_adopted_unless_the_operator_created_it_before() {
         let existed = || Some(GroupCreation::Existed { position: EntryId::ZERO });
         assert_eq!(origin(created(), None), Some(GroupOrigin::Created));
         assert_eq!(origin(existed(), None), Some(GroupOrigin::Adopted));

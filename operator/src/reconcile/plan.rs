@@ -1,4 +1,4 @@
-//! What to do, decided from what is desired and what is observed. Pure.
+//! Decides the steps for one resource from its desired and its observed state. Pure.
 
 use eventbus::observe::StreamFacts;
 use eventbus::{EntryId, Start};
@@ -12,20 +12,20 @@ use super::claim::Claim;
 use super::desired::Desired;
 use super::observed::Observed;
 
-/// The steps for one resource, in their order. Deciding again on the same input gives the same plan.
+/// Steps for one resource, in their order. The same input gives the same plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Create the group, before there are pods that read it.
+    /// Start position at which the group is created, before its pods; `None`: not created.
     pub create_group: Option<Start>,
-    /// How the operator came to the group, once the group exists; `None` where that is not known.
+    /// Origin of the group once it exists; `None` if unknown.
     pub origin: Option<GroupOrigin>,
-    /// Consumer pods that shall exist: none where another resource owns the group.
+    /// Number of desired consumer pods: 0 if another resource owns the group.
     pub replicas: u32,
-    /// Apply this Deployment.
+    /// Deployment to apply; `None`: no change.
     pub deployment: Option<Deployment>,
 }
 
-/// Decides. `last` is the last status.
+/// Decides the steps. `last` is the last status.
 #[must_use]
 pub fn decide(
     desired: &Desired,
@@ -40,12 +40,12 @@ pub fn decide(
         return Plan { replicas, ..Plan::default() };
     }
     let RedisState::Read(snapshot) = &observed.redis else {
-        // What runs goes on, as the resource says; nothing new is started before its group exists.
+        // An existing Deployment follows the spec; a new one is not created before its group exists.
         let runs = observed.deployment.ours().is_some();
         let deployment = if runs { changed(desired, observed, replicas) } else { None };
         return Plan { replicas, deployment, ..Plan::default() };
     };
-    // A position in another Redis means nothing.
+    // A position in another Redis server must not be used.
     let last = last.filter(|status| status.target_hash() == Some(&observed.target_hash));
     let known = last.and_then(|status| status.group_origin);
     let (create_group, origin) = match (snapshot.view.facts(), known) {
@@ -60,25 +60,25 @@ pub fn decide(
     Plan { create_group, origin: Some(origin), replicas, deployment }
 }
 
-/// Returns the Deployment where it is missing or has drifted.
+/// Returns the Deployment if it is missing or has drifted.
 fn changed(desired: &Desired, observed: &Observed, replicas: u32) -> Option<Deployment> {
     let deployment = workload::deployment(&desired.workload(replicas));
     match &observed.deployment {
-        DeploymentView::Ours(present) if !workload::has_drifted(&deployment, present) => None,
+        DeploymentView::Ours(current) if !workload::has_drifted(&deployment, current) => None,
         DeploymentView::Foreign => None,
         DeploymentView::Absent | DeploymentView::Ours(_) => Some(deployment),
     }
 }
 
-/// Returns the Deployment without pods where there is one that asks for some.
+/// Returns the Deployment without pods if one with pods exists.
 fn stopped(desired: &Desired, observed: &Observed) -> Option<Deployment> {
-    let present = &observed.deployment;
-    let asks = present.ours().is_some() && present.spec_replicas() != Some(0);
-    asks.then(|| workload::deployment(&desired.workload(0)))
+    let current = &observed.deployment;
+    let has_pods = current.ours().is_some() && current.spec_replicas() != Some(0);
+    has_pods.then(|| workload::deployment(&desired.workload(0)))
 }
 
-/// Returns where a group that vanished starts again: never past what it had done, and after everything it had done if
-/// the stream is still the same one. A start at the end was meant for the first time only.
+/// Returns the position at which a lost group is recreated: the last known one if the stream is the same, else the start
+/// of the spec. A start at the end of the stream then counts as its beginning, because it was meant for the first creation.
 fn start_again(
     desired: &Desired,
     stream: &StreamFacts,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_place_needs_no_step() {
+    fn an_observed_state_as_desired_needs_no_step() {
         let observed =
             Observed { deployment: deployed(&desired(), 2), ..testing::observed(read(Some(0))) };
         let plan = decided(&observed, Some(&known(GroupOrigin::Created)));
@@ -188,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_vanished_group_resumes_where_it_was() {
+    fn a_lost_group_resumes_at_its_position() {
         let plan = decided(&testing::observed(read(None)), Some(&known(GroupOrigin::Adopted)));
         assert_eq!(plan.create_group, Some(Start::Id(EntryId { ms: 7, seq: 0 })));
         assert_eq!(plan.origin, Some(GroupOrigin::Recreated));
     }
 
     #[test]
-    fn in_another_data_set_a_vanished_group_starts_anew_and_never_at_the_end() {
+    fn in_another_data_set_a_lost_group_starts_again_and_never_at_the_end() {
         let redis = changed(read(None), |stream, _| stream.entries_added = 3);
         let latest = Desired { start: Start::Latest, ..desired() };
         let observed = testing::observed(redis);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_another_redis_of_the_same_name_the_old_position_means_nothing() {
+    fn on_another_server_of_the_same_endpoint_the_old_position_is_ignored() {
         let observed = Observed { target_hash: "another".into(), ..testing::observed(read(None)) };
         let plan = decided(&observed, Some(&known(GroupOrigin::Created)));
         assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));

@@ -1,4 +1,4 @@
-//! The status: built whole, with its conditions, and written when its time has come, with events for its transitions.
+//! Status of a resource: built with its conditions, written at limited intervals, with Events for its transitions.
 
 mod build;
 mod conditions;

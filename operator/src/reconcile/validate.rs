@@ -1,4 +1,4 @@
-//! From a resource to what it asks for, or to why it is refused. Pure.
+//! Parses a resource into its desired state, or refuses it with the reason. Pure.
 
 use eventbus::{GroupName, Start, StreamKey};
 use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, ResourceId, reasons};
@@ -11,12 +11,12 @@ use crate::workload::{DeliverySettings, HandlerKind, PodRedis, PodSettings};
 
 use super::desired::Desired;
 
-/// Why nothing is done for a resource: the reason and message of its condition Ready.
+/// Reason and message of the condition Ready of a resource that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// One of [`reasons`].
+    /// Reason: one of [`reasons`].
     pub reason: &'static str,
-    /// For people: the fields, and the way out.
+    /// Message for people: the field, the problem and the way out.
     pub message: String,
 }
 
@@ -26,10 +26,10 @@ impl Refusal {
     }
 }
 
-/// Parses `resource`. `image` is the consumer's unless the resource names one.
+/// Parses `resource`. `image` is the image of its pods unless the resource names one.
 ///
 /// # Errors
-/// [`Refusal`], the first that holds of `EndpointNotAllowed` and `InvalidTemplate`.
+/// [`Refusal`] with the reason `EndpointNotAllowed` or `InvalidTemplate`.
 pub fn validate(
     resource: &EventConsumerGroup,
     endpoints: &Endpoints,
@@ -82,9 +82,11 @@ fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind
     let url = match (&http.url, &http.service) {
         (Some(url), _) => url.clone(),
         (None, Some(service)) if is_dns_label(&service.name) => service_url(service, namespace),
-        (None, Some(_)) => {
-            let problem =
-                "must be the name of a Service of this namespace: up to 63 of a-z, 0-9 and '-'";
+        (None, Some(service)) => {
+            let problem = format!(
+                "{:?} is not the name of a Service of this namespace: use up to 63 of a-z, 0-9 and '-'",
+                service.name
+            );
             return Err(Refusal::template("handler.http.service.name", problem));
         }
         (None, None) => {
@@ -99,13 +101,13 @@ fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind
         return Err(Refusal::template("handler.http.url", problem));
     }
     if authority.contains('@') {
-        let problem = "must not hold a user name or password: it can be read by everybody who reads the resource";
+        let problem = "must not contain a user name or password, because everybody who may read the resource can read it";
         return Err(Refusal::template("handler.http.url", problem));
     }
     Ok(HandlerKind::Http { url, format: http.format })
 }
 
-/// A name as Kubernetes gives it to Services (RFC 1123).
+/// Returns true if `name` is a DNS label (RFC 1123), as the name of a Service has to be.
 fn is_dns_label(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: Option<char>| c.is_some_and(|c| c != '-');

@@ -1,4 +1,4 @@
-//! The controllers and their watches: what they bring goes into the caches, and requeues the resources that it concerns.
+//! Controllers and their watches, whose events update the caches and requeue the resources that they affect.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::reconcile::{after_failure, reconcile};
 use crate::redis::GroupKey;
 use crate::workload::MANAGED_BY;
 
-/// Reconciles at the same time in one namespace's controller: most of them only read.
+/// Maximum number of concurrent reconciles of one controller; most of them only read.
 const CONCURRENCY: u16 = 16;
 
-/// The watches of one controller before it runs.
+/// Watches of one controller before it runs.
 pub(super) struct Watch {
     cache: Cache,
     groups: Writer<MaybeInvalid>,
@@ -30,7 +30,7 @@ pub(super) struct Watch {
     requeued: UnboundedReceiver<ObjectRef<MaybeInvalid>>,
 }
 
-/// Prepares the watches of each of `namespaces`, or of all where there are none; with their caches and queues.
+/// Creates the watches of each of `namespaces`, or of all namespaces if it is empty, with their caches and queues.
 pub(super) fn watches(namespaces: &[String]) -> (Vec<Watch>, Caches, Requeue) {
     let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
@@ -54,7 +54,7 @@ pub(super) fn watches(namespaces: &[String]) -> (Vec<Watch>, Caches, Requeue) {
     (watches, Caches::new(caches), Requeue::new(queues))
 }
 
-/// Watches and reconciles until `stop`, and returns once the reconciles that were begun are over.
+/// Watches and reconciles until `stop`, then returns when the running reconciles have ended.
 pub(super) async fn run(
     watch: Watch,
     context: Arc<Context>,
@@ -80,20 +80,21 @@ pub(super) async fn run(
         .await;
 }
 
-/// Logs failed watches. Failed reconciles were logged by their error policy, and a resource that is gone needs no line.
+/// Logs failed watches. The error policy has logged failed reconciles, and a deleted resource is no failure.
 fn log<R: std::error::Error, Q: std::error::Error>(error: Option<controller::Error<R, Q>>) {
     match error {
         Some(controller::Error::QueueError(error)) => {
-            tracing::warn!(error = eventbus::chain(&error), "a watch failed; it begins again");
+            tracing::warn!(error = eventbus::chain(&error), "watch failed; restarting it");
         }
         Some(controller::Error::RunnerError(error)) => {
-            tracing::error!(error = eventbus::chain(&error), "the controller failed");
+            tracing::error!(error = eventbus::chain(&error), "controller failed");
         }
         Some(_) | None => {}
     }
 }
 
-/// Watches the resources' spec. Their status is left out: it is ours, and each write would reconcile again.
+/// Watches the resources, without changes of their status: the operator writes it, and each write would cause a
+/// reconcile.
 fn groups(
     context: &Arc<Context>,
     cache: &Cache,
@@ -120,7 +121,7 @@ fn groups(
         .inspect_ok(move |changed| requeue_contenders(changed, &context, &requeue))
 }
 
-/// Watches the operator's Deployments, their status included: it has the number of ready pods.
+/// Watches the operator's Deployments with their status, which has the number of ready pods.
 fn deployments(
     client: &Client,
     cache: &Cache,
@@ -151,7 +152,8 @@ where
     }
 }
 
-/// A resource that goes leaves its group to the next one; after a break in the watch anything may have happened.
+/// Handles an event of the watch. A deleted resource releases its group to a contender; after an interruption of the
+/// watch all resources are requeued, because events may be missing.
 fn on_event(event: &Event<MaybeInvalid>, context: &Context, requeue: &Requeue) {
     match event {
         Event::Delete(gone) => {
@@ -173,7 +175,7 @@ fn on_event(event: &Event<MaybeInvalid>, context: &Context, requeue: &Requeue) {
     }
 }
 
-/// Requeues the others that ask for the group of `changed`: another one may own it now.
+/// Requeues the other resources that declare the group of `changed`, because its owner may have changed.
 fn requeue_contenders(changed: &MaybeInvalid, context: &Context, requeue: &Requeue) {
     let Ok(changed) = &changed.0 else {
         return;

@@ -1,4 +1,4 @@
-//! One replica in its turns of waiting and leading.
+//! One replica, which waits for the lease and leads in turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,24 +24,24 @@ use crate::settings::Settings;
 
 use super::controller::{run, watches};
 
-/// Between two requests for the definition of the resource.
+/// Time between two requests for the definition of the resource.
 const DEFINITION: Duration = Duration::from_secs(2);
-/// How long a request for a probe may go on after the end.
+/// Time limit of running HTTP requests after the end.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
-/// What the operator is run with.
+/// Input of a run of the operator.
 pub struct Operator {
-    /// How it runs.
+    /// Settings of the operator.
     pub settings: Settings,
-    /// The Redis endpoints.
+    /// Redis endpoints.
     pub endpoints: Endpoints,
-    /// How the API server is reached. The Lease is in its default namespace.
+    /// Configuration of the Kubernetes client, whose default namespace has the Lease.
     pub kubernetes: Config,
-    /// Differs from that of every other replica and every earlier start.
+    /// Identity of this replica, unique among all replicas and all their starts.
     pub identity: String,
 }
 
-/// One replica in its turns of waiting and leading.
+/// One replica, which waits for the lease and leads in turns.
 struct Replica {
     settings: Settings,
     endpoints: Arc<Endpoints>,
@@ -49,19 +49,19 @@ struct Replica {
     client: Client,
     elector: Arc<Elector>,
     metrics: Metrics,
-    /// This replica waits for its turn, or leads with the cluster's state in memory.
+    /// True while this replica waits for the lease, or leads with synchronized caches.
     is_ready: Arc<AtomicBool>,
 }
 
 impl Operator {
-    /// Runs until `stop`, then finishes what was begun and gives up the lease. A replica that loses its lease stops
-    /// writing and waits for its turn again.
+    /// Runs until `stop`, then finishes the running reconciles and releases the lease. A replica that loses the lease
+    /// stops writing and waits for the lease again.
     ///
     /// # Errors
-    /// [`Error::Configuration`] and [`Error::Http`]; an API server that cannot be reached is waited for.
+    /// [`Error::Configuration`] and [`Error::Http`]. While the API server is unreachable, calls are retried.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let mut kubernetes = self.kubernetes;
-        // The client's own retries would go on for a quarter of an hour; reconciles and watches have theirs.
+        // The client would retry for 15 minutes; reconciles and watches have retries of their own.
         kubernetes.default_retry = false;
         let client =
             Client::try_from(kubernetes).map_err(|error| Error::Configuration(Box::new(error)))?;
@@ -84,12 +84,12 @@ impl Operator {
         let probes = async {
             let served = http::serve(listener, router, LAST_REQUESTS, probes_stop.clone());
             let served = served.await.map_err(Error::Http);
-            // Without probes the kubelet would end us anyway.
+            // Without probes the kubelet would end this process anyway.
             stop.cancel();
             served
         };
         let work = async {
-            replica.take_turns(&stop).await;
+            replica.wait_and_lead(&stop).await;
             probes_stop.cancel();
         };
         tokio::join!(probes, work).0
@@ -97,23 +97,23 @@ impl Operator {
 }
 
 impl Replica {
-    async fn take_turns(&self, stop: &CancellationToken) {
-        if !self.definition_is_there(stop).await {
+    async fn wait_and_lead(&self, stop: &CancellationToken) {
+        if !self.wait_for_definition(stop).await {
             return;
         }
         loop {
-            // One that waits for its turn is as ready as it can be.
+            // A replica that waits for the lease is ready.
             self.is_ready.store(true, Ordering::Relaxed);
             if !self.elector.acquire(stop).await {
                 break;
             }
-            tracing::info!(identity = %self.identity, "leading");
+            tracing::info!(identity = %self.identity, "this replica is the leader");
             self.is_ready.store(false, Ordering::Relaxed);
             self.metrics.set_leader(true);
             let (lost, done) = (CancellationToken::new(), CancellationToken::new());
             let lead = async {
                 self.lead(stop, &lost).await;
-                // Only now nothing is written any more, and the next replica may begin.
+                // From here on nothing is written, and the next replica may lead.
                 done.cancel();
             };
             tokio::join!(lead, self.elector.keep(&lost, &done));
@@ -121,7 +121,7 @@ impl Replica {
         self.is_ready.store(false, Ordering::Relaxed);
     }
 
-    /// Reconciles until `stop`, and finishes what was begun; or until the lease is `lost`, and drops it.
+    /// Reconciles until `stop`, then finishes the running reconciles; or until the lease is `lost`, then cancels them.
     async fn lead(&self, stop: &CancellationToken, lost: &CancellationToken) {
         let leading = stop.child_token();
         let (watches, caches, requeue) = watches(&self.settings.watch_namespaces);
@@ -153,8 +153,8 @@ impl Replica {
         context.observers.close().await;
     }
 
-    /// Waits until the API server knows the resource; returns false where `stop` came first.
-    async fn definition_is_there(&self, stop: &CancellationToken) -> bool {
+    /// Waits until the definition of the resource is installed; returns false if `stop` was cancelled first.
+    async fn wait_for_definition(&self, stop: &CancellationToken) -> bool {
         let api: Api<EventConsumerGroup> = match self.settings.watch_namespaces.first() {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -169,7 +169,7 @@ impl Replica {
             let why = match listed {
                 Ok(_) => return true,
                 Err(error) if error.code() == Some(404) => {
-                    "the definition of EventConsumerGroup is not installed".to_owned()
+                    "the definition of EventConsumerGroup is not installed; apply the output of `operator crd`".to_owned()
                 }
                 Err(error) => error.report(),
             };

@@ -1,4 +1,4 @@
-//! The Deployment of consumers.
+//! Deployment of the consumers.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use super::Workload;
 use super::drift::stamp;
 use super::pod::pod;
 
-/// The value of `app.kubernetes.io/managed-by` on everything that the operator makes.
+/// Value of `app.kubernetes.io/managed-by` on every object that the operator creates.
 pub const MANAGED_BY: &str = "eventbus-operator";
-/// The annotation with the group's name, which may not fit a label.
+/// Annotation with the name of the group, which may not fit in a label.
 const GROUP_ANNOTATION: &str = "eventbus.seraaj.dev/group";
-/// The annotation with the stream's key.
+/// Annotation with the key of the stream.
 const STREAM_ANNOTATION: &str = "eventbus.seraaj.dev/stream";
 
 /// Returns the name of a resource's Deployment.
@@ -25,7 +25,7 @@ pub fn name(resource: &ResourceId) -> String {
     format!("ecg-{}", resource.name)
 }
 
-/// Returns the labels by which a resource's pods are found: never changed once there are pods.
+/// Returns the labels that select the pods of a resource. They must not change: a Deployment's selector is immutable.
 fn selector_labels(resource: &ResourceId) -> BTreeMap<String, String> {
     map([
         ("app.kubernetes.io/name", "eventbus-consumer"),
@@ -33,21 +33,21 @@ fn selector_labels(resource: &ResourceId) -> BTreeMap<String, String> {
     ])
 }
 
-/// Returns the label selector of a resource's pods, as text.
+/// Returns the label selector of a resource's pods as text.
 #[must_use]
 pub fn selector(resource: &ResourceId) -> String {
     let labels = selector_labels(resource);
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// Returns true where `metadata` names `uid` as its controller.
+/// Returns true if `uid` is the controller in the owner references of `metadata`.
 #[must_use]
 pub fn is_controlled_by(metadata: &ObjectMeta, uid: &str) -> bool {
     let owners = metadata.owner_references.iter().flatten();
     owners.filter(|owner| owner.controller == Some(true)).any(|owner| owner.uid == uid)
 }
 
-/// Returns the whole Deployment: a field that is not in it is not ours.
+/// Returns the desired Deployment with all fields that the operator owns.
 #[must_use]
 pub fn deployment(workload: &Workload<'_>) -> Deployment {
     let resource = workload.resource;
@@ -89,8 +89,8 @@ pub fn deployment(workload: &Workload<'_>) -> Deployment {
     deployment
 }
 
-/// Deleting the resource takes the Deployment with it. Without `blockOwnerDeletion`, which would need a right on the
-/// resource's finalizers.
+/// Returns the owner reference, by which Kubernetes deletes the Deployment with the resource. It is without
+/// `blockOwnerDeletion`, which would need a permission on the finalizers of the resource.
 fn owner(resource: &ResourceId) -> OwnerReference {
     OwnerReference {
         api_version: EventConsumerGroup::api_version(&()).into_owned(),

@@ -1,4 +1,4 @@
-//! The settings of the consumer program, as environment variables.
+//! Settings of the consumer program, as environment variables.
 
 use eventbus_core::time::format;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
@@ -39,7 +39,7 @@ pub(super) fn environment(workload: &Workload<'_>, secret_directory: &str) -> Ve
 }
 
 fn variable(name: &str, value: &str) -> EnvVar {
-    // The kubelet expands $(NAME) in values; a stream or URL with such text is meant as it stands.
+    // The kubelet expands $(NAME) in values, which would change a stream or URL with such text.
     let value = value.replace("$(", "$$(");
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }

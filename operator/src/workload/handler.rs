@@ -1,18 +1,18 @@
-//! Where consumers send events.
+//! Handler that the consumers call.
 
 use eventbus_api::Format;
 
-/// Where events go.
+/// Handler that the consumers call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandlerKind {
-    /// Each event is sent to a URL.
+    /// HTTP handler: each event is a request.
     Http {
-        /// The URL.
+        /// URL of the handler.
         url: String,
-        /// The format of the request.
+        /// Format of the request.
         format: Format,
     },
-    /// One log line is written for each event.
+    /// Log handler: each event is a log line.
     Log,
 }
 

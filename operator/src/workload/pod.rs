@@ -1,4 +1,4 @@
-//! The pods of the Deployment.
+//! Pods of the Deployment.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const CONTAINER: &str = "consumer";
 const PORT: i32 = 9090;
 const SECRET_VOLUME: &str = "redis-credentials";
 const SECRET_DIRECTORY: &str = "/etc/eventbus/redis";
-/// What remains for the last acknowledgements after the longest handler call.
+/// Time for the last acknowledgements after the longest handler call.
 const DRAIN: Duration = Duration::from_secs(10);
 const USER: i64 = 65_532;
 
@@ -28,7 +28,7 @@ pub(super) fn pod(workload: &Workload<'_>) -> PodSpec {
         containers: vec![container(workload)],
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        // Rounded up: a second less could cut a handler call.
+        // Rounded up, so that the last handler call is not cut off.
         termination_grace_period_seconds: i64::try_from(grace.as_millis().div_ceil(1_000)).ok(),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),

@@ -1,12 +1,12 @@
-//! Why pods do not become ready, in the words of their status. Pure.
+//! Reason why pods are not ready, taken from their status. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-/// A container that waits for these is only starting.
+/// Reasons of a waiting container that is starting.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// Returns what keeps the first of `pods` that has a problem from being ready. `secret` is the one that the pods mount: without
-/// it they never get past their creation, and their status does not say so.
+/// Returns the reason why the first of `pods` with a problem is not ready. `secret` is the Secret that the pods mount:
+/// while it is missing, they remain in creation, and their status does not name the cause.
 #[must_use]
 pub fn pod_problem(pods: &[Pod], secret: Option<&str>) -> Option<String> {
     let name = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
@@ -16,7 +16,7 @@ pub fn pod_problem(pods: &[Pod], secret: Option<&str>) -> Option<String> {
         let secret = secret?;
         Some((
             name(pod),
-            format!("is being created; it needs the Secret {secret} in this namespace"),
+            format!("ContainerCreating: the Secret {secret} must exist in this namespace"),
         ))
     };
     found.or_else(starting).map(|(pod, why)| format!("pod {pod}: {why}"))
@@ -40,7 +40,8 @@ fn of_pod(pod: &Pod) -> Option<String> {
             return None;
         }
         let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-        let code = ended.map(|ended| format!("it ended with status {}", ended.exit_code));
+        let code =
+            ended.map(|ended| format!("the container ended with exit code {}", ended.exit_code));
         Some(sentence(reason, code.as_deref().or(waiting.message.as_deref())))
     })
 }
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_cannot_be_pulled_is_told_with_its_pod() {
+    fn an_image_that_cannot_be_pulled_is_reported_with_its_pod() {
         let pods = pods(&[json!({}), waiting("ImagePullBackOff", "not found")]);
         assert_eq!(
             pod_problem(&pods, None).as_deref(),
@@ -97,24 +98,26 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_again_and_again_is_told_with_its_exit_status() {
+    fn a_container_in_a_crash_loop_is_reported_with_its_exit_code() {
         let mut status = waiting("CrashLoopBackOff", "back-off 5m0s");
         status["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 2}});
-        let told = pod_problem(&pods(&[status]), None);
-        assert_eq!(told.as_deref(), Some("pod p-1: CrashLoopBackOff: it ended with status 2"));
+        let problem = pod_problem(&pods(&[status]), None);
+        let expected = "pod p-1: CrashLoopBackOff: the container ended with exit code 2";
+        assert_eq!(problem.as_deref(), Some(expected));
     }
 
     #[test]
-    fn a_pod_without_a_node_is_told() {
+    fn a_pod_without_a_node_is_reported() {
         let status = json!({"conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node"}]});
-        let told = pod_problem(&pods(&[status]), None);
-        assert_eq!(told.as_deref(), Some("pod p-1: Unschedulable: no node"));
+        let problem = pod_problem(&pods(&[status]), None);
+        assert_eq!(problem.as_deref(), Some("pod p-1: Unschedulable: no node"));
     }
 
     #[test]
-    fn a_pod_that_waits_for_its_secret_names_it() {
-        let told = pod_problem(&pods(&[waiting("ContainerCreating", "")]), Some("redis")).unwrap();
-        assert!(told.contains("Secret redis"), "{told}");
+    fn a_pod_that_waits_for_its_secret_is_reported_with_the_secret() {
+        let creating = pods(&[waiting("ContainerCreating", "")]);
+        let problem = pod_problem(&creating, Some("redis")).unwrap();
+        assert!(problem.contains("Secret redis"), "{problem}");
     }
 }

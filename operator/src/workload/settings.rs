@@ -1,4 +1,4 @@
-//! What consumer pods run with.
+//! Settings of the consumer pods.
 
 use std::time::Duration;
 
@@ -10,58 +10,58 @@ use crate::redis::endpoints::PodSecret;
 
 use super::HandlerKind;
 
-/// Everything that a resource's Deployment is made from.
+/// Input from which a resource's Deployment is built.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload<'a> {
-    /// The resource that owns it.
+    /// Resource that owns the Deployment.
     pub resource: &'a ResourceId,
-    /// The stream that is consumed.
+    /// Stream that is consumed.
     pub stream: &'a StreamKey,
-    /// The group that is consumed.
+    /// Group that is consumed.
     pub group: &'a GroupName,
-    /// What each pod runs with.
+    /// Settings of each pod.
     pub pods: &'a PodSettings,
-    /// How many pods there are.
+    /// Number of pods.
     pub replicas: u32,
 }
 
-/// What each consumer pod runs with.
+/// Settings of each consumer pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodSettings {
-    /// How Redis is reached.
+    /// Connection to Redis.
     pub redis: PodRedis,
-    /// Patterns of event types; empty: all.
+    /// Patterns of the event types; empty: all.
     pub event_types: Vec<String>,
-    /// Where events go.
+    /// Handler of the events.
     pub handler: HandlerKind,
-    /// How events are read and tried again.
+    /// Delivery of the events to the handler.
     pub delivery: DeliverySettings,
-    /// The consumer's image.
+    /// Image of the consumer.
     pub image: String,
 }
 
-/// How consumers reach Redis.
+/// Connection of the consumer pods to Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRedis {
-    /// Without credentials.
+    /// URL without credentials.
     pub url: String,
-    /// Where the credentials are.
+    /// Secret with the credentials.
     pub secret: Option<PodSecret>,
 }
 
-/// How events are read and tried again.
+/// Delivery of events to the handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliverySettings {
-    /// Handler calls for one event before it becomes a dead letter.
+    /// Number of handler calls for one event before it becomes a dead letter.
     pub max_attempts: u32,
     /// Time limit of one handler call.
     pub timeout: Duration,
-    /// Handler calls at the same time in each pod.
+    /// Maximum number of concurrent handler calls in each pod.
     pub concurrency: u32,
-    /// Entries read at once.
+    /// Maximum number of entries per read.
     pub batch_size: u32,
-    /// How long an event stays with a consumer that went silent.
+    /// Time without a heartbeat after which other consumers claim the events of a consumer.
     pub lease: Duration,
-    /// The wait before another attempt.
+    /// Wait before a failed event is retried.
     pub backoff: Backoff,
 }

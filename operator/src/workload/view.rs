@@ -1,15 +1,15 @@
-//! The Deployment that is there.
+//! Observed Deployment of a resource.
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-/// The Deployment of the name that a resource needs.
+/// Deployment with the name that a resource requires.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeploymentView {
-    /// There is none.
+    /// No Deployment of this name exists.
     Absent,
-    /// Another object controls it, or none does.
+    /// Deployment that another object or none controls.
     Foreign,
-    /// The resource controls it.
+    /// Deployment that the resource controls.
     Ours(Box<Deployment>),
 }
 
@@ -23,21 +23,21 @@ impl DeploymentView {
         }
     }
 
-    /// Counts the pods that are ready.
+    /// Returns the number of ready pods.
     #[must_use]
     pub fn ready_pods(&self) -> i32 {
         let status = self.ours().and_then(|deployment| deployment.status.as_ref());
         status.and_then(|status| status.ready_replicas).unwrap_or(0)
     }
 
-    /// Counts the pods that exist.
+    /// Returns the number of existing pods.
     #[must_use]
     pub fn existing_pods(&self) -> i32 {
         let status = self.ours().and_then(|deployment| deployment.status.as_ref());
         status.and_then(|status| status.replicas).unwrap_or(0)
     }
 
-    /// Returns the pods that its spec asks for; `None` where there is no such Deployment, or it does not say.
+    /// Returns `spec.replicas` of the Deployment; `None` if the resource controls none, or the field is not set.
     #[must_use]
     pub fn spec_replicas(&self) -> Option<i32> {
         self.ours().and_then(|deployment| deployment.spec.as_ref()).and_then(|spec| spec.replicas)

@@ -1,4 +1,4 @@
-//! The status, built whole from what was desired, observed and done. Pure.
+//! Builds the status from the desired state and the state after the plan. Pure.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use crate::workload::{self, DeploymentView};
 
 use super::conditions::conditions;
 
-/// Maximum of the consumers that are listed.
+/// Maximum number of consumers that are listed.
 const MAX_CONSUMERS: usize = 50;
 
-/// Builds the status of a valid resource. `last` is the last status, `now` the time for `lastCheck` and transitions.
+/// Builds the status of a valid resource. `last` is the last status, `now` the time of `lastCheck` and transitions.
 pub(in crate::reconcile) fn build(
     desired: &Desired,
     after: &After,
@@ -45,7 +45,7 @@ pub(in crate::reconcile) fn build(
         return status;
     }
     let hash = target_hash(observed, last);
-    // What is known of another Redis means nothing in this one.
+    // The numbers of another Redis server must not be used for this one.
     let last = last.filter(|last| last.target_hash() == Some(hash));
     status.group_origin = after.origin.or_else(|| last.and_then(|last| last.group_origin));
     status.dead_letter = Some(DeadLetterStatus {
@@ -57,9 +57,9 @@ pub(in crate::reconcile) fn build(
         target_hash: Some(hash.to_owned()),
         ..RedisStatus::default()
     });
-    // The position is needed for as long as the group is missing, for whatever reason.
+    // The position is needed to recreate a missing group.
     keep_position(&mut status, last);
-    // In an outage people want to know when Redis was last read.
+    // During an outage it shows the time of the last successful read.
     status.last_check = last.and_then(|last| last.last_check.clone());
     if let RedisState::Read(snapshot) = &observed.redis {
         fill(&mut status, snapshot, now);
@@ -67,7 +67,7 @@ pub(in crate::reconcile) fn build(
     status
 }
 
-/// Returns the hash of the Redis that the status describes: another one than before once it has answered.
+/// Returns the hash of the Redis server that the status describes: a new one only after it has responded.
 fn target_hash<'a>(observed: &'a Observed, last: Option<&'a EventConsumerGroupStatus>) -> &'a str {
     let before = last.and_then(EventConsumerGroupStatus::target_hash);
     match &observed.redis {
@@ -76,7 +76,7 @@ fn target_hash<'a>(observed: &'a Observed, last: Option<&'a EventConsumerGroupSt
     }
 }
 
-/// Builds the status of a resource that is refused: nothing is known but its pods, if it had some.
+/// Builds the status of a refused resource, of which only the pods are known.
 pub(in crate::reconcile) fn refused(
     resource: &ResourceId,
     refusal: &Refusal,
@@ -89,7 +89,7 @@ pub(in crate::reconcile) fn refused(
     let ready = ConditionDraft::new(READY, Some(false), refusal.reason, &*refusal.message);
     status.conditions = complete(vec![ready], resource, last, to_the_second(now));
     if let Some(last) = last {
-        // A field that is set for a moment must not cost the group its position.
+        // The group keeps its position until the invalid field is corrected.
         status.group_origin = last.group_origin;
         status.redis.clone_from(&last.redis);
         keep_position(&mut status, Some(last));
@@ -150,7 +150,7 @@ fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Ti
     status.pending = Some(group.pending);
     status.retrying = Some(group.delayed);
     status.backlog = snapshot.view.backlog();
-    // An ID may lie in the future: its publisher's clock, or its publisher's wish. An age is never below zero.
+    // An ID may be in the future, by a publisher's clock or choice. An age is never negative.
     let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(snapshot.stream().server_ms), ..id });
     status.oldest_undelivered_time = group.oldest_undelivered.and_then(added);
     status.oldest_pending_time = group.oldest_pending.and_then(added);
@@ -213,12 +213,12 @@ fn lag_source(source: lag::LagSource) -> LagSource {
     }
 }
 
-/// When an entry was added, by its ID; nothing for an ID that is no time.
+/// Returns the time at which an entry was added, by its ID; `None` for an ID beyond the range of times.
 fn time_of(id: EntryId) -> Option<Time> {
     Timestamp::from_second(i64::try_from(id.ms / 1_000).ok()?).ok().map(Time)
 }
 
-/// Kubernetes keeps whole seconds: a status with more would differ from itself when it is read back.
+/// Returns `time` in whole seconds, as Kubernetes stores it; with fractions, a status would differ when it is read back.
 fn to_the_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -1,4 +1,4 @@
-//! Conditions from what was desired, observed and done: above all Ready, whose reason is the STATE. Pure.
+//! Conditions from the desired state and the state after the plan, first Ready, whose reason is the STATE. Pure.
 
 use eventbus::observe::GroupFacts;
 use eventbus_api::conditions::{self, ConditionDraft};
@@ -11,11 +11,11 @@ use crate::reconcile::outcome::{After, Failures};
 use crate::redis::state::{GroupSnapshot, ReadFailure, RedisState};
 use crate::workload::{self, DeploymentView};
 
-/// Maximum of the entries that wait for another attempt; consumers stop reading beyond.
+/// Maximum number of delayed entries of a group, at which its consumers stop reading.
 const MAX_DELAYED: u64 = 10_000;
-const NOT_READ: &str = "Redis was not asked yet";
+const NOT_READ: &str = "Redis was not read yet";
 
-/// Returns all conditions, Ready first. `replicas` are the pods that shall exist.
+/// Returns all conditions, Ready first. `replicas` is the desired number of pods.
 pub(super) fn conditions(desired: &Desired, after: &After, replicas: u32) -> Vec<ConditionDraft> {
     let consumers = consumers_available(after, replicas);
     let mut all = vec![ready(desired, after, replicas, &consumers)];
@@ -49,7 +49,7 @@ fn ready(
     if observed.deployment == DeploymentView::Foreign {
         let name = workload::name(&desired.resource);
         let message = format!(
-            "Deployment {name} is not controlled by this resource; delete or rename it, or give this resource another name"
+            "Deployment {name} exists and is not controlled by this resource; delete it, or create this resource under another name"
         );
         return no(reasons::NAME_TAKEN, message);
     }
@@ -77,26 +77,27 @@ fn ready(
         return no(reasons::CONSUMERS_UNAVAILABLE, consumers.message.clone());
     }
     if group.delayed >= MAX_DELAYED {
-        let message = format!("{MAX_DELAYED} entries wait for another attempt: no more are read");
+        let message = format!(
+            "{MAX_DELAYED} entries are delayed, which is the maximum: no more are read until some are retried"
+        );
         return no(reasons::RETRY_BACKLOG, message);
     }
     let has_work = snapshot.view.backlog() != Some(0);
     if snapshot.is_stalled && has_work && replicas > 0 {
-        let message =
-            "pods are ready and there is work, but for 60 s nothing was delivered or acknowledged";
+        let message = "pods are ready and the backlog is not empty, but for 60 s nothing was delivered or acknowledged";
         return no(reasons::STALLED, message.to_owned());
     }
     working(desired, consumers, has_work)
 }
 
-/// Returns the condition of a resource that is Ready, with its reason.
+/// Returns the condition of a resource that is Ready.
 fn working(desired: &Desired, consumers: &ConditionDraft, has_work: bool) -> ConditionDraft {
     let (reason, message) = if desired.suspend {
-        (reasons::SUSPENDED, "no pods while suspend is true; the group keeps its position")
+        (reasons::SUSPENDED, "suspend is true: no pods run, and the group keeps its position")
     } else if desired.replicas == 0 && has_work {
-        (reasons::STOPPED, "replicas is 0, and events are waiting")
+        (reasons::STOPPED, "replicas is 0, and the backlog is not empty")
     } else if consumers.reason == reasons::SCALING {
-        (reasons::SCALING, "the number of ready pods is not the wanted one yet")
+        (reasons::SCALING, "the number of ready pods differs from the desired one")
     } else if has_work {
         (reasons::CONSUMING, "events are being handled")
     } else {
@@ -108,17 +109,18 @@ fn working(desired: &Desired, consumers: &ConditionDraft, has_work: bool) -> Con
 fn conflict_message(desired: &Desired, owner: Option<&str>) -> String {
     let owner = owner.map_or("a resource in another namespace".to_owned(), |o| format!("{o:?}"));
     format!(
-        "group {} on stream {} of endpoint {} belongs to {owner}, which is older; this one takes over when that one is deleted",
+        "group {} on stream {} of endpoint {} is owned by {owner}, which is older; this resource adopts the group when that one is deleted",
         desired.group, desired.target.stream, desired.target.endpoint
     )
 }
 
 fn ahead_message(desired: &Desired, snapshot: &GroupSnapshot, group: &GroupFacts) -> String {
+    let (group_name, stream) = (&desired.group, &desired.target.stream);
+    let (position, last_entry) = (group.last_delivered, snapshot.stream().last_generated);
     format!(
-        "group {} stands at {}, past the stream's last entry {}: new events would not reach it; set suspend: true and reset it",
-        desired.group,
-        group.last_delivered,
-        snapshot.stream().last_generated
+        "group {group_name} is at {position}, past the last entry {last_entry} of stream {stream}: new entries would not be \
+         delivered; set its position with XGROUP SETID {stream} {group_name} {last_entry} (new entries only) or \
+         XGROUP SETID {stream} {group_name} 0 (all entries)"
     )
 }
 
@@ -135,7 +137,7 @@ fn failure_reason(failure: &ReadFailure) -> &'static str {
 fn redis_reachable(redis: &RedisState) -> ConditionDraft {
     let type_ = conditions::REDIS_REACHABLE;
     match redis {
-        // The server answered; what is wrong is the key.
+        // The server responded; the failure concerns the key.
         RedisState::Read(_) | RedisState::Failed(ReadFailure::WrongType(_)) => {
             ConditionDraft::new(type_, Some(true), reasons::ANSWERS, "")
         }
@@ -153,7 +155,7 @@ fn stream_exists(desired: &Desired, redis: &RedisState) -> ConditionDraft {
             ConditionDraft::new(type_, Some(true), reasons::EXISTS, "")
         }
         RedisState::Read(_) => {
-            let message = format!("there is no stream {}", desired.target.stream);
+            let message = format!("stream {} does not exist", desired.target.stream);
             ConditionDraft::new(type_, Some(false), reasons::MISSING, message)
         }
         RedisState::Failed(ReadFailure::WrongType(message)) => {
@@ -184,7 +186,7 @@ fn group_ready(desired: &Desired, redis: &RedisState, failures: &Failures) -> Co
                 type_,
                 Some(false),
                 reasons::MISSING,
-                format!("group {}: {why}", desired.group),
+                format!("group {} is missing: {why}", desired.group),
             )
         }
         Some(group) if snapshot.view.is_ahead() => {
@@ -192,7 +194,7 @@ fn group_ready(desired: &Desired, redis: &RedisState, failures: &Failures) -> Co
             ConditionDraft::new(type_, Some(false), reasons::GROUP_AHEAD_OF_STREAM, message)
         }
         Some(group) => {
-            // A key beside the stream that cannot be read does not stop the group.
+            // An unreadable key beside the stream does not affect the group.
             let message = group.problem.clone().unwrap_or_default();
             ConditionDraft::new(type_, Some(true), reasons::EXISTS, message)
         }
@@ -212,7 +214,7 @@ fn consumers_available(After { observed, failures, .. }: &After, replicas: u32) 
     }
     let (ready, existing) = (deployment.ready_pods(), deployment.existing_pods());
     if replicas == 0 && existing == 0 {
-        return draft(Some(true), reasons::NONE_WANTED, String::new());
+        return draft(Some(true), reasons::NONE_DESIRED, String::new());
     }
     if let Some(problem) = deployment.ours().and_then(problem)
         && replicas > 0
@@ -220,7 +222,7 @@ fn consumers_available(After { observed, failures, .. }: &After, replicas: u32) 
         return draft(Some(false), reasons::CONSUMERS_UNAVAILABLE, problem);
     }
     if replicas > 0 && ready == 0 {
-        let mut message = format!("none of {replicas} wanted pods is ready");
+        let mut message = format!("none of {replicas} desired pods is ready");
         if let Some(problem) = &observed.pod_problem {
             message = format!("{message}; {problem}");
         }
@@ -229,10 +231,10 @@ fn consumers_available(After { observed, failures, .. }: &After, replicas: u32) 
     if u64::from(replicas) == u64::try_from(ready).unwrap_or(0) && existing == ready {
         return draft(Some(true), reasons::AVAILABLE, String::new());
     }
-    draft(Some(true), reasons::SCALING, format!("{ready} of {replicas} wanted pods are ready"))
+    draft(Some(true), reasons::SCALING, format!("{ready} of {replicas} desired pods are ready"))
 }
 
-/// Returns why the Deployment makes no progress.
+/// Returns the reason why the Deployment does not progress.
 fn problem(deployment: &Deployment) -> Option<String> {
     let conditions = deployment.status.iter().flat_map(|s| s.conditions.iter().flatten());
     conditions

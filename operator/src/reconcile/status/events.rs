@@ -10,7 +10,7 @@ use crate::kubernetes::calls::within;
 use crate::reconcile::context::Context;
 use crate::reconcile::desired::Desired;
 
-/// The API server refuses longer notes.
+/// Maximum length of a note in bytes: the API server rejects longer ones.
 const MAX_NOTE: usize = 1_000;
 
 /// An Event without the resource that it is about.
@@ -59,14 +59,14 @@ fn of_creation(
     let mut note = format!("group {group} on stream {stream} starts after {position}");
     let at_end = desired.start == Start::Latest && origin == GroupOrigin::Created;
     if at_end {
-        note.push_str(", the end of the stream: what was published before is not delivered");
+        note.push_str(", the end of the stream: entries added before are not delivered");
     } else if desired.start != Start::Id(EntryId::ZERO)
         && let Some(first) = first_entry.filter(|first| first.before() > *position)
     {
-        note.push_str(&format!("; the oldest entry that the stream keeps is {first}"));
+        note.push_str(&format!("; the oldest entry of the stream is {first}"));
     }
     if *stream_created {
-        note.push_str("; the stream was created too, and is empty");
+        note.push_str("; the stream did not exist and was created");
     }
     let (reason, lost) = match origin {
         GroupOrigin::Recreated => ("GroupRecreated", true),
@@ -89,7 +89,7 @@ fn adopted(
     let asked = start.and_then(|start| start.id.as_deref().or(start.time.as_deref()));
     let position = new.position.as_ref().and_then(|position| position.last_delivered_id.as_deref());
     let note = format!(
-        "group {} was there already and keeps its position {}; its start {} is not used",
+        "group {} existed already and keeps its position {}; the start {} of the spec is not used",
         new.group.as_deref().unwrap_or_default(),
         position.unwrap_or("unknown"),
         asked.unwrap_or("0"),
@@ -102,8 +102,8 @@ fn adopted(
     })
 }
 
-/// Returns the Event of what blocks a resource, when it begins and when it ends. That pods come and go is the
-/// Deployment's to report.
+/// Returns the Event of a change of Ready to False, of its reason, or back. Changes of pods are not reported: the
+/// Deployment has Events for them.
 fn ready_changed(
     old: Option<&EventConsumerGroupStatus>,
     new: &EventConsumerGroupStatus,
@@ -127,7 +127,7 @@ fn ready_changed(
             warning: false,
             reason: "Recovered".to_owned(),
             action: "Reconcile",
-            note: format!("{before} is over"),
+            note: format!("recovered from {before}"),
         }),
         (None, None) => None,
     }
@@ -147,9 +147,9 @@ async fn publish(context: &Context, resource: &EventConsumerGroup, draft: EventD
     let reference = resource.object_ref(&());
     let subject = resource.metadata.name.as_deref().unwrap_or_default();
     let call = context.recorder.publish(&event, &reference);
-    // An Event is a courtesy: the status has it too.
-    if let Err(error) = within("write an event about EventConsumerGroup", subject, call).await {
-        tracing::warn!(error = error.report(), "an event was not written");
+    // The status has the same information.
+    if let Err(error) = within("write an Event about EventConsumerGroup", subject, call).await {
+        tracing::warn!(error = error.report(), "Event not written");
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_blocks_a_resource_is_reported_once_and_its_end_too() {
+    fn a_reason_against_ready_is_reported_once_and_so_is_the_recovery() {
         let unreachable = || status(false, "RedisUnreachable");
         assert_eq!(reason(None, unreachable()).as_deref(), Some("RedisUnreachable"));
         assert_eq!(reason(Some(unreachable()), unreachable()), None);

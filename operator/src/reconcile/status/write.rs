@@ -1,4 +1,4 @@
-//! Writes the status, when its time has come.
+//! Writes the status at limited intervals.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::reconcile::context::{self, Context, FIELD_MANAGER};
 
 use super::{events, write_policy};
 
-/// Writes `new` if it differs from `last` and its time has come. Returns when to reconcile again; `None`: nothing is left
-/// to write.
+/// Writes `new` if it differs from `last` and the write policy and the budget permit it. Returns the wait until the next
+/// attempt; `None`: nothing is left to write.
 ///
 /// # Errors
-/// [`Error`] if the API server refuses; a resource that is gone is no error.
+/// [`Error`] if the API server rejects it; a deleted or changed resource is no error.
 pub(in crate::reconcile) async fn write(
     context: &Context,
     resource: &EventConsumerGroup,
@@ -60,7 +60,7 @@ async fn patch(
     let patch = Patch::Apply(json!({
         "apiVersion": EventConsumerGroup::api_version(&()),
         "kind": EventConsumerGroup::kind(&()),
-        // If it is another one of that name by now, the server refuses.
+        // The server rejects the patch if another resource has the name now.
         "metadata": { "name": name, "uid": resource.uid() },
         "status": status,
     }));

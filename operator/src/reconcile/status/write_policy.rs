@@ -1,4 +1,4 @@
-//! When a status that changed is written: soon after quiet, seldom while it keeps moving. Pure.
+//! Policy of status writes: at once after a time without changes, at intervals while the numbers change. Pure.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use eventbus_api::EventConsumerGroupStatus;
 
 use crate::kubernetes::write_budget::Priority;
 
-/// Between two writes of one resource whose numbers keep moving.
+/// Interval of the writes of one resource whose numbers keep changing.
 const MOVING: Duration = Duration::from_secs(5);
-/// Between two writes of one resource whose numbers came to rest; below [`MOVING`], so that the last numbers are
-/// written within 5 s although it takes another snapshot to know that they rest.
+/// Interval of the writes of one resource whose numbers have stopped changing; below [`MOVING`], so that the final numbers
+/// are written within 5 s although it takes another snapshot to know that they are final.
 const AT_REST: Duration = Duration::from_millis(3_500);
-/// Between two writes of one resource whose Ready changed.
+/// Interval of the writes of one resource whose Ready changed.
 const READY: Duration = Duration::from_secs(1);
 
-/// What changed in a status.
+/// Change of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing of interest.
+    /// Nothing that has to be written.
     Nothing,
-    /// Ready, or the observed generation.
+    /// Change of Ready or of the observed generation.
     Ready,
-    /// Something else.
+    /// Change of other fields.
     Numbers {
-        /// It still changes from snapshot to snapshot.
+        /// True: they still change from snapshot to snapshot.
         moving: bool,
     },
 }
 
 impl Change {
-    /// Returns how urgent its write is.
+    /// Returns the priority of its write.
     pub(super) fn priority(self) -> Priority {
         match self {
             Self::Ready => Priority::High,
@@ -38,7 +38,7 @@ impl Change {
     }
 }
 
-/// Returns what differs between the last status and the new one.
+/// Returns the change from the last status to the new one.
 #[must_use]
 pub fn change(
     old: Option<&EventConsumerGroupStatus>,
@@ -52,7 +52,7 @@ pub fn change(
         return Change::Nothing;
     }
     let summary = |s: &EventConsumerGroupStatus| {
-        // Idle and Consuming change with every event: only of a Ready that is not True the reason is urgent.
+        // The reasons Idle and Consuming change with every event, so that a reason counts only if Ready is not True.
         let ready =
             s.ready().map(|c| (c.status.clone(), (c.status != "True").then(|| c.reason.clone())));
         (s.observed_generation, ready)
@@ -60,7 +60,7 @@ pub fn change(
     if summary(old) == summary(new) { Change::Numbers { moving } } else { Change::Ready }
 }
 
-/// Returns true where `new` has news: times of reading and idle times alone are none.
+/// Returns true if `new` differs in more than the times of reading and the idle times.
 fn differs(old: &EventConsumerGroupStatus, new: &EventConsumerGroupStatus) -> bool {
     let lasting = |status: &EventConsumerGroupStatus| {
         let mut status = status.clone();
@@ -76,7 +76,7 @@ fn differs(old: &EventConsumerGroupStatus, new: &EventConsumerGroupStatus) -> bo
     lasting(old) != lasting(new)
 }
 
-/// Returns how long a change still has to wait, `since_last` after the last write of this resource.
+/// Returns the time that the change has to wait, `since_last` after the last write of this resource; `None`: no write.
 #[must_use]
 pub fn wait(change: Change, since_last: Option<Duration>) -> Option<Duration> {
     let interval = match change {
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_news_is_not_written() {
+    fn a_status_without_a_change_is_not_written() {
         let old = status(true, "Idle", 0);
         assert_eq!(change(Some(&old), &old.clone(), true), Change::Nothing);
         assert_eq!(wait(Change::Nothing, None), None);
     }
 
     #[test]
-    fn times_and_idle_times_alone_are_no_news() {
+    fn times_and_idle_times_alone_are_no_change() {
         let now = |second| Some(Time(Timestamp::from_second(second).unwrap()));
         let at = |second: i64| {
             let idle = Some(format!("{second}s"));
@@ -163,20 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_change_after_quiet_waits_for_nothing() {
+    fn the_first_change_after_quiet_is_written_at_once() {
         let moving = Change::Numbers { moving: true };
         assert_eq!(wait(moving, Some(Duration::from_secs(5))), Some(Duration::ZERO));
         assert_eq!(wait(moving, None), Some(Duration::ZERO));
     }
 
     #[test]
-    fn what_keeps_moving_is_written_every_five_seconds() {
+    fn numbers_that_keep_changing_are_written_every_five_seconds() {
         let moving = Change::Numbers { moving: true };
         assert_eq!(wait(moving, Some(Duration::from_secs(1))), Some(Duration::from_secs(4)));
     }
 
     #[test]
-    fn what_came_to_rest_is_written_within_five_seconds_of_the_last_write() {
+    fn final_numbers_are_written_within_five_seconds_of_the_last_write() {
         let at_rest = Change::Numbers { moving: false };
         assert_eq!(wait(at_rest, Some(Duration::from_secs(1))), Some(Duration::from_millis(2_500)));
     }

@@ -22,7 +22,7 @@ fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> Con
 }
 
 #[test]
-fn the_numbers_of_the_group_stand_in_the_status() {
+fn the_status_has_the_numbers_of_the_group() {
     let status = built(
         &running(|group| {
             (group.pending, group.delayed) = (4, 1);
@@ -57,8 +57,8 @@ fn the_resume_point_is_just_before_the_oldest_pending_entry() {
 fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
     let before = built(&running(|_| ()), None);
     let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
-    let away = Observed { deployment: deployed(&desired(), 2), ..observed(failed) };
-    let status = built(&away, Some(&before));
+    let outage = Observed { deployment: deployed(&desired(), 2), ..observed(failed) };
+    let status = built(&outage, Some(&before));
     assert_eq!((status.lag, status.pending, status.backlog), (None, None, None));
     assert_eq!(status.display.unwrap().lag.as_deref(), Some("?"));
     assert_eq!(status.oldest_unprocessed_time, None);
@@ -67,7 +67,7 @@ fn an_unreachable_redis_leaves_the_numbers_out_and_the_position_in() {
 }
 
 #[test]
-fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
+fn a_missing_group_keeps_its_position_until_it_is_recreated() {
     let before = built(&running(|_| {}), None);
     let missing = Observed { deployment: deployed(&desired(), 2), ..observed(read(None)) };
     let status = built(&missing, Some(&before));
@@ -76,15 +76,15 @@ fn a_group_that_is_missing_keeps_its_position_until_it_is_there_again() {
 }
 
 #[test]
-fn what_was_known_of_another_redis_is_kept_until_the_new_one_answers_and_not_afterwards() {
+fn numbers_of_another_server_are_kept_until_the_new_one_responds() {
     let mut before = built(&running(|_| {}), None);
     before.group_origin = Some(eventbus_api::GroupOrigin::Created);
     before.redis.as_mut().unwrap().target_hash = Some("another".into());
-    let unreachable = observed(RedisState::Failed(ReadFailure::Unreachable("away".into())));
-    let away = built(&unreachable, Some(&before));
-    assert_eq!(away.last_check, before.last_check);
-    assert_eq!((away.target_hash(), &away.position), (Some("another"), &before.position));
-    let answered = built(&observed(read(None)), Some(&away));
+    let unreachable = observed(RedisState::Failed(ReadFailure::Unreachable("outage".into())));
+    let outage = built(&unreachable, Some(&before));
+    assert_eq!(outage.last_check, before.last_check);
+    assert_eq!((outage.target_hash(), &outage.position), (Some("another"), &before.position));
+    let answered = built(&observed(read(None)), Some(&outage));
     assert_eq!((answered.target_hash(), &answered.position), (Some("hash"), &None));
     assert_eq!(answered.group_origin, None);
 }
@@ -140,7 +140,7 @@ fn a_resource_in_conflict_reports_no_numbers() {
 }
 
 #[test]
-fn a_refused_resource_keeps_what_was_known_of_its_group() {
+fn a_refused_resource_keeps_the_position_of_its_group() {
     let before = built(&running(|_| ()), None);
     let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
     let deployment = deployed(&desired(), 2);
