@@ -65,8 +65,6 @@ impl Fixture {
             "set",
             "del",
             "expire",
-            "eval",
-            "evalsha",
         ];
         let is_write = |line: &&str| {
             let name = line.strip_prefix("cmdstat_").and_then(|line| line.split(':').next());
