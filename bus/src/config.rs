@@ -9,14 +9,57 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
-use eventbus_core::retention::{MISSING_GROUP_HOLD, missing_group_hold};
+use eventbus_core::retention::{HARD_MAX_ENTRIES, MAX_ENTRIES, MISSING_GROUP_HOLD, OVERFLOW, TRIM};
+use eventbus_core::settings::{path, text};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
-pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
+pub use eventbus_core::settings::{
+    Lookup, Setting, SettingDefault, SettingDescription, SettingError, SettingErrors, SettingReader,
+};
 
 pub use durability::{Durability, PUBLISH_TIMEOUT};
 pub use outbox::OutboxConfig;
+
+use self::durability::DURABILITY;
+
+const URL: Setting<String> =
+    Setting::new("REDIS_URL", "URL of the Redis server, redis:// or rediss://", text)
+        .with_default("redis://localhost:6379");
+const STREAM_NAME: Setting<StreamKey> =
+    Setting::new("REDIS_STREAM_NAME", "Key of the stream", stream_key)
+        .with_default("stream:events");
+const USERNAME_FILE: Setting<PathBuf> =
+    Setting::new("REDIS_USERNAME_FILE", "File with the user name, read at each connect", path);
+const PASSWORD_FILE: Setting<PathBuf> =
+    Setting::new("REDIS_PASSWORD_FILE", "File with the password, read at each connect", path);
+const CA_FILE: Setting<PathBuf> =
+    Setting::new("REDIS_CA_FILE", "PEM file with the certificate authorities", path)
+        .with_computed_default("the system's");
+const CERT_FILE: Setting<PathBuf> =
+    Setting::new("REDIS_CERT_FILE", "PEM file with the client certificate", path);
+const KEY_FILE: Setting<PathBuf> =
+    Setting::new("REDIS_KEY_FILE", "PEM file with the client key", path);
+
+/// Settings of the Redis connection and of publishing. They are the same for every program, so that one set of variables
+/// serves all.
+pub const SETTINGS: [SettingDescription; 15] = [
+    URL.description(),
+    STREAM_NAME.description(),
+    USERNAME_FILE.description(),
+    PASSWORD_FILE.description(),
+    CA_FILE.description(),
+    CERT_FILE.description(),
+    KEY_FILE.description(),
+    TRIM.description(),
+    MAX_ENTRIES.description(),
+    HARD_MAX_ENTRIES.description(),
+    OVERFLOW.description(),
+    MISSING_GROUP_HOLD.description(),
+    DURABILITY.description(),
+    outbox::DIR.description(),
+    outbox::MAX_BYTES.description(),
+];
 
 /// Address of a Redis server: its URL, and files for credentials and certificates.
 ///
@@ -68,16 +111,18 @@ impl RedisConfig {
     /// # Errors
     /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
-        let path = |name: &str| lookup(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let files = CredentialFiles {
-            username: path("REDIS_USERNAME_FILE"),
-            password: path("REDIS_PASSWORD_FILE"),
-            ca: path("REDIS_CA_FILE"),
-            cert: path("REDIS_CERT_FILE"),
-            key: path("REDIS_KEY_FILE"),
+        let mut reader = SettingReader::new(lookup);
+        let mut file = |setting: &Setting<PathBuf>| {
+            reader.optional(setting).filter(|path| !path.as_os_str().is_empty())
         };
-        let url = lookup("REDIS_URL").unwrap_or_else(|| "redis://localhost:6379".to_owned());
-        Self::new("REDIS_URL", &url, files).map_err(|error| vec![error])
+        let files = CredentialFiles {
+            username: file(&USERNAME_FILE),
+            password: file(&PASSWORD_FILE),
+            ca: file(&CA_FILE),
+            cert: file(&CERT_FILE),
+            key: file(&KEY_FILE),
+        };
+        Self::new(URL.name(), &reader.value(&URL), files).map_err(|error| vec![error])
     }
 
     /// Returns `host:port/db`, for logs and errors, never with credentials.
@@ -136,7 +181,7 @@ impl BusConfig {
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
-        let missing_group_hold = MISSING_GROUP_HOLD;
+        let missing_group_hold = MISSING_GROUP_HOLD.default();
         Self { redis, stream, retention, missing_group_hold, durability, outbox: None }
     }
 
@@ -179,30 +224,28 @@ impl BusConfig {
     /// # Errors
     /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
-        let redis = RedisConfig::from_lookup(lookup);
-        let name = lookup("REDIS_STREAM_NAME").unwrap_or_else(|| "stream:events".to_owned());
-        let stream = StreamKey::new(name.clone())
-            .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
-        let retention = Retention::from_lookup(lookup);
-        let hold = missing_group_hold(lookup);
-        let durability = Durability::from_lookup(lookup);
-        let outbox = OutboxConfig::from_lookup(lookup);
-        match (redis, stream, retention, hold, durability, outbox) {
-            (Ok(redis), Ok(stream), Ok(retention), Ok(hold), Ok(durability), Ok(outbox)) => {
-                let missing_group_hold = hold;
-                Ok(Self { redis, stream, retention, missing_group_hold, durability, outbox })
-            }
-            (redis, stream, retention, hold, durability, outbox) => {
-                let mut errors = redis.err().unwrap_or_default();
-                errors.extend(stream.err());
-                errors.extend(retention.err().unwrap_or_default());
-                errors.extend(hold.err());
-                errors.extend(durability.err());
-                errors.extend(outbox.err());
-                Err(errors)
-            }
-        }
+        let mut reader = SettingReader::new(lookup);
+        let redis = reader.check(RedisConfig::from_lookup(lookup));
+        let stream = reader.value(&STREAM_NAME);
+        let retention = reader.check(Retention::from_lookup(lookup));
+        let missing_group_hold = reader.value(&MISSING_GROUP_HOLD);
+        let durability = reader.value(&DURABILITY);
+        let outbox = OutboxConfig::from_lookup(lookup).map_err(|error| vec![error]);
+        let outbox = reader.check(outbox).flatten();
+        let config = redis.zip(retention).map(|(redis, retention)| Self {
+            redis,
+            stream,
+            retention,
+            missing_group_hold,
+            durability,
+            outbox,
+        });
+        reader.finish(config)
     }
+}
+
+fn stream_key(text: &str) -> Result<StreamKey, String> {
+    StreamKey::new(text).map_err(|_| "must have 1 to 512 bytes".to_owned())
 }
 
 /// Returns the URL if it has only hosts and numeric ports, otherwise only its scheme: a malformed URL may have its

@@ -1,8 +1,9 @@
 //! Command line of the consumer.
 
 use clap::Command;
+use eventbus::config::SETTINGS;
 use eventbus_consumer::health::settings::HEALTH;
-use eventbus_consumer::settings::{REDIS, RUN};
+use eventbus_consumer::settings::RUN;
 use eventbus_program::flags::{Flags, with_flags};
 use eventbus_program::logging::LOGGING;
 
@@ -39,8 +40,8 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(with_flags(run, CHECK, RUN.iter().chain(&REDIS).chain(&LOGGING)))
-        .subcommand(with_flags(health, CHECK, HEALTH.iter().chain(&REDIS).chain(&LOGGING)))
+        .subcommand(with_flags(run, CHECK, RUN.iter().chain(&SETTINGS).chain(&LOGGING)))
+        .subcommand(with_flags(health, CHECK, HEALTH.iter().chain(&SETTINGS).chain(&LOGGING)))
 }
 
 #[cfg(test)]

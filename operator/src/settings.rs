@@ -4,26 +4,43 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eventbus::config::{Lookup, SettingError};
-use eventbus_program::Setting;
+use eventbus::config::{Lookup, Setting, SettingDescription, SettingError, SettingReader};
+use eventbus_core::settings::{number, path, socket_address, text};
 
-/// Settings with their help texts, in the order of `--help`.
-pub const SETTINGS: [Setting; 6] = [
-    ("ENDPOINTS_FILE", "YAML file with the Redis endpoints (required)"),
-    ("CONSUMER_IMAGE", "Image of the consumer pods (required)"),
-    (
-        "WATCH_NAMESPACES",
-        "Namespaces whose resources are reconciled, separated by commas [default: all]",
-    ),
-    (
-        "LEASE_NAME",
-        "Lease of the leader election, in the operator's namespace [default: eventbus-operator]",
-    ),
-    ("LISTEN", "Address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
-    (
-        "STATUS_WRITES_PER_SECOND",
-        "Maximum number of status writes per second, 1 to 1000 [default: 50]",
-    ),
+const ENDPOINTS_FILE: Setting<PathBuf> =
+    Setting::new("ENDPOINTS_FILE", "YAML file with the Redis endpoints; required", path);
+const CONSUMER_IMAGE: Setting<String> =
+    Setting::new("CONSUMER_IMAGE", "Image of the consumer pods; required", text);
+const WATCH_NAMESPACES: Setting<Vec<String>> = Setting::new(
+    "WATCH_NAMESPACES",
+    "Namespaces whose resources are reconciled, separated by commas",
+    namespaces,
+)
+.with_computed_default("all");
+const LEASE_NAME: Setting<String> = Setting::new(
+    "LEASE_NAME",
+    "Lease of the leader election, in the operator's namespace",
+    object_name,
+)
+.with_default("eventbus-operator");
+const LISTEN: Setting<SocketAddr> =
+    Setting::new("LISTEN", "Address of /livez, /readyz and /metrics", socket_address)
+        .with_default("0.0.0.0:9090");
+const STATUS_WRITES_PER_SECOND: Setting<u32> = Setting::new(
+    "STATUS_WRITES_PER_SECOND",
+    "Maximum number of status writes per second, 1 to 1000",
+    number::<u32, 1, 1_000>,
+)
+.with_default("50");
+
+/// Settings, in the order of `--help`.
+pub const SETTINGS: [SettingDescription; 6] = [
+    ENDPOINTS_FILE.description(),
+    CONSUMER_IMAGE.description(),
+    WATCH_NAMESPACES.description(),
+    LEASE_NAME.description(),
+    LISTEN.description(),
+    STATUS_WRITES_PER_SECOND.description(),
 ];
 
 /// Settings of the operator.
@@ -72,64 +89,40 @@ impl Settings {
     /// # Errors
     /// All invalid settings.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
-        let mut errors = Vec::new();
-        let value = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let mut required = |name: &str, example: &str| {
-            value(name).unwrap_or_else(|| {
-                errors.push(SettingError::new(name, "", format!("must be set, such as {example}")));
-                String::new()
-            })
-        };
-        let endpoints_file = required("ENDPOINTS_FILE", "/etc/eventbus/endpoints.yaml").into();
-        let consumer_image = required("CONSUMER_IMAGE", "registry.example/consumer:1.0");
-        let watch_namespaces = list(value("WATCH_NAMESPACES"));
-        for namespace in watch_namespaces.iter().filter(|name| !is_label(name)) {
-            let allowed =
-                format!("{namespace:?} is not a namespace: use lower-case letters, digits and '-'");
-            let whole = watch_namespaces.join(",");
-            errors.push(SettingError::new("WATCH_NAMESPACES", &whole, allowed));
-        }
-        let lease_name = value("LEASE_NAME").unwrap_or_else(|| "eventbus-operator".to_owned());
-        if lease_name.len() > 253 || !lease_name.split('.').all(is_label) {
-            let allowed = "must be the name of a Lease: lower-case letters, digits, '-' and '.'";
-            errors.push(SettingError::new("LEASE_NAME", &lease_name, allowed));
-        }
-        let listen = value("LISTEN").unwrap_or_else(|| "0.0.0.0:9090".to_owned());
-        let address = listen.parse().map_err(|_| {
-            SettingError::new(
-                "LISTEN",
-                &listen,
-                "must be an address and a port, such as 0.0.0.0:9090",
-            )
-        });
-        let rate = value("STATUS_WRITES_PER_SECOND").unwrap_or_else(|| "50".to_owned());
-        let writes = rate.parse().ok().filter(|rate| (1..=1_000).contains(rate)).ok_or_else(|| {
-            let allowed = "must be a whole number from 1 to 1000";
-            SettingError::new("STATUS_WRITES_PER_SECOND", &rate, allowed)
-        });
-        match (address, writes, errors.is_empty()) {
-            (Ok(listen), Ok(status_writes_per_second), true) => Ok(Self {
-                endpoints_file,
-                consumer_image,
-                watch_namespaces,
-                lease_name,
-                listen,
-                status_writes_per_second,
-                lease: LeaseTimes::default(),
-            }),
-            (address, writes, _) => {
-                errors.extend(address.err());
-                errors.extend(writes.err());
-                Err(errors)
-            }
-        }
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut reader = SettingReader::new(&lookup);
+        let endpoints_file = reader.required(&ENDPOINTS_FILE);
+        let consumer_image = reader.required(&CONSUMER_IMAGE);
+        let watch_namespaces = reader.optional(&WATCH_NAMESPACES).unwrap_or_default();
+        let lease_name = reader.value(&LEASE_NAME);
+        let listen = reader.value(&LISTEN);
+        let status_writes_per_second = reader.value(&STATUS_WRITES_PER_SECOND);
+        let required = endpoints_file.zip(consumer_image);
+        reader.finish(required.map(|(endpoints_file, consumer_image)| Self {
+            endpoints_file,
+            consumer_image,
+            watch_namespaces,
+            lease_name,
+            listen,
+            status_writes_per_second,
+            lease: LeaseTimes::default(),
+        }))
     }
 }
 
-fn list(text: Option<String>) -> Vec<String> {
-    let text = text.unwrap_or_default();
+fn namespaces(text: &str) -> Result<Vec<String>, String> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-    names.map(ToOwned::to_owned).collect()
+    let names: Vec<String> = names.map(ToOwned::to_owned).collect();
+    match names.iter().find(|name| !is_label(name)) {
+        Some(name) => Err(format!("{name:?} is not the name of a namespace")),
+        None => Ok(names),
+    }
+}
+
+fn object_name(text: &str) -> Result<String, String> {
+    let is_name = text.len() <= 253 && text.split('.').all(is_label);
+    let allowed = "must be an object's name: lower-case letters, digits, '-' and '.'";
+    if is_name { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
 }
 
 fn is_label(name: &str) -> bool {

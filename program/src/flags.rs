@@ -2,7 +2,9 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::{Setting, environment};
+use eventbus::config::SettingDescription;
+
+use crate::environment;
 
 const CHECK: &str = "check";
 
@@ -36,22 +38,29 @@ impl Flags {
 pub fn with_flags<'a>(
     command: Command,
     check: &'static str,
-    settings: impl IntoIterator<Item = &'a Setting>,
+    settings: impl IntoIterator<Item = &'a SettingDescription>,
 ) -> Command {
     let check = Arg::new(CHECK).long(CHECK).action(ArgAction::SetTrue).help(check);
-    settings.into_iter().fold(command.arg(check), |command, &(name, help)| {
-        let long = name.to_ascii_lowercase().replace('_', "-");
+    settings.into_iter().fold(command.arg(check), |command, setting| {
+        let long = setting.name.to_ascii_lowercase().replace('_', "-");
         // A value such as $ or -1 is checked by the setting, not by clap.
-        let arg = Arg::new(name).long(long).value_name("VALUE").allow_hyphen_values(true);
-        command.arg(arg.help(help))
+        let arg = Arg::new(setting.name).long(long).value_name("VALUE").allow_hyphen_values(true);
+        command.arg(arg.help(setting.to_string()))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use eventbus::config::SettingDefault;
+
     use super::*;
 
-    const SETTINGS: [Setting; 3] = [("EVENT_START", "Start"), ("JITTER", "Jitter"), ("GROUP", "")];
+    const fn setting(name: &'static str) -> SettingDescription {
+        SettingDescription { name, help: "Help", default: SettingDefault::None }
+    }
+
+    const SETTINGS: [SettingDescription; 3] =
+        [setting("EVENT_START"), setting("JITTER"), setting("GROUP")];
 
     fn flags(args: &[&str]) -> Flags {
         let command = with_flags(Command::new("p"), "Check", &SETTINGS);

@@ -12,6 +12,3 @@ mod run;
 pub mod signals;
 
 pub use run::Program;
-
-/// Name of a setting, as an environment variable, and its description for `--help`.
-pub type Setting = (&'static str, &'static str);

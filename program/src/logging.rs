@@ -2,16 +2,17 @@
 
 use std::io;
 
-use eventbus::config::{Lookup, SettingError};
+use eventbus::config::{Lookup, Setting, SettingDescription, SettingError, SettingReader};
 use tracing_subscriber::EnvFilter;
 
-use crate::Setting;
+const FILTER: Setting<String> =
+    Setting::new("RUST_LOG", "Log filter, such as info or eventbus=debug", directives)
+        .with_default("info");
+const FORMAT: Setting<Format> =
+    Setting::new("LOG_FORMAT", "Format of log lines: text or json", format).with_default("text");
 
 /// Settings of the logs.
-pub const LOGGING: [Setting; 2] = [
-    ("RUST_LOG", "Log filter, such as info or eventbus=debug [default: info]"),
-    ("LOG_FORMAT", "Format of log lines: text or json [default: text]"),
-];
+pub const LOGGING: [SettingDescription; 2] = [FILTER.description(), FORMAT.description()];
 
 /// Parsed settings of the logs: `RUST_LOG` and `LOG_FORMAT`.
 #[derive(Debug)]
@@ -32,23 +33,11 @@ impl Logging {
     /// # Errors
     /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>, filter: &str) -> Result<Self, Vec<SettingError>> {
-        let value = |name, default: &str| {
-            lookup(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
-        };
-        let (directives, format) = (value("RUST_LOG", filter), value("LOG_FORMAT", "text"));
-        let filter = EnvFilter::try_new(&directives).map_err(|error| {
-            let allowed = format!("must be levels such as info or eventbus=debug,info: {error}");
-            SettingError::new("RUST_LOG", &directives, allowed)
-        });
-        let format = match format.as_str() {
-            "text" => Ok(Format::Text),
-            "json" => Ok(Format::Json),
-            _ => Err(SettingError::new("LOG_FORMAT", &format, "must be text or json")),
-        };
-        match (filter, format) {
-            (Ok(filter), Ok(format)) => Ok(Self { filter, format }),
-            (filter, format) => Err(filter.err().into_iter().chain(format.err()).collect()),
-        }
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut reader = SettingReader::new(&lookup);
+        let directives = reader.optional(&FILTER).unwrap_or_else(|| filter.to_owned());
+        let logging = Self { filter: EnvFilter::new(directives), format: reader.value(&FORMAT) };
+        reader.finish(Some(logging))
     }
 
     /// Writes log lines to standard error from now on.
@@ -64,6 +53,21 @@ impl Logging {
             Format::Text => lines.init(),
             Format::Json => lines.json().flatten_event(true).init(),
         }
+    }
+}
+
+fn directives(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("must be levels such as info or eventbus=debug,info: {error}")),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err("must be text or json".to_owned()),
     }
 }
 

@@ -68,7 +68,7 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
     apply(&service, 5).await;
     assert_eq!(service.metric("eventbus_outbox_waiting_events").await, Some(10));
     let told = service.output();
-    let told = told.lines().filter(|line| line.contains("cannot connect to Redis"));
+    let told = told.lines().filter(|line| line.contains("cannot connect to Redis; retrying"));
     let refused = told.filter(|line| line.contains("Connection refused")).count();
     assert!(refused <= 1, "each of its connections says the same: {}", service.output());
     server.restart();

@@ -2,23 +2,46 @@
 
 mod gate;
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use crate::settings::{Lookup, SettingError};
-use crate::time;
+use crate::settings::{Lookup, Setting, SettingError, SettingReader, number, span};
 
 pub use gate::{Gate, Pass};
 
-const MAX_ENTRIES: &str = "REDIS_MAX_ENTRIES";
-const HARD_MAX_ENTRIES: &str = "REDIS_HARD_MAX_ENTRIES";
-const HOLD: &str = "REDIS_MISSING_GROUP_HOLD";
-/// Default of `REDIS_MISSING_GROUP_HOLD`: 7 days.
-pub const MISSING_GROUP_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Maximum of `REDIS_MISSING_GROUP_HOLD` in hours: 10 years.
-const MAX_HOLD_HOURS: u64 = 87_600;
-/// Settings go up to so many entries: more than a server holds.
-const MOST: u64 = 1_000_000_000_000;
+/// `REDIS_TRIM`.
+pub const TRIM: Setting<TrimMode> =
+    Setting::new("REDIS_TRIM", "Trimming by publishers: acked, maxlen or none", trim_mode)
+        .with_default("acked");
+/// `REDIS_MAX_ENTRIES`.
+pub const MAX_ENTRIES: Setting<u64> = Setting::new(
+    "REDIS_MAX_ENTRIES",
+    "Number of finished entries that publishers keep",
+    number::<u64, 1, LIMIT>,
+)
+.with_default("10000");
+/// `REDIS_HARD_MAX_ENTRIES`.
+pub const HARD_MAX_ENTRIES: Setting<u64> = Setting::new(
+    "REDIS_HARD_MAX_ENTRIES",
+    "Hard cap: length at which the stream is full; 0 for no cap",
+    hard_max_entries,
+)
+.with_default("0");
+/// `REDIS_OVERFLOW`.
+pub const OVERFLOW: Setting<Overflow> = Setting::new(
+    "REDIS_OVERFLOW",
+    "Action of publishers at the hard cap: reject or drop-oldest",
+    overflow,
+)
+.with_default("reject");
+/// `REDIS_MISSING_GROUP_HOLD`: 7 days, at most 10 years.
+pub const MISSING_GROUP_HOLD: Setting<Duration> = Setting::new(
+    "REDIS_MISSING_GROUP_HOLD",
+    "Time for which a missing group without owner holds trimming back, up to 87600h",
+    span::<0, { 87_600 * 3_600_000 }>,
+)
+.with_default("168h");
+/// Maximum of the settings of a length: more entries than a server holds.
+const LIMIT: u64 = 1_000_000_000_000;
 /// The hard cap is at least so far above what is kept: trimming takes whole nodes, of 100 entries each by default, and
 /// leaves up to two more than it is asked to.
 pub const SLACK: u64 = 200;
@@ -80,48 +103,22 @@ impl Retention {
     /// # Errors
     /// Every setting that is wrong.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
-        let mode = parsed(lookup, "REDIS_TRIM", TrimMode::default());
-        let overflow = parsed(lookup, "REDIS_OVERFLOW", Overflow::default());
-        let max_entries = number(lookup, MAX_ENTRIES, 10_000, 1);
-        let cap = match &max_entries {
-            Ok(kept) if lookup(HARD_MAX_ENTRIES).is_some_and(|text| text != "0") => {
-                number(lookup, HARD_MAX_ENTRIES, 0, kept + SLACK).map(Some)
-            }
-            Ok(_) => Ok(None),
-            Err(_) => number(lookup, HARD_MAX_ENTRIES, 0, 0).map(|_| None),
-        };
-        match (mode, max_entries, cap, overflow) {
-            (Ok(mode), Ok(max_entries), Ok(cap), Ok(overflow)) => {
-                let hard_cap = cap.map(|entries| HardCap { entries, overflow });
-                Ok(Self { mode, max_entries, hard_cap })
-            }
-            (mode, max_entries, cap, overflow) => {
-                let errors = [mode.err(), max_entries.err(), cap.err(), overflow.err()];
-                Err(errors.into_iter().flatten().collect())
-            }
+        let mut reader = SettingReader::new(lookup);
+        let (mode, max_entries) = (reader.value(&TRIM), reader.valid(&MAX_ENTRIES));
+        let cap = reader.value(&HARD_MAX_ENTRIES);
+        // Beside an invalid `REDIS_MAX_ENTRIES` it is not known what the cap has to be.
+        if cap != 0 && max_entries.is_some_and(|max| cap < max + SLACK) {
+            reader.refuse(&HARD_MAX_ENTRIES, allowed_cap());
         }
+        let overflow = reader.value(&OVERFLOW);
+        let hard_cap = (cap != 0).then_some(HardCap { entries: cap, overflow });
+        reader.finish(max_entries.map(|max_entries| Self { mode, max_entries, hard_cap }))
     }
 
     /// After how many publishes of one process it trims: a hundredth of what is kept, and at least one node.
     pub fn trim_after(&self) -> u64 {
         (self.max_entries / 100).max(100)
     }
-}
-
-/// Reads `REDIS_MISSING_GROUP_HOLD`: how long a declared group that is missing and has no owner holds trimming back.
-///
-/// Default 168h, which is 7 days; from 0s to 87600h.
-///
-/// # Errors
-/// [`SettingError`] with the range.
-pub fn missing_group_hold(lookup: Lookup<'_>) -> Result<Duration, SettingError> {
-    let Some(text) = lookup(HOLD) else { return Ok(MISSING_GROUP_HOLD) };
-    let hold =
-        time::parse(&text).ok().filter(|hold| *hold <= Duration::from_secs(MAX_HOLD_HOURS * 3600));
-    hold.ok_or_else(|| {
-        let allowed = format!("must be a duration such as 168h or 90m, up to {MAX_HOLD_HOURS}h");
-        SettingError::new(HOLD, &text, allowed)
-    })
 }
 
 impl HardCap {
@@ -132,52 +129,29 @@ impl HardCap {
     }
 }
 
-fn parsed<T: FromStr<Err = &'static str>>(
-    lookup: Lookup<'_>,
-    name: &str,
-    default: T,
-) -> Result<T, SettingError> {
-    let Some(text) = lookup(name) else { return Ok(default) };
-    text.parse().map_err(|allowed| SettingError::new(name, &text, allowed))
-}
-
-fn number(lookup: Lookup<'_>, name: &str, default: u64, least: u64) -> Result<u64, SettingError> {
-    let Some(text) = lookup(name) else { return Ok(default) };
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    let value = text.parse().ok().filter(|n| digits && (least..=MOST).contains(n));
-    value.ok_or_else(|| {
-        let allowed = if name == HARD_MAX_ENTRIES {
-            format!("must be 0 (no cap), or from {MAX_ENTRIES} + {SLACK} to {MOST}")
-        } else {
-            format!("must be a number from {least} to {MOST}")
-        };
-        SettingError::new(name, &text, allowed)
-    })
-}
-
-impl FromStr for TrimMode {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "acked" => Ok(Self::Acked),
-            "maxlen" => Ok(Self::MaxLen),
-            "none" => Ok(Self::None),
-            _ => Err("must be acked, maxlen or none"),
-        }
+fn trim_mode(text: &str) -> Result<TrimMode, String> {
+    match text {
+        "acked" => Ok(TrimMode::Acked),
+        "maxlen" => Ok(TrimMode::MaxLen),
+        "none" => Ok(TrimMode::None),
+        _ => Err("must be acked, maxlen or none".to_owned()),
     }
 }
 
-impl FromStr for Overflow {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "reject" => Ok(Self::Reject),
-            "drop-oldest" => Ok(Self::DropOldest),
-            _ => Err("must be reject or drop-oldest"),
-        }
+fn overflow(text: &str) -> Result<Overflow, String> {
+    match text {
+        "reject" => Ok(Overflow::Reject),
+        "drop-oldest" => Ok(Overflow::DropOldest),
+        _ => Err("must be reject or drop-oldest".to_owned()),
     }
+}
+
+fn hard_max_entries(text: &str) -> Result<u64, String> {
+    number::<u64, 0, LIMIT>(text).map_err(|_| allowed_cap())
+}
+
+fn allowed_cap() -> String {
+    format!("must be 0 (no cap), or from {} + {SLACK} to {LIMIT}", MAX_ENTRIES.name())
 }
 
 #[cfg(test)]
@@ -229,15 +203,20 @@ mod tests {
 
     #[test]
     fn a_missing_group_holds_for_seven_days_unless_another_time_is_set() {
-        let read = |text: Option<&str>| missing_group_hold(&|_| text.map(str::to_owned));
+        let read = |text: Option<&str>| {
+            let lookup = |_: &str| text.map(str::to_owned);
+            let mut reader = SettingReader::new(&lookup);
+            let hold = reader.value(&MISSING_GROUP_HOLD);
+            reader.finish(Some(hold))
+        };
         let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
         let cases = [(None, 168), (Some("0s"), 0), (Some("24h"), 24), (Some("87600h"), 87_600)];
         for (text, expected) in cases {
             assert_eq!(read(text), hours(expected), "{text:?}");
         }
         for text in ["", "7", "7d", "-1h", "87601h"] {
-            let message = read(Some(text)).unwrap_err().to_string();
-            let allowed = "must be a duration such as 168h or 90m, up to 87600h";
+            let message = read(Some(text)).unwrap_err()[0].to_string();
+            let allowed = "must be a duration such as 90s or 1h30m, from 0s to 87600h";
             assert_eq!(message, format!("REDIS_MISSING_GROUP_HOLD={text:?}: {allowed}"));
         }
     }

@@ -3,7 +3,15 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use eventbus_core::settings::{Lookup, SettingError};
+use eventbus_core::settings::Setting;
+
+/// `REDIS_DURABILITY`.
+pub(super) const DURABILITY: Setting<Durability> = Setting::new(
+    "REDIS_DURABILITY",
+    "Confirmation that a publish waits for: async, replicated:N or fsynced",
+    durability,
+)
+.with_default("async");
 
 /// Time limit of a publish with [`Durability::Async`], connecting included; see [`Durability::publish_timeout`] for the
 /// others.
@@ -28,25 +36,6 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// Reads `REDIS_DURABILITY`.
-    ///
-    /// # Errors
-    /// [`SettingError`] with what is allowed.
-    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, SettingError> {
-        const NAME: &str = "REDIS_DURABILITY";
-        let Some(text) = lookup(NAME) else { return Ok(Self::default()) };
-        let replicas =
-            || text.strip_prefix("replicated:").filter(|n| !n.starts_with('+'))?.parse().ok();
-        match text.as_str() {
-            "async" => Ok(Self::Async),
-            "fsynced" => Ok(Self::Fsynced),
-            _ => replicas().map(Self::Replicated).ok_or_else(|| {
-                let allowed = "must be async, replicated:N with N from 1 to 255, or fsynced";
-                SettingError::new(NAME, &text, allowed)
-            }),
-        }
-    }
-
     /// Returns the time limit of a publish, connecting included: [`PUBLISH_TIMEOUT`] for `async`, twice that for
     /// `replicated`, 5 s for `fsynced`.
     #[must_use]
@@ -59,18 +48,30 @@ impl Durability {
     }
 }
 
+fn durability(text: &str) -> Result<Durability, String> {
+    let replicas =
+        || text.strip_prefix("replicated:").filter(|n| !n.starts_with('+'))?.parse().ok();
+    match text {
+        "async" => Ok(Durability::Async),
+        "fsynced" => Ok(Durability::Fsynced),
+        _ => replicas().map(Durability::Replicated).ok_or_else(|| {
+            "must be async, replicated:N with N from 1 to 255, or fsynced".to_owned()
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Durability, String> {
-        Durability::from_lookup(&|_| Some(text.to_owned())).map_err(|error| error.to_string())
+        durability(text)
     }
 
     #[test]
     fn the_setting_is_async_replicated_or_fsynced() {
         let replicated = |n| Durability::Replicated(NonZeroU8::new(n).unwrap());
-        assert_eq!(Durability::from_lookup(&|_| None), Ok(Durability::Async));
+        assert_eq!(DURABILITY.default(), Durability::Async);
         assert_eq!(read("async"), Ok(Durability::Async));
         assert_eq!(read("fsynced"), Ok(Durability::Fsynced));
         assert_eq!(
@@ -83,7 +84,7 @@ mod tests {
     fn any_other_value_is_refused_with_the_allowed_ones() {
         let allowed = "must be async, replicated:N with N from 1 to 255, or fsynced";
         for text in ["", "Async", "replicated", "replicated:0", "replicated:256", "replicated:+1"] {
-            assert_eq!(read(text), Err(format!("REDIS_DURABILITY={text:?}: {allowed}")));
+            assert_eq!(read(text), Err(allowed.to_owned()));
         }
     }
 

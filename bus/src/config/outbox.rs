@@ -2,14 +2,22 @@
 
 use std::path::PathBuf;
 
-use eventbus_core::settings::{Lookup, SettingError};
+use eventbus_core::settings::{Lookup, Setting, SettingError, bytes, path};
 
-/// Default of `REDIS_OUTBOX_MAX_BYTES`.
-const DEFAULT_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024;
-/// Minimum of `REDIS_OUTBOX_MAX_BYTES`.
-const MIN_OUTBOX_BYTES: u64 = 1024 * 1024;
-/// Maximum of `REDIS_OUTBOX_MAX_BYTES`.
-const MAX_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
+/// `REDIS_OUTBOX_DIR`.
+pub(super) const DIR: Setting<PathBuf> = Setting::new(
+    "REDIS_OUTBOX_DIR",
+    "Directory in which publishers store events until Redis has them",
+    path,
+)
+.with_computed_default("no outbox");
+/// `REDIS_OUTBOX_MAX_BYTES`: 1 MiB to 1 TiB, by default 1 GiB.
+pub(super) const MAX_BYTES: Setting<u64> = Setting::new(
+    "REDIS_OUTBOX_MAX_BYTES",
+    "Maximum size of the outbox in bytes",
+    bytes::<{ 1 << 20 }, { 1 << 40 }>,
+)
+.with_default("1073741824");
 
 /// Configuration of the outbox, which stores events on disk until they are in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +34,7 @@ impl OutboxConfig {
     /// Creates a configuration for `dir` with the default size.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), max_bytes: DEFAULT_OUTBOX_BYTES }
+        Self { dir: dir.into(), max_bytes: MAX_BYTES.default() }
     }
 
     /// Sets the maximum size of all segments together, 1 MiB to 1 TiB.
@@ -40,23 +48,9 @@ impl OutboxConfig {
     /// # Errors
     /// [`SettingError`] with what is allowed.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, SettingError> {
-        const MAX_BYTES: &str = "REDIS_OUTBOX_MAX_BYTES";
-        let max_bytes = match lookup(MAX_BYTES) {
-            None => DEFAULT_OUTBOX_BYTES,
-            Some(text) => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                let bytes = text.parse().ok().filter(|_| digits);
-                let allowed = MIN_OUTBOX_BYTES..=MAX_OUTBOX_BYTES;
-                bytes.filter(|bytes| allowed.contains(bytes)).ok_or_else(|| {
-                    let allowed = format!(
-                        "must be a number of bytes from {MIN_OUTBOX_BYTES} to {MAX_OUTBOX_BYTES}"
-                    );
-                    SettingError::new(MAX_BYTES, &text, allowed)
-                })?
-            }
-        };
-        let dir = lookup("REDIS_OUTBOX_DIR").filter(|dir| !dir.is_empty());
-        Ok(dir.map(|dir| Self { dir: dir.into(), max_bytes }))
+        let max_bytes = MAX_BYTES.read(lookup)?.unwrap_or_else(|| MAX_BYTES.default());
+        let dir = DIR.read(lookup)?.filter(|dir| !dir.as_os_str().is_empty());
+        Ok(dir.map(|dir| Self { dir, max_bytes }))
     }
 }
 

@@ -1,24 +1,29 @@
 //! Settings of `consumer health`, read by name from a look-up. Every invalid one is reported, all in one error.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
+use eventbus::config::{
+    BusConfig, Lookup, RedisConfig, Setting, SettingDescription, SettingError, SettingReader,
+};
 use eventbus::{GroupName, StreamKey};
-use eventbus_program::Setting;
+use eventbus_core::settings::socket_address;
+
+const GROUPS: Setting<BTreeSet<GroupName>> = Setting::new(
+    "HEALTH_GROUPS",
+    "Comma-separated groups to report even if they are missing",
+    groups,
+)
+.with_default("applications,matching,bff");
+const LISTEN: Setting<SocketAddr> = Setting::new(
+    "LISTEN",
+    "Listen address of the health answers, probes and metrics",
+    socket_address,
+)
+.with_default("0.0.0.0:8080");
 
 /// Settings of `consumer health`, without those of Redis.
-pub const HEALTH: [Setting; 2] = [
-    (
-        GROUPS,
-        "Comma-separated groups to report even if they are missing [default: applications,matching,bff]",
-    ),
-    (LISTEN, "Listen address of the health answers, probes and metrics [default: 0.0.0.0:8080]"),
-];
-
-const GROUPS: &str = "HEALTH_GROUPS";
-const LISTEN: &str = "LISTEN";
-const DEFAULT_GROUPS: &str = "applications,matching,bff";
+pub const HEALTH: [SettingDescription; 2] = [GROUPS.description(), LISTEN.description()];
 
 /// Settings of the health service.
 #[derive(Clone, Debug)]
@@ -40,35 +45,16 @@ impl HealthSettings {
     /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let bus = BusConfig::from_lookup(&lookup);
-        let groups = groups(&lookup(GROUPS).unwrap_or_else(|| DEFAULT_GROUPS.to_owned()));
-        let listen = lookup(LISTEN).map_or_else(
-            || Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080))),
-            |text| listen(&text),
-        );
-        match (bus, groups, listen) {
-            (Ok(bus), Ok(groups), Ok(listen)) => {
-                Ok(Self { redis: bus.redis, stream: bus.stream, groups, listen })
-            }
-            (bus, groups, listen) => {
-                let mut errors = bus.err().unwrap_or_default();
-                errors.extend(groups.err());
-                errors.extend(listen.err());
-                Err(errors)
-            }
-        }
+        let mut reader = SettingReader::new(&lookup);
+        let bus = reader.check(BusConfig::from_lookup(&lookup));
+        let (groups, listen) = (reader.value(&GROUPS), reader.value(&LISTEN));
+        reader.finish(bus.map(|bus| Self { redis: bus.redis, stream: bus.stream, groups, listen }))
     }
 }
 
-fn groups(text: &str) -> Result<BTreeSet<GroupName>, SettingError> {
-    text.split(',').map(|name| GroupName::new(name.trim())).collect::<Result<_, _>>().map_err(
-        |error| SettingError::new(GROUPS, text, format!("{error}; separate groups with commas")),
-    )
-}
-
-fn listen(text: &str) -> Result<SocketAddr, SettingError> {
-    let allowed = "must be an address and a port such as 0.0.0.0:8080";
-    text.parse().map_err(|_| SettingError::new(LISTEN, text, allowed))
+fn groups(text: &str) -> Result<BTreeSet<GroupName>, String> {
+    let names = text.split(',').map(|name| GroupName::new(name.trim()));
+    names.collect::<Result<_, _>>().map_err(|error| format!("{error}; separate groups with commas"))
 }
 
 #[cfg(test)]

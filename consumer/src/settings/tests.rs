@@ -1,6 +1,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use eventbus::config::SETTINGS;
+
 use super::*;
 
 const REQUIRED: [(&str, &str); 2] =
@@ -188,8 +190,8 @@ fn dead_letters_can_be_disabled() {
 fn an_empty_value_counts_as_unset() {
     let unset: Vec<(&str, &str)> = RUN
         .iter()
-        .chain(&REDIS)
-        .map(|(name, _)| *name)
+        .chain(&SETTINGS)
+        .map(|setting| setting.name)
         .filter(|name| !["EVENT_GROUP", "HANDLER_URL"].contains(name))
         .map(|name| (name, ""))
         .collect();
@@ -233,7 +235,7 @@ fn every_setting_that_is_read_has_a_flag_and_every_flag_is_read() {
     };
     Settings::from_lookup(&lookup, Some("pod-1")).unwrap();
     let flags: BTreeSet<String> =
-        RUN.iter().chain(&REDIS).map(|(name, _)| (*name).to_owned()).collect();
+        RUN.iter().chain(&SETTINGS).map(|setting| setting.name.to_owned()).collect();
     let mut asked = asked.into_inner();
     assert!(asked.remove("KUBERNETES_SERVICE_HOST"), "set by Kubernetes, not by people");
     assert_eq!(asked, flags);

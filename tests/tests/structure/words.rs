@@ -41,7 +41,7 @@ const TABLE: [Banned; 24] = [
     Banned { words: &["guarded"], say: "the kind of the value: parsed, or invalid", left_in: &[] },
     Banned { words: &["wake", "wakes", "woken", "waking"], say: "requeue", left_in: &["eventbus"] },
     Banned { words: &["die", "dice"], say: "jitter, random", left_in: &["tests"] },
-    Banned { words: &["most"], say: "max", left_in: &["eventbus-core", "tests"] },
+    Banned { words: &["most"], say: "max", left_in: &["tests"] },
     Banned { words: &["told", "tell", "tells"], say: "report, reported", left_in: &["tests"] },
     Banned { words: &["said", "say", "says"], say: "logged", left_in: &["eventbus", "tests"] },
     Banned { words: &["link", "links", "linked"], say: "connection", left_in: &[] },
