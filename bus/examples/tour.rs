@@ -1,4 +1,4 @@
-//! Publishes three events, subscribes to them, and looks at what became of them.
+//! Publishes three events, handles them, and prints what happened to them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use eventbus::{ConsumerName, EntryId, GroupName, Start};
 use serde_json::json;
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "what it shows is for whoever runs it")]
+#[expect(clippy::print_stdout, reason = "the example prints what it does")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // REDIS_URL says where, REDIS_STREAM_NAME which stream.
+    // Reads REDIS_URL, REDIS_STREAM_NAME and the other settings.
     let config = BusConfig::from_env()?;
     let bus = EventBus::connect(config).await?;
     let group = GroupName::new("tour")?;
     let created = bus.create_consumer_group(&group, Start::default()).await?;
-    println!("group {group}: {}", if created { "created" } else { "it stood already" });
+    println!("group {group}: {}", if created { "created" } else { "exists already" });
 
     let types = ["application.created", "application.submitted", "user.login"];
     for event_type in types {
@@ -26,44 +26,44 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("published {event_type} as {id}");
     }
 
-    // Other processes with the same group share the work; other groups get every event, too.
+    // Processes of the same group share the events; every other group gets all of them.
     let consumer = ConsumerName::new("tour-1")?;
     let subscription = bus.subscribe(&group, &consumer, TypeFilter::parse(types)?, handle);
     tokio::time::timeout(Duration::from_secs(30), settled(&bus, &group)).await??;
     println!("stream: {}", serde_json::to_string(&bus.get_stream_info().await?)?);
     println!("group: {}", serde_json::to_string(&bus.get_consumer_group_info(&group).await?)?);
-    // What is in hand is finished first; dropping the subscription would be a crash.
+    // Finishes the events in flight; dropping the subscription instead would be a crash.
     subscription.stop().await?;
 
-    // A look that moves nothing: the events are there as long as the stream keeps them.
+    // Reads without acknowledging: events stay in the stream until they are trimmed.
     let page = bus.get_events_since(&group, EntryId::ZERO).await?;
     for event in &page.events {
         println!("the stream keeps {} {}", event.event_type(), event.payload().as_str());
     }
-    println!("more of them: {}", page.more);
+    println!("more events follow: {}", page.more);
     Ok(())
 }
 
-/// Called for every event, some of them at once; an answer other than `Done` keeps the event from being lost.
-#[expect(clippy::print_stdout, reason = "what it shows is for whoever runs it")]
+/// Handles one event; up to 8 calls run at once. An event is acknowledged only after `Done`.
+#[expect(clippy::print_stdout, reason = "the example prints what it does")]
 async fn handle(delivery: Arc<Delivery>) -> Answer {
     let (event_type, attempt) = (delivery.event.event_type(), delivery.attempt);
     println!("handling {event_type}, attempt {attempt}");
     match event_type {
         "application.created" => Answer::Done,
-        // As if something that it needs were away for a moment.
-        "application.submitted" if attempt == 1 => Answer::retry("try me again"),
+        // As if a service that the handler needs were unavailable for a moment.
+        "application.submitted" if attempt == 1 => Answer::retry("service unavailable"),
         "application.submitted" => Answer::Done,
-        // A dead letter, with the reason.
+        // Stored as a dead letter, with this reason.
         _ => Answer::dead("not for a tour"),
     }
 }
 
-/// Waits until the group has got every event and settled it.
+/// Waits until the group has received and acknowledged every event.
 async fn settled(bus: &EventBus, group: &GroupName) -> Result<(), eventbus::Error> {
-    let mut look = tokio::time::interval(Duration::from_millis(100));
+    let mut interval = tokio::time::interval(Duration::from_millis(100));
     loop {
-        look.tick().await;
+        interval.tick().await;
         let info = bus.get_consumer_group_info(group).await?;
         if info.is_some_and(|info| info.lag == Some(0) && info.pending == 0) {
             return Ok(());

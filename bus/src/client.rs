@@ -1,4 +1,4 @@
-//! The bus as one value: a stream on a Redis, to publish to, to subscribe to and to look at.
+//! The façade: one stream on one Redis server, to publish to, subscribe to and inspect.
 
 mod events_since;
 mod groups;
@@ -21,22 +21,42 @@ use crate::config::BusConfig;
 use crate::config::PUBLISH_TIMEOUT;
 use crate::error::{Error, chain};
 use crate::metrics::Metrics;
-use crate::observe::LagReader;
+use crate::observe::SnapshotReader;
 use crate::outbox::Outbox;
-use crate::publish::{Batches, Publisher};
+use crate::publish::{OrderedSender, Publisher};
 use crate::redis::Connection;
 use crate::redis::SharedConnection;
+use crate::scripts::declare_group::RefusalLog;
 
 pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
 pub use spool::PublishOutcome;
 pub use subscription::{Subscription, SubscriptionBuilder};
 
-/// Limit of every call that neither publishes nor subscribes, connecting included.
+/// Time limit of a call that neither publishes nor subscribes, connecting included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One stream on one Redis. Clones share the connections, which are made anew after a failure, and what they know of
-/// groups that were created.
+/// Client of one stream on one Redis server.
+///
+/// Clones share the connections, which reconnect after a failure, and the list of groups that they created.
+///
+/// ```no_run
+/// use eventbus::config::BusConfig;
+/// use eventbus::{Answer, ConsumerName, EventBus, GroupName, Start, TypeFilter};
+///
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = EventBus::connect(BusConfig::from_env()?).await?;
+/// let group = GroupName::new("billing")?;
+/// bus.create_consumer_group(&group, Start::default()).await?;
+/// let types = TypeFilter::parse(["order.*"])?;
+/// let subscription = bus.subscribe(&group, &ConsumerName::new("billing-1")?, types, |delivery| async move {
+///     println!("{}", delivery.event.payload().as_str());
+///     Answer::Done
+/// });
+/// bus.publish("order.created", &"o-1", None).await?;
+/// subscription.stop().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct EventBus {
     pub(crate) config: Arc<BusConfig>,
@@ -44,35 +64,36 @@ pub struct EventBus {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) outbox: Option<Arc<Outbox>>,
     metrics: Metrics,
-    /// For long answers, behind which no publish has to wait.
+    /// A second connection for calls with long replies, so that no publish waits behind one.
     calls: SharedConnection,
-    /// The groups that were created here or found standing by it, and where they started.
+    /// Groups passed to `create_consumer_group`, and the start that was asked for.
     created: Arc<Mutex<BTreeMap<GroupName, Start>>>,
-    lags: Arc<tokio::sync::Mutex<LagReader>>,
+    snapshots: Arc<tokio::sync::Mutex<SnapshotReader>>,
+    refusals: RefusalLog,
 }
 
-/// An [`EventBus`] that is not connected yet, with its options. Made by [`EventBus::builder`].
+/// Options of an [`EventBus`] before it connects. Made by [`EventBus::builder`].
 #[derive(Debug)]
-#[must_use = "a bus connects by connect or connect_lazy"]
+#[must_use = "a bus connects with connect or connect_lazy"]
 pub struct EventBusBuilder {
     config: BusConfig,
     metrics: Option<Metrics>,
 }
 
 impl EventBusBuilder {
-    /// Counts in `metrics`. Default: in metrics of its own that nobody reads.
+    /// Counts in `metrics`. Default: metrics that are not exported.
     pub fn metrics(mut self, metrics: &Metrics) -> Self {
         self.metrics = Some(metrics.clone());
         self
     }
 
-    /// Connects, and pings. With an outbox Redis may be unreachable.
+    /// Connects and pings. With an outbox it succeeds also while Redis is unreachable.
     ///
     /// # Errors
     /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`] about the outbox; [`Error::File`],
     /// [`Error::Connect`], or [`Error::Server`] if the ping is refused; [`Error::MissingPermissions`] if the user may not
-    /// enforce the hard cap; [`Error::CannotFsync`] if the server cannot keep the durability. Permissions to publish are
-    /// not checked, because a bus may only subscribe: the first publish names those that are missing.
+    /// enforce the hard cap; [`Error::CannotFsync`] if the server cannot provide the durability. Permissions to publish
+    /// are not checked, because a bus may only subscribe: the first publish names those that are missing.
     pub async fn connect(self) -> Result<EventBus, Error> {
         let bus = self.connect_lazy().await?;
         let reached = match bus.ping().await {
@@ -80,25 +101,35 @@ impl EventBusBuilder {
             Err(error) => Err(error),
         };
         match reached {
-            // A service with an outbox starts during an outage too.
+            // A service with an outbox also starts during an outage.
             Err(error) if bus.outbox.is_some() && error.is_transient() => {
                 let (stream, error) = (bus.stream(), chain(&error));
-                tracing::warn!(%stream, %error, "cannot reach Redis; events are kept in the outbox");
+                tracing::warn!(%stream, %error, "Redis is unreachable; events are stored in the outbox");
             }
             reached => reached?,
         }
         Ok(bus)
     }
 
-    /// Begins to connect and returns at once; connecting goes on until Redis is there. For programs that start before
-    /// Redis does. What [`connect`](Self::connect) would refuse is returned by each publish.
+    /// Starts to connect in the background and returns at once, for programs that start before Redis does. Connecting is
+    /// retried until it succeeds. Each publish returns the errors that [`connect`](Self::connect) would have returned.
+    ///
+    /// ```no_run
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// use eventbus::{EventBus, Metrics, config::BusConfig};
+    ///
+    /// let mut registry = prometheus_client::registry::Registry::default();
+    /// let metrics = Metrics::register(&mut registry);
+    /// let bus = EventBus::builder(BusConfig::from_env()?).metrics(&metrics).connect_lazy().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// What is wrong with the outbox, if there is one.
+    /// [`Error::OutboxTaken`], [`Error::OutboxForeign`] or [`Error::OutboxFile`] about the outbox.
     pub async fn connect_lazy(self) -> Result<EventBus, Error> {
         let Self { config, metrics } = self;
         let metrics = &metrics.unwrap_or_else(|| Metrics::register(&mut Registry::default()));
-        // Below the limit of a call, so that a silent connection is noticed, and replaced, by its own time-out.
+        // Below the limit of a call, so that the connection's own time-out detects and replaces a silent connection.
         let of = |limit: Duration, name| (limit * 4 / 5, metrics.of_connection(name));
         let (limit, counts) = of(PUBLISH_TIMEOUT, "publish");
         let connection = SharedConnection::start(config.redis.clone(), limit, counts);
@@ -108,9 +139,9 @@ impl EventBusBuilder {
         let publisher = Arc::new(Publisher::start(&config, &connection, metrics));
         let outbox = match &config.outbox {
             Some(outbox) => {
-                let batches = Batches::new(&config, publisher.clone(), metrics);
+                let sender = OrderedSender::new(&config, publisher.clone(), metrics);
                 let counts = metrics.of_outbox(&config.stream);
-                let open = Outbox::open(outbox.clone(), &config.stream, batches, counts);
+                let open = Outbox::open(outbox.clone(), &config.stream, sender, counts);
                 Some(Arc::new(open.await?))
             }
             None => None,
@@ -123,7 +154,8 @@ impl EventBusBuilder {
             metrics: metrics.clone(),
             calls,
             created: Arc::default(),
-            lags: Arc::default(),
+            snapshots: Arc::default(),
+            refusals: RefusalLog::default(),
         })
     }
 }
@@ -138,7 +170,7 @@ impl fmt::Debug for EventBus {
 }
 
 impl EventBus {
-    /// Connects with the default options, and pings.
+    /// Connects with the default options and pings.
     ///
     /// # Errors
     /// Those of [`EventBusBuilder::connect`].
@@ -146,18 +178,24 @@ impl EventBus {
         Self::builder(config).connect().await
     }
 
-    /// Returns a bus to set up and connect.
+    /// Returns a builder; its [`connect_lazy`](EventBusBuilder::connect_lazy) has an example.
     pub fn builder(config: BusConfig) -> EventBusBuilder {
         EventBusBuilder { config, metrics: None }
     }
 
-    /// The stream.
+    /// Returns the stream's key.
     #[must_use]
     pub fn stream(&self) -> &StreamKey {
         &self.config.stream
     }
 
-    /// Asks Redis for an answer, within a fraction of a second once connected.
+    /// Pings Redis. Once connected it takes at most a fraction of a second, so it suits a readiness probe.
+    ///
+    /// ```no_run
+    /// # async fn f(bus: eventbus::EventBus) {
+    /// let is_reachable = bus.ping().await.is_ok();
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Connect`] or [`Error::BreakerOpen`] without a connection, else [`Error::Server`].
@@ -165,7 +203,7 @@ impl EventBus {
         ping(&self.connection).await
     }
 
-    /// Does `work` on the connection for calls, within [`CALL_TIMEOUT`].
+    /// Runs `work` on the connection for calls, within [`CALL_TIMEOUT`].
     async fn call<T, F>(
         &self,
         operation: &'static str,

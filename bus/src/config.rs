@@ -1,4 +1,4 @@
-//! Settings, from a look-up of names: every wrong one is told, all at once.
+//! Settings, read by name from a look-up; every invalid setting is reported, all in one error.
 
 mod durability;
 mod outbox;
@@ -6,8 +6,10 @@ mod url;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
+use eventbus_core::retention::{MISSING_GROUP_HOLD, missing_group_hold};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 pub use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
@@ -16,36 +18,36 @@ pub use eventbus_core::settings::{Lookup, SettingError, SettingErrors};
 pub use durability::{Durability, PUBLISH_TIMEOUT};
 pub use outbox::OutboxConfig;
 
-/// Address of a Redis: its URL, and files for credentials and certificates.
+/// Address of a Redis server: its URL, and files for credentials and certificates.
 ///
-/// Files are read at each connect, so that a change needs no restart. `Debug` shows no credentials.
+/// The files are read at each connect, so that a change needs no restart. `Debug` shows no credentials.
 #[derive(Clone)]
 pub struct RedisConfig {
     pub(crate) info: ConnectionInfo,
     pub(crate) files: CredentialFiles,
 }
 
-/// Files with one credential each; a trailing line end does not count.
+/// Files with one credential each; a trailing line end is ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialFiles {
-    /// `REDIS_USERNAME_FILE`.
+    /// `REDIS_USERNAME_FILE`: user name; without it that of the URL.
     pub username: Option<PathBuf>,
-    /// `REDIS_PASSWORD_FILE`.
+    /// `REDIS_PASSWORD_FILE`: password; without it that of the URL.
     pub password: Option<PathBuf>,
-    /// `REDIS_CA_FILE`: PEM; unset: the system's authorities.
+    /// `REDIS_CA_FILE`: certificate authorities, PEM. Default: those of the system.
     pub ca: Option<PathBuf>,
-    /// `REDIS_CERT_FILE`: the client's certificate, PEM; only with the key.
+    /// `REDIS_CERT_FILE`: client certificate, PEM. Needs the key.
     pub cert: Option<PathBuf>,
-    /// `REDIS_KEY_FILE`: the client's key, PEM; only with the certificate.
+    /// `REDIS_KEY_FILE`: key of the client certificate, PEM. Needs the certificate.
     pub key: Option<PathBuf>,
 }
 
 impl RedisConfig {
-    /// Takes a URL (`redis://` or `rediss://`) and credential files.
+    /// Parses a URL (`redis://` or `rediss://`) with credential files.
     ///
     /// # Errors
-    /// [`SettingError`] for `name`, which tells the part of the URL that is wrong and never its credentials; or if the
-    /// URL is of a kind that is not supported yet.
+    /// [`SettingError`] for `name` with the part of the URL that is invalid, never with its credentials. Sentinel and
+    /// Cluster URLs are not supported yet.
     pub fn new(name: &str, url: &str, files: CredentialFiles) -> Result<Self, SettingError> {
         let refused = |allowed: &str| SettingError::new(name, &without_credentials(url), allowed);
         url::check(url).map_err(|allowed| refused(&allowed))?;
@@ -64,7 +66,7 @@ impl RedisConfig {
     /// Reads `REDIS_URL` (default `redis://localhost:6379`) and the five `REDIS_*_FILE` settings.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
         let path = |name: &str| lookup(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let files = CredentialFiles {
@@ -78,13 +80,13 @@ impl RedisConfig {
         Self::new("REDIS_URL", &url, files).map_err(|error| vec![error])
     }
 
-    /// `host:port/db`: for logs and errors, never with credentials.
+    /// Returns `host:port/db`, for logs and errors, never with credentials.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("{}/{}", self.info.addr(), self.info.redis_settings().db())
     }
 
-    /// Returns `true` if the URL itself carries a user name or a password.
+    /// Returns `true` if the URL contains a user name or a password.
     #[must_use]
     pub fn has_inline_credentials(&self) -> bool {
         let settings = self.info.redis_settings();
@@ -101,43 +103,62 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// A bus: one stream on one Redis.
+/// Configuration of an [`EventBus`](crate::EventBus): one stream on one Redis server.
+///
+/// ```no_run
+/// # fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use eventbus::config::{BusConfig, Durability, Retention};
+///
+/// // From REDIS_URL, REDIS_STREAM_NAME, …
+/// let config = BusConfig::from_env()?.with_durability(Durability::Fsynced).with_retention(Retention::default());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BusConfig {
-    /// The server.
+    /// `REDIS_URL` and files: the server.
     pub redis: RedisConfig,
-    /// `REDIS_STREAM_NAME`, default `stream:events`.
+    /// `REDIS_STREAM_NAME`: the stream's key, default `stream:events`.
     pub stream: StreamKey,
-    /// Rules for trimming the stream, and what a full one does to publishers.
+    /// Retention of the stream, and the policy when it is full.
     pub retention: Retention,
-    /// `REDIS_DURABILITY`, default `async`: what has to have happened before a publish is answered.
+    /// `REDIS_MISSING_GROUP_HOLD`: time, by the server's clock, for which a declared group that is missing and has no owner
+    /// holds trimming back, up to 87600h. Default: 168h (7 days).
+    pub missing_group_hold: Duration,
+    /// `REDIS_DURABILITY`: confirmation that a publish waits for, default `async`.
     pub durability: Durability,
-    /// Outbox that keeps events until Redis has them; `None`: no outbox.
+    /// Outbox that stores events on disk until they are in the stream. Default: none.
     pub outbox: Option<OutboxConfig>,
 }
 
 impl BusConfig {
-    /// Returns a bus with the defaults of all other settings.
+    /// Creates a configuration with the defaults of all other settings.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey) -> Self {
         let (retention, durability) = (Retention::default(), Durability::default());
-        Self { redis, stream, retention, durability, outbox: None }
+        let missing_group_hold = MISSING_GROUP_HOLD;
+        Self { redis, stream, retention, missing_group_hold, durability, outbox: None }
     }
 
-    /// Sets how much of the stream is kept.
+    /// Sets the retention.
     #[must_use]
     pub fn with_retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
 
-    /// Sets what has to have happened before a publish is answered.
+    /// Sets the time for which a declared group that is missing and has no owner holds trimming back.
+    #[must_use]
+    pub fn with_missing_group_hold(self, missing_group_hold: Duration) -> Self {
+        Self { missing_group_hold, ..self }
+    }
+
+    /// Sets the confirmation that a publish waits for.
     #[must_use]
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
     }
 
-    /// Keeps events on disk until Redis has them; see [`EventBus::publish_or_spool`](crate::EventBus::publish_or_spool).
+    /// Sets the outbox, for [`EventBus::publish_or_spool`](crate::EventBus::publish_or_spool).
     #[must_use]
     pub fn with_outbox(self, outbox: OutboxConfig) -> Self {
         Self { outbox: Some(outbox), ..self }
@@ -146,7 +167,7 @@ impl BusConfig {
     /// Reads the `REDIS_*` settings from the environment.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_env() -> Result<Self, SettingErrors> {
         #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
         let lookup = |name: &str| std::env::var(name).ok();
@@ -156,23 +177,26 @@ impl BusConfig {
     /// Reads the `REDIS_*` settings.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
         let redis = RedisConfig::from_lookup(lookup);
         let name = lookup("REDIS_STREAM_NAME").unwrap_or_else(|| "stream:events".to_owned());
         let stream = StreamKey::new(name.clone())
             .map_err(|_| SettingError::new("REDIS_STREAM_NAME", &name, "must have 1 to 512 bytes"));
         let retention = Retention::from_lookup(lookup);
+        let hold = missing_group_hold(lookup);
         let durability = Durability::from_lookup(lookup);
         let outbox = OutboxConfig::from_lookup(lookup);
-        match (redis, stream, retention, durability, outbox) {
-            (Ok(redis), Ok(stream), Ok(retention), Ok(durability), Ok(outbox)) => {
-                Ok(Self { redis, stream, retention, durability, outbox })
+        match (redis, stream, retention, hold, durability, outbox) {
+            (Ok(redis), Ok(stream), Ok(retention), Ok(hold), Ok(durability), Ok(outbox)) => {
+                let missing_group_hold = hold;
+                Ok(Self { redis, stream, retention, missing_group_hold, durability, outbox })
             }
-            (redis, stream, retention, durability, outbox) => {
+            (redis, stream, retention, hold, durability, outbox) => {
                 let mut errors = redis.err().unwrap_or_default();
                 errors.extend(stream.err());
                 errors.extend(retention.err().unwrap_or_default());
+                errors.extend(hold.err());
                 errors.extend(durability.err());
                 errors.extend(outbox.err());
                 Err(errors)
@@ -181,8 +205,8 @@ impl BusConfig {
     }
 }
 
-/// The URL if it is hosts with numbers as their ports, and nothing else; otherwise its scheme: a URL that cannot be read
-/// may have its password anywhere.
+/// Returns the URL if it has only hosts and numeric ports, otherwise only its scheme: a malformed URL may have its
+/// password anywhere.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return "***".to_owned();
@@ -214,10 +238,11 @@ mod tests {
         assert_eq!(config.stream.as_str(), "stream:events");
         let retention = Retention { mode: TrimMode::Acked, max_entries: 10_000, hard_cap: None };
         assert_eq!((config.retention, config.durability), (retention, Durability::Async));
+        assert_eq!(config.missing_group_hold, Duration::from_secs(7 * 24 * 3600));
     }
 
     #[test]
-    fn all_wrong_settings_are_told_at_once() {
+    fn all_invalid_settings_are_reported_at_once() {
         let settings = [
             ("REDIS_URL", "http://h"),
             ("REDIS_STREAM_NAME", ""),
@@ -225,13 +250,14 @@ mod tests {
             ("REDIS_MAX_ENTRIES", "-1"),
             ("REDIS_HARD_MAX_ENTRIES", "x"),
             ("REDIS_OVERFLOW", "block"),
+            ("REDIS_MISSING_GROUP_HOLD", "7d"),
             ("REDIS_DURABILITY", "sync"),
             ("REDIS_OUTBOX_MAX_BYTES", "0"),
         ];
         let errors = BusConfig::from_lookup(&with(&settings)).unwrap_err();
-        let told: Vec<_> = errors.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();
-        assert_eq!(told[1..], settings[1..]);
-        assert_eq!(told[0], ("REDIS_URL", "http://h"));
+        let reported: Vec<_> = errors.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();
+        assert_eq!(reported[1..], settings[1..]);
+        assert_eq!(reported[0], ("REDIS_URL", "http://h"));
     }
 
     #[test]

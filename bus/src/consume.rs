@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::RedisConfig;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::scripts::declare_group::RefusalLog;
 
 pub use eventbus_core::delivery::{DeliveryConfig, DeliveryOrder};
 pub use eventbus_core::retry::backoff::Backoff;
@@ -39,7 +40,8 @@ pub struct SubscriberConfig {
     pub consumer: ConsumerName,
     /// Which types are wanted; others are acknowledged unseen.
     pub types: TypeFilter,
-    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing. One that went missing
+    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing, and declare it with
+    /// [`types`](Self::types) in `P:eventbus:groups`, so that trimming waits for it while it is missing. One that went missing
     /// resumes where it had come to; where Redis lost that too, it begins there again, [`Start::Latest`] then meaning
     /// the beginning, so that nothing is passed over.
     pub start: Option<Start>,
@@ -49,6 +51,8 @@ pub struct SubscriberConfig {
     pub delivery: DeliveryConfig,
     /// The handler's kind, such as `http`; for people who look at the consumers' hash.
     pub handler: String,
+    /// `true` if the group is known to have existed: [`Start::Latest`] would then skip events.
+    pub(crate) group_existed: bool,
 }
 
 impl SubscriberConfig {
@@ -65,6 +69,7 @@ impl SubscriberConfig {
             start: None,
             delivery: DeliveryConfig::default(),
             handler: "custom".to_owned(),
+            group_existed: false,
         }
     }
 
@@ -141,13 +146,20 @@ pub struct Subscriber {
     config: SubscriberConfig,
     metrics: Metrics,
     readiness: Readiness,
+    refusals: RefusalLog,
 }
 
 impl Subscriber {
     /// A consumer that connects when it [runs](Self::run).
     #[must_use]
     pub fn new(redis: RedisConfig, config: SubscriberConfig, metrics: Metrics) -> Self {
-        Self { redis, config, metrics, readiness: Readiness::default() }
+        let (readiness, refusals) = (Readiness::default(), RefusalLog::default());
+        Self { redis, config, metrics, readiness, refusals }
+    }
+
+    /// Logs declarations that are refused together with others that share the log.
+    pub(crate) fn with_refusal_log(self, refusals: RefusalLog) -> Self {
+        Self { refusals, ..self }
     }
 
     /// To ask while it runs.

@@ -1,4 +1,4 @@
-//! What can go wrong between this library and Redis, and what to do about it.
+//! Errors of this library, and what helps against each.
 
 mod failure;
 
@@ -12,11 +12,11 @@ use crate::config::RedisConfig;
 
 pub use failure::RedisFailure;
 
-/// A failed operation: what was tried, on what, and why it failed (its `source`).
+/// Failed operation: its name, its subject, and its cause (`source`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file with a user name, password, certificate or key cannot be read.
+    /// Cannot read a file with a user name, password, certificate or key.
     #[error("cannot read {}", path.display())]
     File {
         /// The file.
@@ -25,13 +25,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Redis is known to be away; nothing was tried. One operation a second is let through to see whether it is back.
-    #[error("Redis at {endpoint} is away: the circuit breaker is open")]
+    /// Redis is unreachable: the last calls got no answer, so this one was refused without a try. Once a second one call
+    /// passes as a probe.
+    #[error("Redis at {endpoint} is unreachable: the circuit breaker is open")]
     BreakerOpen {
         /// `host:port/db`, never credentials.
         endpoint: String,
     },
-    /// No connection: refused, timed out, wrong credentials, wrong certificate, …
+    /// Cannot connect: refused, timed out, wrong credentials, wrong certificate, …
     #[error("cannot connect to Redis at {endpoint}")]
     Connect {
         /// `host:port/db`, never credentials.
@@ -40,7 +41,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// A command on the whole server failed.
+    /// Failed command that concerns the whole server.
     #[error("cannot {operation} at {endpoint}")]
     Server {
         /// A verb and its object, such as `ping Redis`.
@@ -51,7 +52,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// A command on a stream failed.
+    /// Failed command on a stream.
     #[error("cannot {operation} on stream {stream}")]
     Stream {
         /// A verb and its object, such as `publish an event`.
@@ -62,7 +63,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// A command on a consumer group failed.
+    /// Failed command on a consumer group.
     #[error("cannot {operation} in group {group} on stream {stream}")]
     Group {
         /// A verb and its object, such as `read events`.
@@ -75,7 +76,7 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// The server answered in a form that this version does not know.
+    /// Malformed reply: the server answered in a form that this version does not know.
     #[error("cannot {operation} on stream {stream}: the server's reply has no {missing}")]
     Reply {
         /// A verb and its object.
@@ -85,15 +86,15 @@ pub enum Error {
         /// Part of the reply that is missing or malformed.
         missing: &'static str,
     },
-    /// An event's type is none that a group could ask for.
+    /// Malformed event type.
     #[error(
         "event type {event_type:?} must have 1 to 128 of letters, digits, '_', '-', in parts joined by single dots"
     )]
     EventType {
-        /// The type, or how it begins.
+        /// The type, or its first 129 characters.
         event_type: String,
     },
-    /// A payload cannot be written as JSON.
+    /// Cannot write a payload as JSON.
     #[error("cannot write the payload of an event of type {event_type} as JSON")]
     Encode {
         /// The event's type.
@@ -102,7 +103,7 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
-    /// An event's payload is larger than the publish limit.
+    /// Payload larger than the publish limit.
     #[error("the payload of an event of type {event_type} has {size} bytes, the limit is {limit}")]
     TooLarge {
         /// The event's type.
@@ -112,7 +113,7 @@ pub enum Error {
         /// Bytes.
         limit: usize,
     },
-    /// An event's fields together are larger than a record of the outbox.
+    /// Event whose fields together are larger than a record of the outbox may be.
     #[error("the fields of an event of type {event_type} have {size} bytes, the limit is {limit}")]
     RecordTooLarge {
         /// The event's type.
@@ -122,54 +123,53 @@ pub enum Error {
         /// Bytes.
         limit: usize,
     },
-    /// The stream is at its hard cap, trimming does not help, and publishers are to be refused.
+    /// Event refused because the stream is at its hard cap, trimming removed nothing, and the overflow policy is `reject`.
     #[error("stream {stream} is full: it has {length} entries, the hard cap is {cap}")]
     StreamFull {
         /// The stream.
         stream: StreamKey,
-        /// Entries, when it was last asked.
+        /// Entries when the length was last read.
         length: u64,
         /// `REDIS_HARD_MAX_ENTRIES`.
         cap: u64,
     },
-    /// An event stands in the stream, but fewer than asked for confirmed in time that they have it: it may be lost in a
-    /// crash or a failover.
-    #[error("entry {id} stands in stream {stream}, with {got} of {wanted} confirmations")]
+    /// Event that is in the stream, but with fewer confirmations than required: a crash or failover may lose it.
+    #[error("entry {id} is in stream {stream}, but got only {got} of {required} confirmations")]
     NotDurable {
         /// The stream.
         stream: StreamKey,
         /// The event's entry.
         id: EntryId,
-        /// Confirmations that it needed: of replicas, or 1 of the server's disk.
-        wanted: u64,
-        /// Confirmations that came in time.
+        /// Required confirmations: the number of replicas, or 1 for the server's disk.
+        required: u64,
+        /// Confirmations that arrived in time.
         got: u64,
-        /// Redis' refusal to wait; `None` if it waited and got too few confirmations.
+        /// Error of the server; `None` if the wait timed out.
         #[source]
         source: Option<RedisFailure>,
     },
-    /// The server cannot tell when an event is on its disk.
+    /// Server that cannot confirm that an event is on its disk.
     #[error(
         "the server at {endpoint} cannot confirm that events are on disk: it needs WAITAOF (Redis or Valkey 7.2) and its append-only file switched on"
     )]
     CannotFsync {
         /// `host:port/db`, never credentials.
         endpoint: String,
-        /// Answer of the server; `None` if it does not know WAITAOF.
+        /// Error of the server; `None` if it has no WAITAOF.
         #[source]
         source: Option<RedisFailure>,
     },
-    /// The user's rights do not allow what the settings ask for.
-    #[error("the user may not {operation} on stream {stream}: it lacks {}", missing.join(", "))]
+    /// Redis user without the permissions that the settings need.
+    #[error("cannot {operation} on stream {stream}: the Redis user has no permission for {}", missing.join(", "))]
     MissingPermissions {
         /// A verb and its object.
         operation: &'static str,
         /// The stream.
         stream: StreamKey,
-        /// The commands, with their keys where these are not the stream.
+        /// The commands without permission, with their keys where these are not the stream.
         missing: Vec<&'static str>,
     },
-    /// Redis did not answer within the operation's own limit; it may have carried the command out.
+    /// No answer within the operation's limit; Redis may have executed the command.
     #[error("cannot {operation} on stream {stream}: no answer within {limit:?}")]
     TimedOut {
         /// A verb and its object.
@@ -179,22 +179,22 @@ pub enum Error {
         /// The limit.
         limit: std::time::Duration,
     },
-    /// Settings that make no sense, all of them.
+    /// Every invalid setting.
     #[error(transparent)]
     Settings(#[from] SettingErrors),
-    /// The consumer did not come to rest within its grace: entries stay pending and are taken over by others.
+    /// Consumer that did not shut down within its grace period: its entries stay pending and other consumers claim them.
     #[error(
-        "group {group} on stream {stream} was not left within {grace:?}: Redis was away, or too slow"
+        "cannot leave group {group} on stream {stream} within {grace:?}: Redis is unreachable or too slow"
     )]
     ShutdownTimedOut {
         /// The stream.
         stream: StreamKey,
         /// The group.
         group: GroupName,
-        /// The grace that was given.
+        /// The grace period.
         grace: std::time::Duration,
     },
-    /// The outbox's directory is in use.
+    /// Outbox directory that another process uses.
     #[error(
         "the outbox {} is in use by another process: each process needs a directory of its own",
         dir.display()
@@ -203,7 +203,7 @@ pub enum Error {
         /// `REDIS_OUTBOX_DIR`.
         dir: PathBuf,
     },
-    /// A file of the outbox cannot be used.
+    /// Failed operation on a file of the outbox.
     #[error("cannot {operation} {} of the outbox", path.display())]
     OutboxFile {
         /// A verb, such as `read`.
@@ -214,9 +214,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A segment of the outbox was not written by this version, for this stream, or in this place.
+    /// Outbox segment of another version, another stream or another position.
     #[error(
-        "{} of the outbox is of {found}, not of {expected}: start what wrote it there until it has sent its events, or move the file away",
+        "outbox file {} belongs to {found}, not to {expected}: run the program that wrote it until its events are sent, or move the file",
         path.display()
     )]
     OutboxForeign {
@@ -227,9 +227,9 @@ pub enum Error {
         /// Such as `stream stream:events`.
         expected: String,
     },
-    /// An event was not kept, the outbox is at its cap, and publishing it failed.
+    /// Event that was neither stored, because the outbox is at its cap, nor published.
     #[error(
-        "the event was not kept, the outbox {} has reached its {cap} bytes, and publishing it failed",
+        "the event was not stored, because the outbox {} is full ({cap} bytes), and could not be published",
         dir.display()
     )]
     OutboxFull {
@@ -241,9 +241,9 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// An event was not kept, the outbox cannot be written, and publishing it failed.
+    /// Event that was neither stored, because the outbox cannot be written, nor published.
     #[error(
-        "the event was not kept, the outbox {} cannot be written ({cause}), and publishing it failed",
+        "the event was not stored, because the outbox {} cannot be written ({cause}), and could not be published",
         dir.display()
     )]
     OutboxWrite {
@@ -255,7 +255,7 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    /// A command on a key beside a stream failed.
+    /// Failed command on a key beside a stream.
     #[error("cannot {operation} in {key}")]
     Key {
         /// A verb and its object, such as `read the declaration of a group`.
@@ -266,18 +266,18 @@ pub enum Error {
         #[source]
         source: RedisFailure,
     },
-    /// The declaration of a group in `P:eventbus:groups` cannot be read.
+    /// Malformed declaration of a group in `P:eventbus:groups`.
     #[error("field {group} of {key} does not declare a group")]
     Declaration {
         /// The hash.
         key: String,
         /// Its field.
         group: GroupName,
-        /// Mistake in the declaration.
+        /// Part of the declaration that is malformed.
         #[source]
         source: DeclarationError,
     },
-    /// The declaration of a group is somebody else's to remove.
+    /// Declaration that only its resource may remove.
     #[error(
         "group {group} on stream {stream} is declared by the EventConsumerGroup {owner}: delete that resource instead"
     )]
@@ -286,27 +286,28 @@ pub enum Error {
         stream: StreamKey,
         /// The group.
         group: GroupName,
-        /// Whose it is.
+        /// The resource.
         owner: Box<Owner>,
     },
 }
 
-/// Action that helps against an error.
+/// Remedy for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// The same command again after a backoff, on the same or on a new connection.
+    /// Retry the same command after a backoff, on the same or on a new connection.
     Retry,
-    /// A new connection first: the server is no primary any more, or ended the wait.
+    /// Reconnect first: the server is no longer the primary, or it ended the wait.
     Reconnect,
-    /// The group or the stream has to be created first.
+    /// Create the group or the stream first.
     CreateGroup,
-    /// Someone has to change something: a type, a right, a password.
+    /// Ask a person to change something: a type, a permission, a password.
     ManualFix,
 }
 
 impl Error {
-    /// Returns the action that helps, by Redis' error code. Errors that are none of Redis' need a manual fix.
+    /// Returns the remedy, by Redis' error code. Errors that are not from Redis need a manual fix unless they are a
+    /// time-out, a full stream or an open breaker.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -320,7 +321,7 @@ impl Error {
         }
     }
 
-    /// Returns `true` if the same call may succeed later without a change by anybody.
+    /// Returns `true` if the same call may succeed later without a manual fix.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self.remedy(), Remedy::Retry | Remedy::Reconnect)
@@ -332,29 +333,29 @@ impl Error {
         self.remedy() == Remedy::CreateGroup
     }
 
-    /// Returns `true` if a key has another type than it should: as a rule, the stream's key is not a stream.
+    /// Returns `true` if a key has the wrong type: usually, the stream's key holds something else.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         self.code() == Some("WRONGTYPE")
     }
 
-    /// Returns `true` if the user name, password or permissions are at fault.
+    /// Returns `true` if user, password or permissions are wrong.
     #[must_use]
     pub fn is_auth(&self) -> bool {
         matches!(self.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
     }
 
-    /// Redis' own code, such as `OOM`, where Redis answered with an error.
+    /// Returns Redis' error code, such as `OOM`, if Redis answered with an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
-            // To each of the commands that are missing.
+            // Redis answers it to each of these commands.
             Self::MissingPermissions { .. } => Some("NOPERM"),
             _ => self.redis().and_then(RedisFailure::code),
         }
     }
 
-    /// A short fixed word for metrics.
+    /// Returns a short fixed word for metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -386,35 +387,35 @@ impl Error {
         }
     }
 
-    /// What is wrong, for a log that says each cause once: label and code, or how there was no answer.
+    /// Returns the key for a log throttle: the label, and the code or the kind of connection failure.
     pub(crate) fn cause(&self) -> String {
         let detail = self.redis().map_or("", RedisFailure::cause);
         format!("{} {detail}", self.label())
     }
 
-    /// A refusal of an event's type, of which no more is shown than a type may have.
+    /// Returns the error for a malformed event type; a long one is cut to 129 characters.
     pub(crate) fn event_type(event_type: &str) -> Self {
         Self::EventType { event_type: event_type.chars().take(129).collect() }
     }
 
-    /// Whether the server has no connection left.
+    /// Returns `true` if the server has reached its maximum number of clients.
     pub(crate) fn is_full(&self) -> bool {
         self.redis().is_some_and(RedisFailure::is_full)
     }
 
-    /// Whether there was no connection, or none that answered.
+    /// Returns `true` if there was no connection, or no answer on it.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.redis().is_some_and(|failure| failure.code().is_none())
     }
 
-    /// Whether the connection was closed, maybe long before: the same command may succeed on a new one at once. Not
-    /// where there is none to be had.
+    /// Returns `true` if the connection was closed, perhaps long before the call: the same command may succeed at once on
+    /// a new connection. `false` for a failed connect.
     pub(crate) fn is_closed(&self) -> bool {
         !matches!(self, Self::Connect { .. }) && self.redis().is_some_and(RedisFailure::is_closed)
     }
 
-    /// Why there is no connection, told once more.
-    pub(crate) fn again(&self, redis: &RedisConfig) -> Self {
+    /// Copies an error of connecting, for another caller; any other error becomes [`Error::BreakerOpen`].
+    pub(crate) fn clone_of_connect(&self, redis: &RedisConfig) -> Self {
         match self {
             Self::File { path, source } => {
                 let source = std::io::Error::new(source.kind(), source.to_string());
@@ -440,7 +441,7 @@ impl Error {
     }
 }
 
-/// The error and its causes in one line, each told once: for logs, conditions and answers to people.
+/// Formats the error and its causes in one line, without repetition: for logs, conditions and HTTP answers.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -493,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_tells_the_operation_its_subject_and_the_cause_once() {
+    fn a_chain_names_the_operation_its_subject_and_the_cause_once() {
         assert_eq!(chain(&answered("OOM")), "cannot read on stream s: \"OOM\": why");
     }
 }

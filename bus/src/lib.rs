@@ -1,21 +1,22 @@
 //! An event bus on Redis Streams: publish, subscribe, consumer groups and their true lag.
 //!
-//! **At least once**: an event that Redis took is handed to every group until one of its handlers is done with it, so a
-//! handler may see it twice, above all after a crash. Nothing is acknowledged before it was handled or stored as a dead
-//! letter. A repeat has the same [`event_id`](StreamEvent::event_id) as the event before it.
+//! **At-least-once delivery**: an event that Redis has stored is delivered to every group until one of the group's
+//! handlers has finished it. A handler may see an event twice, most likely after a crash. An event is acknowledged only
+//! after it was handled or stored as a dead letter. Every delivery of an event has the same
+//! [`event_id`](StreamEvent::event_id).
 //!
-//! A program with nothing left out (`cargo run --example tour`):
+//! A complete program (`cargo run --example tour`):
 //!
 //! ```no_run
 #![doc = include_str!("../examples/tour.rs")]
 //! ```
 //!
-//! An [`EventBus`] is where to begin: it publishes, subscribes, creates groups and reports on them. Beneath it, with every
+//! Start with [`EventBus`]: it publishes, subscribes, creates groups and reports on them. The modules below it have every
 //! setting: [`consume`] runs one consumer, [`observe`] takes snapshots of a stream and reports its health, [`admin`] has
 //! single operations on groups, dead letters and the stream's length, [`config`] has the settings.
 //!
-//! What decides is in the crate `eventbus-core`, which cannot do I/O; this crate acts. Its modules build on each other
-//! in one direction: `config`, `error`, `metrics`, `redis` (connections), `scripts`, then `publish`, `outbox`,
+//! Decisions are made in the crate `eventbus-core`, which does no I/O; this crate does the I/O. Its modules depend on each
+//! other in one direction: `config`, `error`, `metrics`, `redis` (connections), `scripts`, then `publish`, `outbox`,
 //! [`consume`], [`observe`], [`admin`], and `client`, the façade.
 
 pub mod admin;

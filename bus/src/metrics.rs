@@ -1,4 +1,4 @@
-//! Counters and histograms of this library, declared once.
+//! Metrics of this library: counters, gauges and histograms.
 
 mod outbox;
 mod publishing;
@@ -48,7 +48,7 @@ struct PublishLabels {
     outcome: &'static str,
 }
 
-/// The metrics of one process; clones share their values.
+/// Metrics of one process. Clones share the values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     consumed: Family<OutcomeLabels, Counter>,
@@ -59,6 +59,7 @@ pub struct Metrics {
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
     dropped: Family<GroupLabels, Counter>,
+    released: Family<GroupLabels, Counter>,
     outbox: outbox::OutboxFamilies,
     connected: Family<ConnectionLabels, Gauge>,
     reconnects: Family<ConnectionLabels, Counter>,
@@ -70,7 +71,12 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them under `eventbus_…`.
+    /// Creates the metrics and registers them with the prefix `eventbus_`.
+    ///
+    /// ```
+    /// let mut registry = prometheus_client::registry::Registry::default();
+    /// let metrics = eventbus::Metrics::register(&mut registry);
+    /// ```
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             consumed: Family::default(),
@@ -81,6 +87,7 @@ impl Metrics {
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
             dropped: Family::default(),
+            released: Family::default(),
             outbox: outbox::OutboxFamilies::default(),
             connected: Family::default(),
             reconnects: Family::default(),
@@ -92,17 +99,17 @@ impl Metrics {
         metrics.outbox.register(eventbus);
         eventbus.register(
             "redis_up",
-            "1 while connected to Redis, else 0; by what the connection is there for",
+            "1 while connected to Redis, else 0, by purpose of the connection",
             metrics.connected.clone(),
         );
         eventbus.register(
             "redis_reconnects",
-            "Connections to Redis made after the first",
+            "Reconnects to Redis, by purpose of the connection",
             metrics.reconnects.clone(),
         );
         eventbus.register(
             "redis_breaker_state",
-            "The circuit breaker: 0 closed, operations pass; 1 half-open, one probes; 2 open, all are refused",
+            "State of the circuit breaker: 0 closed (operations pass), 1 half-open (one probe), 2 open (operations are refused)",
             metrics.breaker.clone(),
         );
         metrics
@@ -111,23 +118,23 @@ impl Metrics {
     fn register_consuming(&self, eventbus: &mut Registry) {
         eventbus.register(
             "consumed",
-            "Entries by what became of them: ack, retry, dead, skipped, lost",
+            "Entries settled, by outcome: ack, retry, dead, skipped, lost",
             self.consumed.clone(),
         );
         eventbus.register_with_unit(
             "handler_duration",
-            "How long handler calls took, failed ones included",
+            "Duration of handler calls, failed ones included",
             Unit::Seconds,
             self.handling.clone(),
         );
         eventbus.register(
             "in_flight",
-            "Entries in this consumer's hand: read, and not settled yet",
+            "Entries in flight: read by this consumer and not settled yet",
             self.in_flight.clone(),
         );
         eventbus.register(
             "unconfirmed_acknowledgements",
-            "Acknowledgements of entries that were not pending any more",
+            "Acknowledgements of entries that were no longer pending",
             self.unconfirmed.clone(),
         );
     }
@@ -135,28 +142,33 @@ impl Metrics {
     fn register_publishing(&self, eventbus: &mut Registry) {
         eventbus.register(
             "published",
-            "Events by type, and by whether Redis took them: ok, or the kind of error",
+            "Publishes, by event type and outcome: ok, spooled, or the kind of error",
             self.published.clone(),
         );
         eventbus.register_with_unit(
             "publish_duration",
-            "How long publishing took until Redis answered",
+            "Duration of publishes until Redis answered or the publish failed",
             Unit::Seconds,
             self.publishing.clone(),
         );
         eventbus.register(
             "trimmed_entries",
-            "Entries that this process trimmed: every group had acknowledged them",
+            "Entries that this process trimmed after every group had acknowledged them",
             self.trimmed.clone(),
         );
         eventbus.register(
             "dropped_entries",
-            "Entries that this process dropped at the hard cap before the group had acknowledged them",
+            "Entries that this process dropped at the hard cap before the group acknowledged them",
             self.dropped.clone(),
+        );
+        eventbus.register(
+            "missing_groups_released",
+            "Declared groups that had been missing for too long to hold back this process's trimming",
+            self.released.clone(),
         );
     }
 
-    /// The metrics of one group, looked up once: a look-up costs more than counting.
+    /// Returns the metrics of one group, looked up once, because a look-up costs more than counting.
     pub(crate) fn of_group(&self, stream: &StreamKey, group: &GroupName) -> GroupMetrics {
         let labels = GroupLabels { stream: stream.to_string(), group: group.to_string() };
         let consumed = OUTCOMES.map(|outcome| {
@@ -171,45 +183,45 @@ impl Metrics {
         }
     }
 
-    /// The metrics of publishing to one stream.
+    /// Returns the metrics of publishing to one stream.
     pub(crate) fn of_stream(&self, stream: &StreamKey) -> StreamMetrics {
         StreamMetrics::new(self, stream)
     }
 
-    /// The metrics of the outbox of one stream.
+    /// Returns the metrics of the outbox of one stream.
     pub(crate) fn of_outbox(&self, stream: &StreamKey) -> OutboxMetrics {
         self.outbox.of_stream(stream)
     }
 
-    /// The metrics of what a connection is there for, such as `publish`.
+    /// Returns the metrics of the connection with this purpose, such as `publish`.
     pub(crate) fn of_connection(&self, connection: &'static str) -> ConnectionMetrics {
         let labels = ConnectionLabels { connection };
         ConnectionMetrics {
-            up: self.connected.get_or_create_owned(&labels),
+            connected: self.connected.get_or_create_owned(&labels),
             reconnects: self.reconnects.get_or_create_owned(&labels),
             breaker: self.breaker.get_or_create_owned(&labels),
         }
     }
 }
 
-/// What one connection counts.
+/// Metrics of one connection.
 #[derive(Clone)]
 pub(crate) struct ConnectionMetrics {
-    up: Gauge,
+    connected: Gauge,
     reconnects: Counter,
     breaker: Gauge,
 }
 
 impl ConnectionMetrics {
-    /// Counts a connection that stands, the `number`th.
-    pub(crate) fn up(&self, number: u64) {
-        self.up.set(1);
+    /// Counts connection number `number` (from 1) as established.
+    pub(crate) fn connected(&self, number: u64) {
+        self.connected.set(1);
         self.reconnects.inc_by(u64::from(number > 1));
     }
 
-    /// Counts a connection that broke.
-    pub(crate) fn down(&self) {
-        self.up.set(0);
+    /// Counts the connection as closed.
+    pub(crate) fn disconnected(&self) {
+        self.connected.set(0);
     }
 
     pub(crate) fn breaker(&self, state: BreakerState) {
@@ -223,7 +235,7 @@ impl ConnectionMetrics {
 
 const OUTCOMES: [&str; 5] = ["ack", "retry", "dead", "skipped", "lost"];
 
-/// What one consumer counts.
+/// Metrics of one consumer.
 pub(crate) struct GroupMetrics {
     consumed: [Counter; 5],
     handling: Histogram,
@@ -232,16 +244,16 @@ pub(crate) struct GroupMetrics {
 }
 
 impl GroupMetrics {
-    /// Moves the metrics by what the counts moved since `before`.
+    /// Adds the difference between `counts` and `before`.
     pub(crate) fn advance(&self, before: &Counts, counts: &Counts) {
-        let moved = [
+        let added = [
             counts.acknowledged - before.acknowledged,
             counts.retried - before.retried,
             counts.dead - before.dead,
             counts.skipped - before.skipped,
             counts.lost - before.lost,
         ];
-        for (counter, number) in self.consumed.iter().zip(moved) {
+        for (counter, number) in self.consumed.iter().zip(added) {
             counter.inc_by(number);
         }
         self.unconfirmed.inc_by(counts.unconfirmed - before.unconfirmed);

@@ -1,9 +1,10 @@
-//! The outbox: events that are on disk before they are sent, so that an outage of Redis loses none of them.
+//! Outbox: events are written to disk before they are sent, so that an outage of Redis loses none of them.
 //!
-//! `REDIS_OUTBOX_DIR` is a directory of one process, on a disk that survives what the events are to survive. In it,
-//! segments (`<number>.log`) hold the events one behind the other, `sent` tells how far they are sent, and segments of
-//! which all is sent are removed. A thread writes, and answers its callers once the disk has their events: all that came
-//! during one sync go to disk with the next. A segment's first write costs one sync more, for its name. A task sends.
+//! `REDIS_OUTBOX_DIR` is a directory of one process, on a disk that must survive whatever the events must survive.
+//! Segments (`<number>.log`) hold the events in their order. The file `sent` records the position up to which they are
+//! sent; a segment is removed once all its events are sent. A thread writes the events and answers its callers after the
+//! sync: all events that arrive during one sync are written with the next. The first write of a segment needs a second
+//! sync, for the directory. A task sends the events.
 
 mod backlog;
 mod commit;
@@ -26,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::OutboxConfig;
 use crate::error::Error;
 use crate::metrics::OutboxMetrics;
-use crate::publish::Batches;
+use crate::publish::OrderedSender;
 use crate::redis::SharedConnection;
 
 use commit::Appending;
@@ -35,28 +36,28 @@ use queue::Queue;
 use sender::Sender;
 use writer::Writer;
 
-pub(crate) use frame::MOST as MAX_RECORD;
+pub(crate) use frame::MAX_BODY as MAX_RECORD;
 pub(crate) use writer::Refused;
 
-/// An open outbox. It ends with this value; what is not sent then is sent by the next one.
+/// Open outbox. Dropping it ends its thread and its task; the next outbox in the directory sends the unsent events.
 pub(crate) struct Outbox {
     config: OutboxConfig,
     queue: Arc<Queue>,
     appending: mpsc::Sender<Appending>,
-    /// What it is sent on.
+    /// Connection on which events are sent.
     connection: SharedConnection,
     _sending: AbortOnDropHandle<()>,
 }
 
 impl Outbox {
-    /// Opens the outbox for `stream`, and begins to send what is in it.
+    /// Opens the outbox for `stream` and starts to send its events.
     ///
     /// # Errors
     /// [`Error::OutboxTaken`], [`Error::OutboxForeign`], [`Error::OutboxFile`].
     pub async fn open(
         config: OutboxConfig,
         stream: &StreamKey,
-        batches: Batches,
+        ordered: OrderedSender,
         metrics: OutboxMetrics,
     ) -> Result<Self, Error> {
         let (dir, stream) = (config.dir.clone(), stream.clone());
@@ -76,62 +77,64 @@ impl Outbox {
         let queue = Arc::new(Queue::new(&found, metrics));
         if found.records > 0 {
             let (dir, events) = (config.dir.display(), found.records);
-            tracing::info!(%dir, events, "the outbox holds events that are not sent yet");
+            tracing::info!(%dir, events, "the outbox has unsent events");
         }
         let directory = Arc::new(directory);
         let writer = Writer::new(directory.clone(), queue.clone(), &config, found.last);
-        let (appending, incoming) = mpsc::channel(commit::MOST_RECORDS);
-        let noted = queue.clone();
+        let (appending, incoming) = mpsc::channel(commit::MAX_RECORDS);
+        let written = queue.clone();
         let writing = std::thread::Builder::new().name("eventbus-outbox".to_owned());
-        // It ends with this value, which has the other end of the channel.
-        let writing = writing.spawn(move || commit::run(writer, &noted, incoming));
+        // The thread ends when this value, which has the sending half of the channel, is dropped.
+        let writing = writing.spawn(move || commit::run(writer, &written, incoming));
         writing.map_err(|source| {
             let path = config.dir.clone();
             Error::OutboxFile { operation: "start a thread for", path, source }
         })?;
-        let connection = batches.connection();
-        let sender = Sender::new(directory, queue.clone(), batches, found);
+        let connection = ordered.connection();
+        let sender = Sender::new(directory, queue.clone(), ordered, found);
         let sending = AbortOnDropHandle::new(tokio::spawn(sender.run()));
         Ok(Self { config, queue, appending, connection, _sending: sending })
     }
 
-    /// Puts a record on disk; what is answered then waits for it to be sent, and is closed where that will take long.
+    /// Writes a record to disk. The returned receiver gets the entry's ID once the record is sent; it is closed if sending
+    /// will take long.
     ///
     /// # Errors
-    /// Why it is not on disk.
-    pub async fn keep(&self, record: Vec<u8>) -> Result<oneshot::Receiver<EntryId>, Refused> {
-        let (kept, is_kept) = oneshot::channel();
+    /// [`Refused`] if the record is not on disk.
+    pub async fn store(&self, record: Vec<u8>) -> Result<oneshot::Receiver<EntryId>, Refused> {
+        let (stored, is_stored) = oneshot::channel();
         let (sent, is_sent) = oneshot::channel();
-        let appending = Appending { body: record.into(), kept, sent };
-        // What cannot be written is not answered either.
+        let appending = Appending { body: record.into(), stored, sent };
+        // If the thread has ended, the answer's channel is closed too.
         self.appending.send(appending).await.ok();
-        match is_kept.await {
-            Ok(kept) => kept.map(|()| is_sent),
+        match is_stored.await {
+            Ok(stored) => stored.map(|()| is_sent),
             Err(_) => Err(Refused::Failed(Arc::new(std::io::Error::other("the outbox has ended")))),
         }
     }
 
-    /// Where it is.
+    /// Returns the outbox's directory.
     pub fn directory(&self) -> &Path {
         &self.config.dir
     }
 
-    /// Bytes that it may take.
+    /// Returns the maximum size, in bytes.
     pub fn cap(&self) -> u64 {
         self.config.max_bytes
     }
 
-    /// Whether nobody is to wait for an event to be sent: the last try failed, or the circuit breaker is open.
+    /// Returns `true` if a caller should not wait for its event to be sent: the last attempt failed, or the circuit breaker
+    /// is open.
     pub fn is_stuck(&self) -> bool {
         self.queue.is_failing() || self.connection.refuses()
     }
 
-    /// Events that are not sent yet.
+    /// Returns the number of unsent events.
     pub fn unsent(&self) -> u64 {
         self.queue.unsent()
     }
 
-    /// Waits until all is sent.
+    /// Waits until all events are sent.
     pub async fn emptied(&self) {
         loop {
             let emptied = self.queue.emptied.notified();

@@ -1,4 +1,4 @@
-//! Publishing: concurrent callers share one connection, which sends in one write what has gathered.
+//! Publishing: concurrent callers share one connection, which pipelines their commands into common writes.
 
 mod batch;
 mod confirmed;
@@ -23,26 +23,26 @@ use crate::metrics::{Metrics, StreamMetrics};
 use crate::redis::SharedConnection;
 use crate::redis::reply::entry_id;
 
-use confirmed::Confirmed;
+use confirmed::ConfirmedSender;
 use trimmer::Trimmer;
 
-pub(crate) use batch::Batches;
+pub(crate) use batch::OrderedSender;
 
 const OPERATION: &str = "publish an event";
 
-/// A payload may have this many bytes.
+/// Maximum size of a payload, in bytes.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 
-/// What publishing needs beside the connection that it shares.
+/// Publisher to one stream, on a connection that it shares with others.
 pub(crate) struct Publisher {
     stream: StreamKey,
     connection: SharedConnection,
-    /// Whether entries that every group has finished are trimmed, so that a refusal names what that needs too.
+    /// `true` if finished entries are trimmed: a refusal then also names the permissions for trimming.
     trims: bool,
     pub(crate) metrics: StreamMetrics,
     trimmer: Trimmer,
-    full: Option<Full>,
-    confirmed: Option<Confirmed>,
+    capped: Option<Capped>,
+    confirmed: Option<ConfirmedSender>,
     /// `XADD … MAXLEN ~`.
     max_length: Option<u64>,
     pub(crate) timeout: Duration,
@@ -50,24 +50,24 @@ pub(crate) struct Publisher {
     checked: OnceCell<()>,
 }
 
-/// What is known of a stream with a hard cap.
-struct Full {
+/// Hard cap of the stream, with its admission gate.
+struct Capped {
     cap: HardCap,
     gate: Mutex<Gate>,
 }
 
-/// An event that stands in the stream.
+/// Event that is in the stream.
 #[derive(Debug)]
 struct Appended {
     id: EntryId,
-    /// The stream's length, where it was asked for.
+    /// The stream's length, if it was read with the event.
     length: Option<u64>,
-    /// [`Error::NotDurable`] where it stands there, but not as safe as it should.
-    doubt: Option<Error>,
+    /// [`Error::NotDurable`] if the event has too few confirmations.
+    not_durable: Option<Error>,
 }
 
 impl Publisher {
-    /// Makes ready what `config` asks for, without waiting for Redis.
+    /// Creates a publisher for `config`, without waiting for Redis.
     pub fn start(config: &BusConfig, connection: &SharedConnection, metrics: &Metrics) -> Self {
         let (stream, retention) = (&config.stream, &config.retention);
         let of_stream = metrics.of_stream(stream);
@@ -75,12 +75,15 @@ impl Publisher {
             connection.clone(),
             stream.clone(),
             retention.clone(),
+            config.missing_group_hold,
             of_stream.clone(),
         );
-        let full = retention.hard_cap.map(|cap| Full { cap, gate: Mutex::new(Gate::new(cap)) });
+        let capped = retention.hard_cap.map(|cap| Capped { cap, gate: Mutex::new(Gate::new(cap)) });
         let confirmed = match config.durability {
             Durability::Async => None,
-            durability => Some(Confirmed::start(connection, stream.clone(), durability, metrics)),
+            durability => {
+                Some(ConfirmedSender::start(connection, stream.clone(), durability, metrics))
+            }
         };
         Self {
             stream: stream.clone(),
@@ -88,7 +91,7 @@ impl Publisher {
             trims: retention.mode == TrimMode::Acked,
             metrics: of_stream,
             trimmer,
-            full,
+            capped,
             confirmed,
             max_length: (retention.mode == TrimMode::MaxLen).then_some(retention.max_entries),
             timeout: config.durability.publish_timeout(),
@@ -97,15 +100,16 @@ impl Publisher {
         }
     }
 
-    /// Has the server tell, once, what cannot be had of what was asked for.
+    /// Checks once that the server supports the configured hard cap and durability. A check that fails is repeated by the
+    /// next call.
     ///
     /// # Errors
-    /// [`Error::MissingPermissions`] where the user may not keep the hard cap; [`Error::CannotFsync`]; else as connecting, and then
-    /// it is asked again.
+    /// [`Error::MissingPermissions`] without permission to enforce the hard cap; [`Error::CannotFsync`]; else the error of
+    /// connecting.
     pub async fn check(&self) -> Result<(), Error> {
         let check = async || {
-            if let Some(Full { cap, gate }) = &self.full {
-                // So that a process that publishes one event finds the stream full too.
+            if let Some(Capped { cap, gate }) = &self.capped {
+                // With the length, a process that publishes a single event also finds a full stream.
                 let length =
                     permissions::check(cap.overflow, &self.connection, &self.stream).await?;
                 if locked(gate).noted(length) {
@@ -121,16 +125,17 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether to ask for the length with an event that is published now.
+    /// Admits an event to the stream, and trims first if the stream is at its cap. Returns `true` if the length is to be
+    /// read with the event.
     ///
     /// # Errors
-    /// [`Error::StreamFull`], or what Redis answered when it was asked to make room.
-    async fn pass(&self, now: Instant) -> Result<bool, Error> {
-        let Some(Full { cap, gate }) = &self.full else { return Ok(false) };
+    /// [`Error::StreamFull`], or the error of trimming.
+    async fn admit(&self, now: Instant) -> Result<bool, Error> {
+        let Some(Capped { cap, gate }) = &self.capped else { return Ok(false) };
         let refused =
             |length| Error::StreamFull { stream: self.stream.clone(), length, cap: cap.entries };
-        let pass = locked(gate).pass(now - self.started);
-        match pass {
+        let admission = locked(gate).pass(now - self.started);
+        match admission {
             Pass::Send => Ok(false),
             Pass::SendAndAsk => Ok(true),
             Pass::Refuse(length) => Err(refused(length)),
@@ -142,7 +147,7 @@ impl Publisher {
         }
     }
 
-    /// An XADD without its fields.
+    /// Returns an XADD without fields.
     fn xadd(&self) -> Cmd {
         let mut command = redis::cmd("XADD");
         command.arg(self.stream.as_str());
@@ -155,8 +160,8 @@ impl Publisher {
 
     fn appended(&self, appended: &Appended) {
         self.trimmer.published();
-        if let (Some(full), Some(length)) = (&self.full, appended.length)
-            && locked(&full.gate).noted(length)
+        if let (Some(capped), Some(length)) = (&self.capped, appended.length)
+            && locked(&capped.gate).noted(length)
         {
             self.trimmer.wake();
         }
@@ -191,26 +196,28 @@ impl Publisher {
 
     async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
         self.check().await?;
-        let asks = self.pass(now).await?;
+        let with_length = self.admit(now).await?;
         let mut command = self.xadd();
         for (name, value) in event.encode(id, wall_clock()) {
             command.arg(name).arg(value.as_ref());
         }
         let appended = match &self.confirmed {
-            Some(confirmed) => confirmed.append(command, asks).await,
-            None => self.send(command, asks).await,
+            Some(confirmed) => confirmed.append(command, with_length).await,
+            None => self.send(command, with_length).await,
         };
         let appended = match appended {
-            Err(error) if error.code() == Some("NOPERM") => return Err(self.lacking(error).await),
+            Err(error) if error.code() == Some("NOPERM") => {
+                return Err(self.missing_permissions(error).await);
+            }
             result => result?,
         };
-        // However safe it is, it takes its place.
+        // An event with too few confirmations counts for trimming too.
         self.appended(&appended);
-        appended.doubt.map_or(Ok(appended.id), Err)
+        appended.not_durable.map_or(Ok(appended.id), Err)
     }
 
-    /// What a publish that was refused lacks, all at once; `refused` itself where that cannot be told.
-    async fn lacking(&self, refused: Error) -> Error {
+    /// Returns an error with every permission that a refused publish needs; `refused` itself if they cannot be checked.
+    async fn missing_permissions(&self, refused: Error) -> Error {
         match permissions::missing(self.trims, &self.connection, &self.stream).await {
             Ok(missing) if !missing.is_empty() => Error::MissingPermissions {
                 operation: OPERATION,
@@ -221,16 +228,16 @@ impl Publisher {
         }
     }
 
-    /// Sends an XADD, and once more where the connection had been closed; `asks`: for the length too, in the same write.
-    async fn send(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
-        match self.send_once(&command, asks).await {
-            // The event may stand in the stream already: then it stands there twice, with the same ID of its own.
-            Err(error) if error.is_closed() => self.send_once(&command, asks).await,
+    /// Sends an XADD, and repeats it once if the connection was closed. `with_length` reads the length in the same write.
+    async fn send(&self, command: Cmd, with_length: bool) -> Result<Appended, Error> {
+        match self.send_once(&command, with_length).await {
+            // The event may be in the stream already; then it is there twice, with the same event ID.
+            Err(error) if error.is_closed() => self.send_once(&command, with_length).await,
             result => result,
         }
     }
 
-    async fn send_once(&self, command: &Cmd, asks: bool) -> Result<Appended, Error> {
+    async fn send_once(&self, command: &Cmd, with_length: bool) -> Result<Appended, Error> {
         let (number, mut conn) = self.connection.open().await?;
         let stream = &self.stream;
         let failed = |source: redis::RedisError| Error::Stream {
@@ -238,7 +245,7 @@ impl Publisher {
             stream: stream.clone(),
             source: source.into(),
         };
-        let answer = if asks {
+        let answer = if with_length {
             let mut pipe = redis::pipe();
             pipe.add_command(command.clone()).cmd("XLEN").arg(stream.as_str()).ignore_errors();
             let answers: RedisResult<Vec<RedisResult<Value>>> = pipe.query_async(&mut conn).await;
@@ -255,7 +262,10 @@ impl Publisher {
     }
 }
 
-/// Whether the bus takes this event.
+/// Checks an event's type and the size of its payload.
+///
+/// # Errors
+/// [`Error::EventType`], [`Error::TooLarge`].
 pub(crate) fn check(event: &NewEvent) -> Result<(), Error> {
     if !is_type(&event.event_type) {
         return Err(Error::event_type(&event.event_type));
@@ -268,7 +278,8 @@ pub(crate) fn check(event: &NewEvent) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the answers to XADD and, where it was sent, XLEN tell. A length that is not known is asked for again.
+/// Decodes the replies to XADD and, if it was sent, XLEN. A failed XLEN is not an error: a later publish reads the length
+/// again.
 fn appended(
     id: &Value,
     length: Option<&RedisResult<Value>>,
@@ -283,10 +294,10 @@ fn appended(
         stream: stream.clone(),
         missing: "entry ID",
     })?;
-    Ok(Appended { id, length, doubt: None })
+    Ok(Appended { id, length, not_durable: None })
 }
 
-/// No holder of the lock panics; if one did, what is known of a length stays good enough.
+/// Locks the gate. After a panic of another holder the length is still good enough.
 fn locked(gate: &Mutex<Gate>) -> std::sync::MutexGuard<'_, Gate> {
     gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

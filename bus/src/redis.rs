@@ -1,4 +1,4 @@
-//! Connections to Redis: made so that a dead peer is noticed, supervised, and asked what they may do.
+//! Connections to Redis: opening with detection of dead peers, supervision, permission checks, scripts and replies.
 
 mod connection;
 mod greeting;

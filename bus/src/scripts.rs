@@ -9,6 +9,7 @@ pub(crate) mod claim;
 pub(crate) mod count;
 pub(crate) mod create_group;
 pub(crate) mod dead_letter;
+pub(crate) mod declare_group;
 pub(crate) mod delay;
 pub(crate) mod drop_oldest;
 pub(crate) mod forget_group;

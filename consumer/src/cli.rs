@@ -1,4 +1,4 @@
-//! The command line of the consumer.
+//! Command line of the consumer.
 
 use clap::Command;
 use eventbus_consumer::health::settings::HEALTH;
@@ -6,11 +6,11 @@ use eventbus_consumer::settings::{REDIS, RUN};
 use eventbus_program::flags::{Flags, with_flags};
 use eventbus_program::logging::LOGGING;
 
-const CHECK: &str = "Check the settings, say what is wrong with them, and end";
+const CHECK: &str = "Check the settings, print every invalid one, and exit";
 const AFTER_HELP: &str =
     "Each flag can be given as an environment variable: --event-group as EVENT_GROUP.";
 
-/// What was asked for on the command line.
+/// Command of the command line, with its flags.
 pub enum Invocation {
     /// `consumer run`
     Run(Flags),
@@ -18,7 +18,7 @@ pub enum Invocation {
     Health(Flags),
 }
 
-/// Reads the command line; prints help, version and mistakes, and ends the process then (0, or 2 for a mistake).
+/// Parses the command line. Prints help, version or errors and exits then, with status 0, or 2 for an error.
 pub fn parse() -> Invocation {
     let mut matches = command().get_matches();
     let (name, flags) = matches.remove_subcommand().expect("clap requires a subcommand");
@@ -30,11 +30,12 @@ pub fn parse() -> Invocation {
 }
 
 fn command() -> Command {
-    let run = Command::new("run").about("Hand the events of a consumer group to a handler");
-    let health = Command::new("health").about("Answer how a stream and its consumer groups stand");
+    let run = Command::new("run").about("Deliver the events of a consumer group to a handler");
+    let health = Command::new("health")
+        .about("Serve the health of a stream and its consumer groups over HTTP");
     let (run, health) = (run.after_help(AFTER_HELP), health.after_help(AFTER_HELP));
     Command::new("consumer")
-        .about("The shared consumer of a consumer group on a Redis stream")
+        .about("Shared consumer of a consumer group on a Redis stream")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_has_no_mistake_of_its_own() {
+    fn the_command_line_is_valid() {
         command().debug_assert();
     }
 }

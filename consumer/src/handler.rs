@@ -1,4 +1,4 @@
-//! Handlers: where the events of a group go.
+//! Handlers, which process the events of a group.
 
 pub mod answer;
 pub mod dial;
@@ -10,17 +10,17 @@ use eventbus::{Answer, Delivery};
 
 use self::http::{HttpHandler, HttpSettings};
 
-/// Which handler, with its settings.
+/// Settings of a handler, by its kind.
 #[derive(Clone, Debug)]
 pub enum HandlerSettings {
-    /// `HANDLER=http`: an HTTP request an event.
+    /// `HANDLER=http`: one HTTP request per event.
     Http(HttpSettings),
-    /// `HANDLER=log`: a log line an event.
+    /// `HANDLER=log`: one log line per event.
     Log,
 }
 
 impl HandlerSettings {
-    /// The value of `HANDLER`.
+    /// Returns the value of `HANDLER`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl HandlerSettings {
     }
 }
 
-/// A handler that is ready to take events.
+/// Handler of events.
 #[derive(Clone, Debug)]
 pub enum Handler {
     /// Calls a URL.
@@ -40,10 +40,10 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// Makes the handler ready; connects to nothing.
+    /// Creates the handler, without connecting.
     ///
     /// # Errors
-    /// That of the HTTP client if its TLS cannot be set up.
+    /// The error of the HTTP client if its TLS cannot be set up.
     pub fn new(settings: HandlerSettings) -> Result<Self, reqwest::Error> {
         match settings {
             HandlerSettings::Http(settings) => Ok(Self::Http(HttpHandler::new(settings)?)),
@@ -51,7 +51,7 @@ impl Handler {
         }
     }
 
-    /// Hands one event over; what comes back decides what becomes of it.
+    /// Handles one event. The answer decides whether the event is acknowledged, retried or dead-lettered.
     pub async fn handle(&self, delivery: &Delivery) -> Answer {
         match self {
             Self::Http(handler) => handler.handle(delivery).await,

@@ -1,4 +1,4 @@
-//! The health service: one answer that tells whether Redis is there and how every consumer group stands.
+//! Health service: an HTTP answer with the state of Redis and of every consumer group.
 
 mod metrics;
 pub mod settings;
@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use eventbus::observe::health::{Looks, Report, looks};
+use eventbus::observe::health::{Report, Reports, reports};
 use eventbus_program::http;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,50 +22,50 @@ use self::settings::HealthSettings;
 
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///
-/// Redis is asked when somebody asks here, once for all who ask meanwhile, over one connection.
+/// Each request reads a snapshot from Redis over one connection. Concurrent requests share one snapshot.
 ///
 /// # Errors
-/// That of the listener.
+/// The error of the listener.
 pub async fn run(
     settings: HealthSettings,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let (looks, answering) = looks(settings.redis, settings.stream, settings.groups);
+    let (reports, reporter) = reports(settings.redis, settings.stream, settings.groups);
     tokio::select! {
-        served = http::serve(listener, router(looks), LAST_REQUESTS, stop) => served,
-        never = answering.answer() => match never {},
+        served = http::serve(listener, router(reports), LAST_REQUESTS, stop) => served,
+        never = reporter.run() => match never {},
     }
 }
 
-fn router(looks: Looks) -> Router {
+fn router(reports: Reports) -> Router {
     Router::new()
         .route("/api/health/events", get(events))
         .route("/health/events", get(events))
-        .with_state(looks.clone())
+        .with_state(reports.clone())
         .merge(http::probes(
-            get(ready).with_state(looks.clone()),
-            get(show_metrics).with_state(looks),
+            get(ready).with_state(reports.clone()),
+            get(show_metrics).with_state(reports),
         ))
 }
 
-/// 200 also while Redis is away: the answer says so.
-async fn events(State(looks): State<Looks>) -> Result<Response, StatusCode> {
-    let report = look(&looks).await?;
+/// Answers 200 also while Redis is unreachable; the body reports it.
+async fn events(State(reports): State<Reports>) -> Result<Response, StatusCode> {
+    let report = report(&reports).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }
 
-async fn ready(State(looks): State<Looks>) -> Result<&'static str, (StatusCode, String)> {
-    let report = look(&looks).await.map_err(|status| (status, "ending\n".to_owned()))?;
-    let away = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
-    report.seen.as_ref().map(|_| "ok\n").map_err(away)
+async fn ready(State(reports): State<Reports>) -> Result<&'static str, (StatusCode, String)> {
+    let report = report(&reports).await.map_err(|status| (status, "shutting down\n".to_owned()))?;
+    let unreachable = |error: &String| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"));
+    report.seen.as_ref().map(|_| "ok\n").map_err(unreachable)
 }
 
-async fn show_metrics(State(looks): State<Looks>) -> Result<Response, StatusCode> {
-    Ok(http::metrics(&metrics::registry(&*look(&looks).await?)))
+async fn show_metrics(State(reports): State<Reports>) -> Result<Response, StatusCode> {
+    Ok(http::metrics(&metrics::registry(&*report(&reports).await?)))
 }
 
-/// 503 where the service ends before there is an answer.
-async fn look(looks: &Looks) -> Result<Arc<Report>, StatusCode> {
-    looks.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)
+/// Returns a report, or 503 if the service ends before there is one.
+async fn report(reports: &Reports) -> Result<Arc<Report>, StatusCode> {
+    reports.report().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }

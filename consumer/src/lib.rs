@@ -1,6 +1,6 @@
-//! The shared consumer: reads a consumer group and hands each event to a handler; and the health service beside it.
+//! Shared consumer, which reads a consumer group and delivers each event to a handler, and the health service.
 //!
-//! What becomes of an event is decided by the library `bus`; this crate brings settings, handlers and probes.
+//! The library `eventbus` delivers, retries and dead-letters events; this crate adds settings, handlers and probes.
 
 pub mod handler;
 pub mod health;
@@ -20,27 +20,27 @@ use tokio_util::sync::CancellationToken;
 use crate::handler::Handler;
 use crate::settings::Settings;
 
-/// How long a request for a probe may go on after the end.
+/// Time limit of open HTTP requests after the stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
-/// Why the consumer ended before it was told to, or did not end well.
+/// Failure of the consumer: it ended before it was stopped, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The HTTP handler's client cannot be made.
-    #[error("cannot make the client of the HTTP handler")]
+    /// The client of the HTTP handler cannot be created.
+    #[error("cannot create the client of the HTTP handler")]
     Client(#[source] reqwest::Error),
-    /// The probes and metrics cannot be served.
-    #[error("cannot serve the probes")]
+    /// Probes and metrics cannot be served.
+    #[error("cannot serve probes and metrics")]
     Serve(#[source] std::io::Error),
-    /// The subscriber gave up, or could not leave cleanly.
-    #[error("the consumer did not end well")]
+    /// The subscriber failed, or could not leave the group cleanly.
+    #[error("the consumer failed")]
     Subscriber(#[source] eventbus::Error),
 }
 
-/// Consumes until `stop` is cancelled and all that was in hand is settled; serves the probes on `listener` meanwhile.
+/// Consumes until `stop` is cancelled and every entry in flight is settled. Serves probes and metrics on `listener`.
 ///
 /// # Errors
-/// [`Error`], where something failed that only a person can mend, or where the grace ended with Redis away.
+/// [`Error`] for a failure that needs a manual fix, or if the grace period ended while Redis was unreachable.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
@@ -48,17 +48,17 @@ pub async fn run(
 ) -> Result<(), Error> {
     let mut registry = Registry::default();
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("eventbus_build", "The version of this program", version);
+    registry.register("eventbus_build", "Version of this program", version);
     let metrics = Metrics::register(&mut registry);
     let handler = Handler::new(settings.handler).map_err(Error::Client)?;
     let subscriber = Subscriber::new(settings.redis, settings.subscriber, metrics);
     let readiness = subscriber.readiness();
-    // Ready once the group was found, also in a later outage of Redis.
+    // Readiness starts once the group was found and lasts through outages of Redis.
     let ready = http::ready_while(move || readiness.has_connected(), "group");
     let router = http::probes(ready, http::metrics_of(Arc::new(registry)));
 
     let drained = CancellationToken::new();
-    // The probes answer until the drain has ended: a pod that stops is still alive.
+    // The probes answer until everything is settled: a pod that is stopping is still alive.
     let probes = tokio::spawn(http::serve(listener, router, LAST_REQUESTS, drained.clone()));
     let handle = move |delivery: Arc<Delivery>| {
         let handler = handler.clone();

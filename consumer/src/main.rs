@@ -1,4 +1,4 @@
-//! `consumer run` and `consumer health`: the command line around the library.
+//! Programs `consumer run` and `consumer health`.
 
 mod cli;
 
@@ -40,7 +40,7 @@ async fn serve_health(settings: HealthSettings) -> Result<(), String> {
     let stop = signals::stop_on_signals()?;
     let listener = listen(settings.listen).await?;
     let served = health::run(settings, listener, stop).await;
-    served.map_err(|error| format!("cannot serve the health of the stream: {error}"))
+    served.map_err(|error| format!("cannot serve the health service: {error}"))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {

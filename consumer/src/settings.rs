@@ -1,4 +1,4 @@
-//! The settings of `consumer run`, from a look-up of names: every wrong one is told, all at once.
+//! Settings of `consumer run`, read by name from a look-up. Every invalid one is reported, all in one error.
 
 mod reader;
 
@@ -17,77 +17,99 @@ use crate::handler::request::Format;
 
 use self::reader::Reader;
 
-/// How Redis is reached, and how a stream is published to: the same settings for every program, so that one set of
-/// variables serves all.
-pub const REDIS: [Setting; 14] = [
-    ("REDIS_URL", "The server: redis:// or rediss:// [default: redis://localhost:6379]"),
-    ("REDIS_STREAM_NAME", "The stream [default: stream:events]"),
-    ("REDIS_USERNAME_FILE", "File with the user name; read again at each connect"),
-    ("REDIS_PASSWORD_FILE", "File with the password; read again at each connect"),
-    ("REDIS_CA_FILE", "File with the authorities' certificates, PEM [default: the system's]"),
-    ("REDIS_CERT_FILE", "File with the client's certificate, PEM"),
-    ("REDIS_KEY_FILE", "File with the client's key, PEM"),
-    ("REDIS_TRIM", "What publishers trim: acked, maxlen or none [default: acked]"),
-    ("REDIS_MAX_ENTRIES", "Entries that publishers keep of what is finished [default: 10000]"),
-    ("REDIS_HARD_MAX_ENTRIES", "Entries at which the stream is full; 0: never [default: 0]"),
-    ("REDIS_OVERFLOW", "What publishers do then: reject or drop-oldest [default: reject]"),
+/// Settings of the Redis connection and of publishing. They are the same for every program, so that one set of variables
+/// serves all.
+pub const REDIS: [Setting; 15] = [
+    (
+        "REDIS_URL",
+        "URL of the Redis server, redis:// or rediss:// [default: redis://localhost:6379]",
+    ),
+    ("REDIS_STREAM_NAME", "Key of the stream [default: stream:events]"),
+    ("REDIS_USERNAME_FILE", "File with the user name, read at each connect"),
+    ("REDIS_PASSWORD_FILE", "File with the password, read at each connect"),
+    ("REDIS_CA_FILE", "PEM file with the certificate authorities [default: the system's]"),
+    ("REDIS_CERT_FILE", "PEM file with the client certificate"),
+    ("REDIS_KEY_FILE", "PEM file with the client key"),
+    ("REDIS_TRIM", "Trimming by publishers: acked, maxlen or none [default: acked]"),
+    ("REDIS_MAX_ENTRIES", "Number of finished entries that publishers keep [default: 10000]"),
+    (
+        "REDIS_HARD_MAX_ENTRIES",
+        "Hard cap: length at which the stream is full; 0 for no cap [default: 0]",
+    ),
+    (
+        "REDIS_OVERFLOW",
+        "Action of publishers at the hard cap: reject or drop-oldest [default: reject]",
+    ),
+    (
+        "REDIS_MISSING_GROUP_HOLD",
+        "Time for which a missing group without owner holds trimming back [default: 168h]",
+    ),
     (
         "REDIS_DURABILITY",
-        "What publishers wait for: async, replicated:N or fsynced [default: async]",
+        "Confirmation that a publish waits for: async, replicated:N or fsynced [default: async]",
     ),
-    ("REDIS_OUTBOX_DIR", "Where publishers keep events until Redis has them [default: nowhere]"),
-    ("REDIS_OUTBOX_MAX_BYTES", "Bytes that these events may take there [default: 1073741824]"),
+    (
+        "REDIS_OUTBOX_DIR",
+        "Directory in which publishers store events until Redis has them [default: no outbox]",
+    ),
+    ("REDIS_OUTBOX_MAX_BYTES", "Maximum size of the outbox in bytes [default: 1073741824]"),
 ];
 
-/// What `consumer run` knows beside [`REDIS`]. Settings that only accept their default belong to features to come.
+/// Settings of `consumer run`, without [`REDIS`].
 pub const RUN: [Setting; 23] = [
-    ("EVENT_GROUP", "The consumer group; required"),
-    ("EVENT_CONSUMER", "This consumer's name; a nonce is added [default: the host's name]"),
+    ("EVENT_GROUP", "Name of the consumer group; required"),
+    ("EVENT_CONSUMER", "Name of this consumer, to which a nonce is added [default: the host name]"),
     (
         "EVENT_TYPES",
-        "Patterns of event types, with commas; * stands for any characters [default: all]",
+        "Comma-separated patterns of event types; * matches any characters [default: all]",
     ),
     (
         "EVENT_START",
-        "Create a missing group here: 0, $, an entry ID or a time [default: wait for the group]",
+        "Start of a missing group, which is then created: 0, $, an entry ID or a time [default: wait for the group]",
     ),
-    ("HANDLER", "Where events go: http or log [default: http]"),
-    ("HANDLER_URL", "The URL of the http handler; required for it"),
+    ("HANDLER", "Kind of the handler: http or log [default: http]"),
+    ("HANDLER_URL", "URL of the http handler; required for it"),
     (
         "HANDLER_FORMAT",
-        "CloudEventBinary, CloudEventStructured or Json [default: CloudEventBinary]",
+        "Format of the request: CloudEventBinary, CloudEventStructured or Json [default: CloudEventBinary]",
     ),
     (
         "HANDLER_ALLOW_LOOPBACK",
-        "Whether the handler may be on this host [default: true, in a pod false]",
+        "true allows a handler on this host [default: true, in a pod false]",
     ),
-    ("DELIVERY_TIMEOUT", "Time limit of one call of the handler, up to 1h [default: 30s]"),
-    ("DELIVERY_CONCURRENCY", "Calls at a time, 1 to 256 [default: 8]"),
-    ("DELIVERY_BATCH_SIZE", "Events a read, 1 to 1000 [default: 16]"),
+    ("DELIVERY_TIMEOUT", "Time limit of a handler call, up to 1h [default: 30s]"),
+    ("DELIVERY_CONCURRENCY", "Number of concurrent handler calls, 1 to 256 [default: 8]"),
+    ("DELIVERY_BATCH_SIZE", "Maximum number of events per read, 1 to 1000 [default: 16]"),
     (
         "DELIVERY_LEASE",
-        "How long an event stays with a consumer that went silent, 5s to 1h [default: 30s]",
+        "Lease: time without a heartbeat after which other consumers claim a consumer's events, 5s to 1h [default: 30s]",
     ),
-    ("DELIVERY_BACKOFF_INITIAL", "Wait before the second try, up to the maximum [default: 1s]"),
-    ("DELIVERY_BACKOFF_MAX", "Longest wait between two tries, up to 24h [default: 5m]"),
-    ("DELIVERY_BACKOFF_MULTIPLIER", "Factor from one wait to the next, 1 to 10 [default: 2]"),
-    ("DELIVERY_BACKOFF_JITTER_PERCENT", "Spread of the waits, 0 to 100 [default: 20]"),
+    ("DELIVERY_BACKOFF_INITIAL", "Wait before the second attempt, up to the maximum [default: 1s]"),
+    ("DELIVERY_BACKOFF_MAX", "Maximum wait between two attempts, up to 24h [default: 5m]"),
+    ("DELIVERY_BACKOFF_MULTIPLIER", "Factor by which the wait grows, 1 to 10 [default: 2]"),
     (
-        "DELIVERY_MAX_ATTEMPTS",
-        "Calls begun for one event before it is a dead letter, 1 to 100 [default: 5]",
+        "DELIVERY_BACKOFF_JITTER_PERCENT",
+        "Random deviation of the wait in per cent, 0 to 100 [default: 20]",
     ),
+    ("DELIVERY_MAX_ATTEMPTS", "Attempts before an event is dead-lettered, 1 to 100 [default: 5]"),
     (
         "DELIVERY_ORDERING",
-        "Stream: one event at a time, in the stream's order, over all consumers [default: None]",
+        "None, or Stream: one event at a time in stream order, across all consumers [default: None]",
     ),
     (
         "DEAD_LETTER_ENABLED",
-        "false: what cannot be handled is acknowledged, counted and gone [default: true]",
+        "false drops dead letters: they are acknowledged and counted, but not stored [default: true]",
     ),
-    ("DEAD_LETTER_STREAM", "Where dead letters go [default: <stream in braces>:dlq:<group>]"),
-    ("DEAD_LETTER_MAX_LENGTH", "Dead letters that are kept, at least 1 [default: 10000]"),
-    ("SHUTDOWN_GRACE", "Time to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]"),
-    ("LISTEN", "Address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
+    ("DEAD_LETTER_STREAM", "Key of the dead-letter stream [default: {<stream>}:dlq:<group>]"),
+    (
+        "DEAD_LETTER_MAX_LENGTH",
+        "Maximum length of the dead-letter stream, at least 1 [default: 10000]",
+    ),
+    (
+        "SHUTDOWN_GRACE",
+        "Time for handler calls to finish after SIGTERM, up to 2h [default: DELIVERY_TIMEOUT + 5s]",
+    ),
+    ("LISTEN", "Listen address of /livez, /readyz and /metrics [default: 0.0.0.0:9090]"),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -96,31 +118,31 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MAX_TYPES: usize = 64;
 const MAX_TYPE: usize = 128;
 
-/// What `consumer run` needs to know.
+/// Settings of the consumer.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The server.
+    /// Address of the Redis server.
     pub redis: RedisConfig,
-    /// What to read and how to deliver it.
+    /// Group, delivery and dead letters.
     pub subscriber: SubscriberConfig,
-    /// Where events go.
+    /// Handler of the events.
     pub handler: HandlerSettings,
-    /// Where the probes and the metrics are served.
+    /// Listen address of probes and metrics.
     pub listen: SocketAddr,
 }
 
 impl Settings {
-    /// Reads the settings; `host_name` is the consumer's name where none is set. An empty value counts as unset.
+    /// Reads the settings; `host_name` is the default of the consumer's name. An empty value counts as unset.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_lookup(
         lookup: Lookup<'_>,
         host_name: Option<&str>,
     ) -> Result<Self, Vec<SettingError>> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut reader = Reader::new(&lookup);
-        let bus = reader.take(BusConfig::from_lookup(&lookup));
+        let bus = reader.check(BusConfig::from_lookup(&lookup));
         let group = reader.required("EVENT_GROUP", |text| GroupName::new(text).map_err(|_| GROUP));
         let consumer = consumer(&mut reader, host_name);
         let types = reader.parsed("EVENT_TYPES", types);
@@ -157,14 +179,17 @@ const GROUP: &str =
 fn consumer(reader: &mut Reader<'_>, host_name: Option<&str>) -> Option<ConsumerName> {
     let parse = |text: &str| {
         ConsumerName::new(text)
-            .map_err(|_| "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect")
+            .map_err(|_| "must have 1 to 320 visible ASCII characters and must not be eventbus:delayed or eventbus:suspect")
     };
     if reader.text("EVENT_CONSUMER").is_some() {
         return reader.parsed("EVENT_CONSUMER", parse);
     }
     let name = host_name.and_then(|name| parse(name).ok());
     if name.is_none() {
-        reader.refuse("EVENT_CONSUMER", "must be set: this host has no name that can be used");
+        reader.refuse(
+            "EVENT_CONSUMER",
+            "must be set, because the host name cannot be used as a consumer name",
+        );
     }
     name
 }
@@ -190,7 +215,7 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
     let workers = if ordering == DeliveryOrder::Stream { 1 } else { default.concurrency };
     let concurrency = reader.number("DELIVERY_CONCURRENCY", workers, 1..=256);
     if ordering == DeliveryOrder::Stream && concurrency > 1 {
-        reader.refuse("DELIVERY_CONCURRENCY", "must be 1 where DELIVERY_ORDERING is Stream");
+        reader.refuse("DELIVERY_CONCURRENCY", "must be 1 if DELIVERY_ORDERING is Stream");
     }
     let mut config = DeliveryConfig::default();
     config.max_attempts = reader.number("DELIVERY_MAX_ATTEMPTS", default.max_attempts, 1..=100);
@@ -207,7 +232,7 @@ fn delivery(reader: &mut Reader<'_>) -> DeliveryConfig {
 fn backoff(reader: &mut Reader<'_>) -> Backoff {
     let default = Backoff::default();
     let max = reader.span("DELIVERY_BACKOFF_MAX", default.max, MILLISECOND..=DAY);
-    // Bounded by the day and not by `max`: one error says more than two.
+    // The range ends at a day and not at `max`, so that there is one error instead of two.
     let initial = reader.span("DELIVERY_BACKOFF_INITIAL", default.initial, MILLISECOND..=DAY);
     if initial > max {
         reader.refuse("DELIVERY_BACKOFF_INITIAL", "must not exceed DELIVERY_BACKOFF_MAX");
@@ -224,7 +249,7 @@ fn backoff(reader: &mut Reader<'_>) -> Backoff {
     }
 }
 
-/// Where dead letters go; scripts write there and to the stream at once, so both share a hash slot.
+/// Reads the settings of dead letters. Their stream shares a hash slot with the stream, because scripts write to both.
 fn dead_letters(
     reader: &mut Reader<'_>,
     stream: Option<&StreamKey>,
@@ -235,17 +260,17 @@ fn dead_letters(
         text.parse::<bool>().map_err(|_| "must be true or false")
     });
     let (stream, group) = (stream?, group?);
-    let usual = DeadLetters::of(stream, group).stream;
+    let default = DeadLetters::of(stream, group).stream;
     let given = reader.parsed("DEAD_LETTER_STREAM", |text| {
         let fits = |key: &StreamKey| text.contains(":dlq:") && key.is_beside(stream);
         StreamKey::new(text).ok().filter(fits).ok_or_else(|| {
-            format!("must contain :dlq: and be in the stream's hash slot, such as {usual}")
+            format!("must contain :dlq: and share the stream's hash slot, such as {default}")
         })
     });
-    let kept = DeadLetters::of(stream, group)
-        .with_stream(given.unwrap_or(usual))
+    let dead_letters = DeadLetters::of(stream, group)
+        .with_stream(given.unwrap_or(default))
         .with_max_length(max_length);
-    enabled.unwrap_or(true).then_some(kept)
+    enabled.unwrap_or(true).then_some(dead_letters)
 }
 
 fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
@@ -260,7 +285,7 @@ fn handler(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
 }
 
 fn http(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
-    // Every pod is told where the API server is.
+    // Kubernetes sets this variable in every pod.
     let api_server = reader.text("KUBERNETES_SERVICE_HOST");
     let policy = DialPolicy {
         allow_loopback: reader
@@ -286,7 +311,7 @@ fn http(reader: &mut Reader<'_>) -> Option<HandlerSettings> {
     }
 }
 
-/// The URL with what stands before an `@` hidden.
+/// Hides the part of a URL before an `@`.
 fn without_credentials(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (_, None) => url.to_owned(),

@@ -1,8 +1,12 @@
 //! Fixtures for the tests of pure modules: a resource, its state in Redis, and its Deployment.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eventbus::observe::{GroupFacts, Lag, LagSource, ServerInfo};
+use eventbus::observe::{
+    ConsumerSource, GroupFacts, GroupView, Lag, LagSource, ServerInfo, Snapshot, StreamFacts,
+};
 use eventbus::{EntryId, GroupName, Start, StreamKey};
 use eventbus_api::{Format, ResourceId};
 use eventbus_core::retry::backoff::Backoff;
@@ -13,7 +17,7 @@ use crate::reconcile::desired::Desired;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::outcome::{After, Applied};
 use crate::redis::Target;
-use crate::redis::state::{GroupSnapshot, RedisState, StreamCounters};
+use crate::redis::state::{GroupSnapshot, RedisState};
 use crate::workload::{self, DeliverySettings, DeploymentView, HandlerKind, PodRedis, PodSettings};
 
 pub(crate) fn desired() -> Desired {
@@ -49,24 +53,40 @@ pub(crate) fn desired() -> Desired {
 /// A stream of nine entries; the group exists if `lag` is given, with that lag and nothing pending.
 pub(crate) fn read(lag: Option<u64>) -> RedisState {
     let id = |ms| EntryId { ms, seq: 0 };
-    let group = lag.map(|lag| GroupFacts { last_delivered: id(9 - lag), ..GroupFacts::default() });
-    RedisState::Read(Box::new(GroupSnapshot {
-        stream_exists: true,
-        stream: StreamCounters {
-            server_ms: 100_000,
-            length: 9,
-            entries_added: 9,
-            last_generated: id(9),
-            first_entry: Some(id(1)),
-            max_deleted: EntryId::ZERO,
-        },
-        group,
-        lag: lag.map_or(Lag::UNKNOWN, |lag| Lag::new(lag, LagSource::Exact)),
-        server: ServerInfo { version: "7.0.15".into(), ..ServerInfo::default() },
-        unmanaged: Vec::new(),
-        is_moving: false,
-        is_stalled: false,
-    }))
+    let group = lag.map(|lag| GroupFacts {
+        last_delivered: id(9 - lag),
+        consumer_source: ConsumerSource::Heartbeats,
+        ..GroupFacts::default()
+    });
+    let stream = StreamFacts {
+        exists: true,
+        server_ms: 100_000,
+        length: 9,
+        entries_added: 9,
+        last_generated: id(9),
+        first_entry: Some(id(1)),
+        max_deleted: EntryId::ZERO,
+        groups: group.map(|group| ("g".to_owned(), group)).into_iter().collect(),
+    };
+    let lag = lag.map_or(Lag::UNKNOWN, |lag| Lag::new(lag, LagSource::Exact));
+    let server = ServerInfo { version: "7.0.15".into(), ..ServerInfo::default() };
+    state(Snapshot { server, stream, lags: BTreeMap::from([("g".to_owned(), lag)]) })
+}
+
+/// Changes the stream that was read, and the lag of its group `g`.
+pub(crate) fn changed(
+    state_before: RedisState,
+    change: impl Fn(&mut StreamFacts, &mut Lag),
+) -> RedisState {
+    let RedisState::Read(before) = state_before else { panic!("nothing was read") };
+    let mut snapshot = Snapshot::clone(before.view.snapshot());
+    change(&mut snapshot.stream, snapshot.lags.entry("g".to_owned()).or_insert(Lag::UNKNOWN));
+    state(snapshot)
+}
+
+fn state(snapshot: Snapshot) -> RedisState {
+    let view = GroupView::new(Arc::new(snapshot), "g");
+    RedisState::Read(Box::new(GroupSnapshot::new(view, Vec::new())))
 }
 
 pub(crate) fn observed(redis: RedisState) -> Observed {

@@ -1,16 +1,16 @@
-//! The process's environment: variables and the name of the host.
+//! Environment of the process: variables and the host name.
 
 use std::process::Command;
 
-/// Returns a variable of the environment. Bytes that are not UTF-8 are replaced, so that the setting's parser refuses
-/// the value and shows it.
+/// Returns an environment variable. Bytes that are not UTF-8 are replaced, so that the setting's parser refuses the value
+/// and shows it.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Returns the name of this host, in Kubernetes that of the pod, if there is one.
+/// Returns the host name, which is the pod's name in Kubernetes; `None` if there is none.
 #[must_use]
 pub fn host_name() -> Option<String> {
     let of_linux = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();

@@ -1,4 +1,4 @@
-//! The command line: a flag for every setting, which overrides the environment variable of the same name.
+//! Flags of the command line: one for every setting, which overrides the environment variable of the same name.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -6,12 +6,12 @@ use crate::{Setting, environment};
 
 const CHECK: &str = "check";
 
-/// Flags as they were given on the command line.
+/// Parsed flags of the command line.
 #[derive(Debug)]
 pub struct Flags(ArgMatches);
 
 impl Flags {
-    /// Takes the matches of a command that [`with_flags`] made.
+    /// Creates the flags from the matches of a command that [`with_flags`] made.
     #[must_use]
     pub fn new(matches: ArgMatches) -> Self {
         Self(matches)
@@ -24,7 +24,7 @@ impl Flags {
         flag.or_else(|| environment::variable(name))
     }
 
-    /// Returns true where `--check` was given: the settings are checked and nothing else is done.
+    /// Returns `true` if `--check` was given: the program then only checks its settings.
     #[must_use]
     pub fn check(&self) -> bool {
         self.0.get_flag(CHECK)
@@ -41,7 +41,7 @@ pub fn with_flags<'a>(
     let check = Arg::new(CHECK).long(CHECK).action(ArgAction::SetTrue).help(check);
     settings.into_iter().fold(command.arg(check), |command, &(name, help)| {
         let long = name.to_ascii_lowercase().replace('_', "-");
-        // A value such as $ or -1 is the setting's to judge, not the command line's.
+        // A value such as $ or -1 is checked by the setting, not by clap.
         let arg = Arg::new(name).long(long).value_name("VALUE").allow_hyphen_values(true);
         command.arg(arg.help(help))
     })

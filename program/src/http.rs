@@ -1,4 +1,4 @@
-//! The HTTP server of every program: probes and metrics, and whatever routes a program adds.
+//! HTTP server of every program: probes, metrics, and the program's own routes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +21,12 @@ pub fn probes(ready: MethodRouter, metrics: MethodRouter) -> Router {
     Router::new().route("/livez", get(ok)).route("/readyz", ready).route("/metrics", metrics)
 }
 
-/// Answers 200.
+/// Answers 200 with `ok`.
 pub async fn ok() -> &'static str {
     "ok\n"
 }
 
-/// Answers `/readyz`: 200 while `is_ready`, else 503 with what the program is `waiting_for`.
+/// Returns a route for `/readyz` that answers 200 while `is_ready`, else 503 and `waiting for <waiting_for>`.
 pub fn ready_while(
     is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
     waiting_for: &'static str,
@@ -40,19 +40,19 @@ pub fn ready_while(
     })
 }
 
-/// Answers `/metrics` with all that is in `registry`.
+/// Returns a route for `/metrics` that answers with the metrics in `registry`.
 pub fn metrics_of(registry: Arc<Registry>) -> MethodRouter {
     get(move || async move { metrics(&registry) })
 }
 
-/// Writes all that is in `registry` as OpenMetrics text.
+/// Encodes the metrics in `registry` as OpenMetrics text.
 #[must_use]
 pub fn metrics(registry: &Registry) -> Response {
     let mut text = String::new();
     match encode(&mut text, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "cannot write the metrics");
+            tracing::error!(%error, "cannot encode the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -61,17 +61,17 @@ pub fn metrics(registry: &Registry) -> Response {
 /// Opens a listener on `address`.
 ///
 /// # Errors
-/// The message for people.
+/// A message for the log.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
-/// Serves `router` until `stop`, and then for at most `last_requests` those requests that have begun: an idle
-/// connection that is kept alive must not hold the process.
+/// Serves `router` until `stop`. Requests that have begun by then may take at most `last_requests` longer, so that an idle
+/// keep-alive connection does not keep the process running.
 ///
 /// # Errors
-/// That of the listener.
+/// The error of the listener.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,7 +1,8 @@
-//! The frame of every program of this workspace: flags, logs, signals, exit status, probes and metrics.
+//! Shared parts of every program of this workspace: flags, logs, signals, exit status, probes and metrics.
 //!
-//! A program describes its settings in a table, from which [`flags`] makes the command line. [`Program::run`] reads the
-//! settings, sets up the logs and turns the outcome into an exit status; [`signals`] says when to stop, [`http`] serves.
+//! A program describes its settings in a table, from which [`flags`] builds the command line. [`Program::run`] reads the
+//! settings, sets up the logs and maps the result to an exit status. [`signals`] cancels a token when the program has to
+//! stop, and [`http`] serves probes and metrics.
 
 pub mod environment;
 pub mod flags;

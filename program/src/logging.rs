@@ -1,4 +1,4 @@
-//! Logs: which lines are written, and in which format.
+//! Logs: filter and format of the lines.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::Setting;
 
-/// The settings of the logs.
+/// Settings of the logs.
 pub const LOGGING: [Setting; 2] = [
-    ("RUST_LOG", "Which log lines are written, such as info or eventbus=debug [default: info]"),
-    ("LOG_FORMAT", "text or json [default: text]"),
+    ("RUST_LOG", "Log filter, such as info or eventbus=debug [default: info]"),
+    ("LOG_FORMAT", "Format of log lines: text or json [default: text]"),
 ];
 
 /// Parsed settings of the logs: `RUST_LOG` and `LOG_FORMAT`.
@@ -30,7 +30,7 @@ impl Logging {
     /// Reads the settings; `filter` is the default of `RUST_LOG`, `text` that of `LOG_FORMAT`.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>, filter: &str) -> Result<Self, Vec<SettingError>> {
         let value = |name, default: &str| {
             lookup(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
@@ -54,7 +54,7 @@ impl Logging {
     /// Writes log lines to standard error from now on.
     ///
     /// # Panics
-    /// If the process has set up its logs before.
+    /// If the logs of the process are already set up.
     pub fn start(self) {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(self.filter)

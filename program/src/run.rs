@@ -1,4 +1,4 @@
-//! From settings to an exit status.
+//! Running a program: settings, logs, runtime, exit status.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -11,21 +11,21 @@ use crate::logging::Logging;
 
 /// Exit status of a failure at run time.
 pub(crate) const FAILED: u8 = 1;
-/// Exit status of wrong settings.
-const WRONG_SETTINGS: u8 = 2;
+/// Exit status of invalid settings.
+const INVALID_SETTINGS: u8 = 2;
 
-/// How a program is started.
+/// Start parameters of a program.
 pub struct Program<'a> {
     /// Source of the settings.
     pub lookup: Lookup<'a>,
-    /// Check the settings and end.
+    /// `true` to check the settings and exit.
     pub check: bool,
     /// Default of `RUST_LOG`.
     pub log_filter: &'static str,
 }
 
 impl Program<'_> {
-    /// Runs a program that takes flags: its settings come from there, and it logs from level `info` on.
+    /// Runs a program with the settings from its flags. The default of `RUST_LOG` is `info`.
     ///
     /// `read` and `work` are those of [`run`](Self::run).
     pub fn run_with_flags<S, E: Display>(
@@ -39,8 +39,8 @@ impl Program<'_> {
 
     /// Reads the settings of logs and program, sets up the logs and a runtime, and awaits `work`.
     ///
-    /// Returns 0 after a clean stop; 1 where `work` failed, whose message is logged; 2 where `read` or the settings of
-    /// the logs failed: all messages then go to standard error, one a line.
+    /// Returns 0 after a clean stop; 1 if `work` failed, whose message is logged; 2 if `read` or the settings of the logs
+    /// failed: all messages are then written to standard error, one per line.
     pub fn run<S, E: Display>(
         self,
         read: impl FnOnce(Lookup<'_>) -> Result<S, Vec<E>>,
@@ -70,18 +70,18 @@ impl Program<'_> {
     }
 }
 
-/// Writes the errors as they are: the logs are not set up yet, and their settings may be the wrong ones.
+/// Writes the errors to standard error, because the logs are not set up yet and their settings may be the invalid ones.
 fn refuse(errors: impl Iterator<Item = String>) -> ExitCode {
     let mut stderr = io::stderr().lock();
     for error in errors {
-        // Where standard error is closed, the exit status remains.
+        // If standard error is closed, only the exit status reports the failure.
         writeln!(stderr, "{error}").ok();
     }
-    ExitCode::from(WRONG_SETTINGS)
+    ExitCode::from(INVALID_SETTINGS)
 }
 
 fn start<S>(settings: S, work: impl AsyncFnOnce(S) -> Result<(), String>) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Runtime::new().map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(work(settings))
 }

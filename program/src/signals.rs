@@ -1,4 +1,4 @@
-//! Signals that end a program: the first asks it to stop, the second ends it at once.
+//! Signals that stop a program: the first one stops it gracefully, the second one exits at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use crate::run::FAILED;
 /// status 1.
 ///
 /// # Errors
-/// The message for people, where the system refuses.
+/// A message for the log, if the system refuses.
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -32,10 +32,10 @@ async fn cancel_then_exit(mut terminate: Signal, mut interrupt: Signal, stop: Ca
             _ = interrupt.recv() => {}
         }
         if first {
-            tracing::info!("asked to stop: finishing what is in flight");
+            tracing::info!("stopping: finishing the work in flight");
             stop.cancel();
         }
     }
-    tracing::warn!("asked to stop again: exiting at once");
+    tracing::warn!("second signal to stop: exiting at once");
     std::process::exit(i32::from(FAILED));
 }

@@ -218,13 +218,13 @@ pub fn condition<'a>(status: &'a EventConsumerGroupStatus, kind: &str) -> Option
 
 /// An operator inside the test, for one namespace; it ends when this is dropped.
 pub struct RunningOperator {
-    /// Where it serves probes and metrics.
+    /// Address of its probes and metrics.
     pub address: SocketAddr,
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), eventbus_operator::error::Error>>>,
 }
 
-/// How an operator inside the test is run.
+/// Setup of an operator that runs inside the test.
 pub struct Setup {
     /// The endpoints file.
     pub endpoints: Value,
@@ -232,7 +232,7 @@ pub struct Setup {
     pub namespaces: Vec<String>,
     /// The times of its election.
     pub lease: LeaseTimes,
-    /// How it reaches the API server.
+    /// Connection to the API server.
     pub kubernetes: Config,
 }
 
@@ -279,7 +279,7 @@ impl RunningOperator {
         ended.expect("the operator does not panic").expect("the operator ends well");
     }
 
-    /// What it serves at `path`: status and text.
+    /// Returns status and text of its answer at `path`.
     pub async fn get(&self, path: &str) -> (u16, String) {
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();

@@ -29,7 +29,7 @@ pub fn redis_cli(commands: &str) -> String {
     kubectl(&format!("-n {SYSTEM} exec -i deployment/eventbus-redis -- redis-cli"), commands)
 }
 
-/// What the health service answers.
+/// Returns the answer of the health service.
 pub fn health() -> Value {
     let path = format!(
         "/api/v1/namespaces/{SYSTEM}/services/eventbus-health:http/proxy/api/health/events"
@@ -172,7 +172,7 @@ impl Namespace {
         redis_cli(&numbers.map(line).collect::<String>());
     }
 
-    /// What the notifier got: `count`, `begun`, `event_ids`, `types`, `refused`.
+    /// Returns what the notifier received: `count`, `begun`, `event_ids`, `types`, `refused`.
     #[must_use]
     pub fn received(&self) -> Value {
         serde_json::from_str(&kubectl(&format!("get --raw {}/received", self.notifier()), ""))

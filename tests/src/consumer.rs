@@ -53,7 +53,7 @@ impl Consumer {
         Self { program: Running::start("consumer", &["run"], &settings), client }
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.program.output()
@@ -64,7 +64,7 @@ impl Consumer {
         self.program.terminate();
     }
 
-    /// How it ended.
+    /// Waits for its end and returns its exit status.
     pub async fn ended(&mut self) -> ExitStatus {
         self.program.ended(SOON).await
     }

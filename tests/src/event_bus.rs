@@ -14,7 +14,7 @@ use crate::redis::RedisServer;
 use crate::subscriber::LONG;
 use crate::wait;
 
-/// Whether Redis did not answer within the limit of the call, as may happen on a busy machine.
+/// Returns `true` if Redis did not answer within the time limit of the call, as may happen on a busy machine.
 #[must_use]
 pub fn is_late(error: &Error) -> bool {
     // The client shares its causes.
@@ -34,7 +34,7 @@ pub fn is_late(error: &Error) -> bool {
 /// Makes `call` until Redis answers it within its limit, and returns that answer.
 ///
 /// # Errors
-/// That of the call, unless it [`is_late`].
+/// The error of the call, unless it [`is_late`].
 ///
 /// # Panics
 /// If Redis does not answer before a deadline.
@@ -64,7 +64,7 @@ pub async fn published(bus: &EventBus, event: NewEvent) -> EntryId {
     .await
 }
 
-/// As [`published`], an event of this type and payload.
+/// Publishes an event of this type and payload, as [`published`] does.
 ///
 /// # Panics
 /// As [`published`].
@@ -81,7 +81,7 @@ pub async fn connect(config: BusConfig) -> EventBus {
     connect_with_metrics(config, &Metrics::register(&mut Registry::default())).await
 }
 
-/// As [`connect`], and counts in `metrics`.
+/// Connects as [`connect`] does, and counts in `metrics`.
 ///
 /// # Panics
 /// As [`connect`].

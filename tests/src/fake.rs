@@ -10,14 +10,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What it answers.
+/// Answers of the fake server.
 #[derive(Clone, Debug)]
 pub enum Answers {
-    /// It closes each connection at once.
+    /// Closes each connection at once.
     Nothing,
-    /// This error to each command, the login too.
+    /// Answers this error to each command, the login included.
     Error(String),
-    /// It lets everybody log in, and answers this error to each command but PING.
+    /// Accepts every login, and answers this error to each command except PING.
     ErrorAfterLogin(String),
 }
 

@@ -20,7 +20,7 @@ use crate::wait;
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When.
+    /// Time of arrival.
     pub at: Instant,
     /// Its headers.
     pub headers: HeaderMap,

@@ -1,5 +1,5 @@
-//! What the tests of this workspace share: servers and programs of their own, waiting for a condition, and reading the
-//! sources.
+//! Shared parts of the tests of this workspace: servers and programs of their own, waiting for a condition, and reading
+//! the sources.
 
 pub mod api;
 pub mod cluster;

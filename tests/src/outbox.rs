@@ -147,7 +147,7 @@ impl Publisher {
         assert!(waited.is_ok(), "{} of {lines} lines\n{}", self.lines().len(), self.text("err"));
     }
 
-    /// What it wrote on standard error.
+    /// Returns what it wrote to standard error.
     #[must_use]
     pub fn errors(&self) -> String {
         self.text("err")

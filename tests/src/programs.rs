@@ -11,12 +11,12 @@ use tempfile::TempDir;
 use crate::wait;
 use crate::watchdog::Watchdog;
 
-/// Where the programs of this build are: `target/debug` as a rule.
+/// Directory of the programs of this build, usually `target/debug`.
 static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(build);
 
-/// What cargo tells a test of its own crate. Build scripts that look at it would run again, and so would all that is
-/// built on them, and once more at the next build without it.
-const TOLD_TO_TESTS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+/// Prefixes of the variables that cargo sets for a test about its own crate. Build scripts that read them would run again,
+/// with everything that depends on them, and once more at the next build without them.
+const SET_BY_CARGO: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 
 /// The program `name` of this workspace, such as `consumer` or `examples/tour`. The first call of a process builds them all.
 ///
@@ -54,7 +54,7 @@ impl Running {
         Self { _watchdog: Watchdog::over(child.id()), child, output }
     }
 
-    /// What it has written so far, to standard output and standard error.
+    /// Returns what it has written so far to standard output and standard error.
     #[must_use]
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.output.path().join("log")).expect("the log can be read")
@@ -68,7 +68,7 @@ impl Running {
         assert!(status.expect("there is a shell").success(), "cannot send TERM");
     }
 
-    /// How it ended.
+    /// Waits for its end and returns its exit status.
     ///
     /// # Panics
     /// If it does not end within `limit`.
@@ -102,7 +102,7 @@ fn build() -> PathBuf {
     command.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars_os() {
-        if TOLD_TO_TESTS.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+        if SET_BY_CARGO.iter().any(|told| name.to_string_lossy().starts_with(told)) {
             command.env_remove(name);
         }
     }

@@ -9,11 +9,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What comes through.
+/// Direction in which bytes pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passes {
     Everything,
-    /// What the client says, and nothing of what the server answers.
+    /// Bytes of the client pass, bytes of the server do not.
     Requests,
     Nothing,
 }
@@ -29,7 +29,7 @@ pub struct TcpProxy {
     task: JoinHandle<()>,
 }
 
-/// What decides whether bytes of a connection come through.
+/// Switch that lets bytes of a connection pass or holds them back.
 #[derive(Clone)]
 struct Valve {
     passes: watch::Receiver<Passes>,
@@ -76,7 +76,7 @@ impl TcpProxy {
         Self { address, target, passes, cuts, strandings, accepted, task }
     }
 
-    /// Where it listens.
+    /// Returns its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

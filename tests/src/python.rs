@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::subscriber::LONG;
 use crate::wait;
 
-/// What the program `name`, such as `publish.py`, prints when it is run with these arguments.
+/// Runs the program `name`, such as `publish.py`, with these arguments and returns what it prints.
 ///
 /// # Panics
 /// If `make setup` has not made the environment for it, or the program fails or hangs.
@@ -30,7 +30,7 @@ pub async fn run(name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("the program prints text")
 }
 
-/// Where `tests/python/setup` puts it.
+/// Returns the path of the interpreter that `tests/python/setup` installs.
 #[expect(clippy::disallowed_methods, reason = "the user's cache is named by the environment")]
 fn interpreter() -> PathBuf {
     let given = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty());

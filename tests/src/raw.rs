@@ -10,13 +10,13 @@ pub struct Raw {
     line: Vec<u8>,
 }
 
-/// What an answer's next part is.
+/// Next part of an answer.
 enum Part {
-    /// A line, or a string that was passed over.
+    /// A line, or a string that was skipped.
     Line,
     /// A string of this many bytes, not read yet.
     Text(usize),
-    /// So many parts follow.
+    /// This many parts follow.
     Parts(usize),
 }
 

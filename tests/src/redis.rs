@@ -123,7 +123,7 @@ impl RedisServer {
         assert!(self.try_start(), "redis-server does not start again:\n{}", self.log());
     }
 
-    /// As [`RedisServer::restart`], but does not wait: it reads its data while the test goes on.
+    /// Restarts the server without waiting: it loads its data while the test continues.
     pub fn begin_restart(&mut self) {
         self.stop();
         self.spawn();
@@ -225,7 +225,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
-/// Whether every thread of the process is stopped by a signal, as far as the system tells.
+/// Returns `true` if every thread of the process is stopped by a signal, as far as the system reports.
 fn is_halted(pid: u32) -> bool {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     let mut states = tasks.flatten().filter_map(|task| {
@@ -236,7 +236,7 @@ fn is_halted(pid: u32) -> bool {
     states.all(|state| state == 'T')
 }
 
-/// Whether the server with process id `pid` is ready on `port`: somebody else's may be there.
+/// Returns `true` if the server with process id `pid` is ready on `port`, which another server may use.
 fn answers(port: u16, pid: u32) -> bool {
     let ask = || {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// A resource, what it was before if it is a change, and the message with which it is refused.
 pub struct Refused {
-    /// What is wrong, as part of a sentence.
+    /// Description of the mistake, as part of a sentence.
     pub what: &'static str,
     /// The spec before the change; `None`: the resource is new.
     pub before: Option<Value>,

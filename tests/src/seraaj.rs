@@ -23,14 +23,14 @@ pub struct Service {
 /// The file of events that services share, gone with the test.
 pub struct EventsFile(TempDir);
 
-/// An event as it stands in the file.
+/// Event in the file.
 #[derive(Clone, Debug)]
 pub struct FileEvent {
     /// Its ID.
     pub id: String,
     /// Its type.
     pub event_type: String,
-    /// What it tells.
+    /// Content, by event type.
     pub payload: Value,
     /// The service.
     pub source: String,
@@ -49,7 +49,7 @@ impl EventsFile {
         Self(tempfile::tempdir().expect("a temporary directory can be made"))
     }
 
-    /// Where it is.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.0.path().join("events.jsonl")
@@ -124,28 +124,28 @@ impl Service {
         self.try_post(path, body).await.expect("the service answers")
     }
 
-    /// Alike; why, where there is no answer.
+    /// Sends a request as [`post`](Self::post) does.
     ///
     /// # Errors
-    /// What the client says.
+    /// The client's error, if there is no answer.
     pub async fn try_post(&self, path: &str, body: &Value) -> Result<(u16, Value), String> {
         answer(self.client.post(self.url(path)).json(body)).await
     }
 
-    /// As [`post`](Self::post), by PATCH.
+    /// Sends a PATCH, as [`post`](Self::post) sends a POST.
     pub async fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
         self.try_patch(path, body).await.expect("the service answers")
     }
 
-    /// As [`try_post`](Self::try_post), by PATCH.
+    /// Sends a PATCH, as [`try_post`](Self::try_post) sends a POST.
     ///
     /// # Errors
-    /// What the client says.
+    /// The client's error, if there is no answer.
     pub async fn try_patch(&self, path: &str, body: &Value) -> Result<(u16, Value), String> {
         answer(self.client.patch(self.url(path)).json(body)).await
     }
 
-    /// As [`post`](Self::post), of a body that need not be JSON.
+    /// Sends a POST with a body that need not be JSON.
     pub async fn post_text(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
         let answer = answer(self.client.post(self.url(path)).body(body)).await;
         answer.expect("the service answers")
@@ -174,13 +174,13 @@ impl Service {
         values.reduce(|sum, value| sum + value)
     }
 
-    /// What it has printed and logged so far.
+    /// Returns what it has printed and logged so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.program.output()
     }
 
-    /// Where it listens.
+    /// Returns its address.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

@@ -142,7 +142,7 @@ impl Reader {
     }
 }
 
-/// What a child module takes from the one that declares it.
+/// Properties that a child module inherits from the module that declares it.
 struct Child<'a> {
     test: bool,
     file: &'a Path,

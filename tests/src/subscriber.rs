@@ -60,7 +60,7 @@ pub fn done_when(
     }
 }
 
-/// What the handler got, in its order: payload and attempt.
+/// Deliveries that the handler received, in order: payload and attempt.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<(String, u32)>>>);
 
@@ -77,7 +77,7 @@ impl Seen {
         self.0.lock().expect("nobody panics with it").clone()
     }
 
-    /// How often each payload was handed over.
+    /// Returns the number of deliveries of each payload.
     #[must_use]
     pub fn times(&self) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
@@ -90,9 +90,9 @@ impl Seen {
 
 /// A subscriber that runs; dropping it is a crash.
 pub struct Running {
-    /// What its handler got.
+    /// Deliveries to its handler.
     pub seen: Seen,
-    /// Whether it found its group.
+    /// Readiness, set once it found its group.
     pub readiness: Readiness,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
@@ -198,7 +198,7 @@ async fn connections(conn: &mut Connection) -> String {
     line.expect("they are counted").to_owned()
 }
 
-/// How many entries are pending in the group, reserved names included.
+/// Returns the number of pending entries of the group, reserved names included.
 pub async fn pending(conn: &mut Connection) -> u64 {
     let reply: (u64, ::redis::Value, ::redis::Value, ::redis::Value) = ::redis::cmd("XPENDING")
         .arg("s")

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::redis::RedisServer;
 use crate::subscriber::command;
 
-/// Who signs certificates; its files are gone with it.
+/// Certificate authority. Dropping it deletes its files.
 pub struct Authority(TempDir);
 
 /// A certificate and its key, both PEM.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Between two looks at the condition.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What `probe` finds, as soon as it finds something.
+/// Repeats `probe` until it returns something, and returns that.
 ///
 /// # Panics
 /// If it finds nothing within `limit`; `what` says what was waited for.
@@ -21,7 +21,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
     within(what, limit, found).await
 }
 
-/// What `work` results in.
+/// Awaits `work` with a deadline.
 ///
 /// # Panics
 /// If it takes longer than `limit`; `what` says what was waited for.

@@ -31,7 +31,7 @@ fn what_is_refused_is_named_with_what_is_allowed() {
         ),
         (
             CONSUMER,
-            "must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect",
+            "must have 1 to 320 visible ASCII characters and must not be eventbus:delayed or eventbus:suspect",
             &["", " ", "a b", "a\t", "a\n", "é", DELAYED, SUSPECT, &long(321)],
         ),
         (

@@ -139,7 +139,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
         let (word, id) = expected;
         wait::until("a heartbeat tells the resume point", LONG, async || {
             let resume = told(&mut conn.clone(), "resume").await?;
-            (resume == serde_json::json!({"v": 1, word: id})).then_some(())
+            (resume[word] == id.as_str() && resume["at"].is_u64()).then_some(())
         })
         .await;
         gate.add_permits(permits);
@@ -196,7 +196,7 @@ async fn settings_that_make_no_sense_end_a_subscriber_before_it_connects() {
     let names: Vec<&str> = errors.0.iter().map(|error| error.name.as_str()).collect();
     let all = ["concurrency", "lease", "dead_letters.stream", "dead_letters.max_length"];
     assert_eq!(names, all);
-    assert!(error.to_string().starts_with("wrong settings: concurrency=\"0\": must"), "{error}");
+    assert!(error.to_string().starts_with("invalid settings: concurrency=\"0\": must"), "{error}");
 }
 
 #[tokio::test]

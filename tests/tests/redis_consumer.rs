@@ -264,7 +264,7 @@ async fn a_name_that_leads_to_this_host_is_not_dialled_where_that_is_not_allowed
     assert_eq!(client(lax).handle(&delivery()).await, Answer::Done);
 
     let Answer::Retry { reason, .. } = refused else { panic!("{refused:?}") };
-    assert!(reason.contains("localhost leads to a loopback address"), "{reason}");
+    assert!(reason.contains("localhost resolves to a loopback address"), "{reason}");
     assert_eq!(handler.requests().len(), 1);
 }
 

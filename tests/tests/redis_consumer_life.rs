@@ -22,7 +22,6 @@ async fn wrong_settings_are_told_all_at_once_and_end_the_program_with_2() {
         ("REDIS_URL", "http://h"),
         ("HANDLER_URL", "http://169.254.169.254/latest/meta-data"),
         ("DELIVERY_LEASE", "1s"),
-        ("DELIVERY_ON_UNAVAILABLE", "CountAttempt"),
         ("RUST_LOG", "info=loud"),
         ("LOG_FORMAT", "xml"),
     ];
@@ -37,7 +36,6 @@ async fn wrong_settings_are_told_all_at_once_and_end_the_program_with_2() {
         r#"EVENT_GROUP="": must be set"#,
         r#"HANDLER_URL="http://169.254.169.254/latest/meta-data": must not lead to a link-local address"#,
         r#"DELIVERY_LEASE="1s": must be a duration such as 90s or 1h30m, from 5s to 1h"#,
-        r#"DELIVERY_ON_UNAVAILABLE="CountAttempt": is not supported yet; must be Pause"#,
         r#"DELIVERY_CONCURRENCY="0": must be a number from 1 to 256"#,
         r#"LOG_FORMAT="xml": must be text or json"#,
         r#"RUST_LOG="info=loud": must be levels such as"#,
@@ -166,7 +164,7 @@ async fn told_to_stop_it_finishes_what_it_has_in_hand_and_leaves_the_group() {
 
     consumer.terminate();
     wait::until("it has heard of it", SOON, async || {
-        consumer.output().contains("asked to stop").then_some(())
+        consumer.output().contains("stopping: finishing").then_some(())
     })
     .await;
     publish(&mut conn, SUBMITTED, r#"{"n":2}"#).await;
@@ -204,7 +202,7 @@ async fn a_second_signal_ends_it_at_once() {
 
     consumer.terminate();
     wait::until("it has heard of it", SOON, async || {
-        consumer.output().contains("asked to stop").then_some(())
+        consumer.output().contains("stopping: finishing").then_some(())
     })
     .await;
     consumer.terminate();
@@ -239,9 +237,9 @@ async fn f30_the_rights_that_it_lacks_are_named_together_and_given_it_goes_on() 
     }
     let url = format!("redis://consumer:secret@127.0.0.1:{}", server.port());
     let consumer = Consumer::start(&server, &handler.url(), &[("REDIS_URL", &url)]);
-    let missing = "it lacks XACK, XCLAIM, XADD on the dead letters, XCLAIM on the dead letters, \
+    let missing = "no permission for XACK, XCLAIM, XADD on the dead letters, XCLAIM on the dead letters, \
                    XACK on the dead letters";
-    wait::until("it says what it lacks", SOON, async || {
+    wait::until("it logs the missing permissions", SOON, async || {
         consumer.output().contains(missing).then_some(())
     })
     .await;

@@ -82,13 +82,13 @@ async fn with_too_few_replicas_the_error_tells_how_many_and_which_entry_stands_i
     let bus = connect(config(&primary, replicated(2))).await;
     let one_of_two = async || {
         let error = bus.publish("t", &1, None).await.unwrap_err();
-        matches!(error, Error::NotDurable { wanted: 2, got: 1, .. }).then_some(error)
+        matches!(error, Error::NotDurable { required: 2, got: 1, .. }).then_some(error)
     };
     let error = wait::until("one replica confirms in time", LONG, one_of_two).await;
     let id = *ids(&mut primary.connection().await).await.last().unwrap();
     assert_eq!(
         error.to_string(),
-        format!("entry {id} stands in stream s, with 1 of 2 confirmations")
+        format!("entry {id} is in stream s, but got only 1 of 2 confirmations")
     );
     assert!(error.is_transient());
 }
@@ -116,7 +116,8 @@ async fn each_of_two_publishes_in_a_row_is_told_of_missing_replicas_before_its_t
         };
         let (first, second) = tokio::join!(first, second);
         let errors = [first, second].map(Result::unwrap_err);
-        let is_told = |error: &Error| matches!(error, Error::NotDurable { wanted: 1, got: 0, .. });
+        let is_told =
+            |error: &Error| matches!(error, Error::NotDurable { required: 1, got: 0, .. });
         assert!(errors.iter().all(Error::is_transient), "{errors:?}");
         errors.iter().all(is_told).then_some(())
     })

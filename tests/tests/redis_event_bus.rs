@@ -155,7 +155,7 @@ async fn a_group_tells_its_lag_its_pending_entries_and_who_has_them() {
     assert!(info.oldest_age.is_some_and(|age| age < Duration::from_secs(3600)), "{info:?}");
     let consumers: Vec<_> =
         info.consumers.iter().map(|c| (c.name.as_str(), c.pending, c.live)).collect();
-    assert_eq!(consumers, [("c", 4, false)]);
+    assert_eq!(consumers, [("c", 4, true)]);
 }
 
 #[tokio::test]

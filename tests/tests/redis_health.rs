@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use eventbus::admin::Connection;
+use eventbus::{GroupInfo, GroupName};
 use futures::future::join_all;
 use serde_json::{Value, json};
+use tests::consumer::Consumer;
+use tests::event_bus::{bus_on, in_time};
 use tests::programs::Running;
 use tests::redis::RedisServer;
 use tests::wait;
@@ -18,7 +21,7 @@ const ANSWERED: Duration = Duration::from_secs(10);
 
 /// All that the service needs, except for INFO, which tells a replica and a version.
 const RIGHTS: &str = "%R~s %R~{s}:* +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups \
-    +xinfo|consumers +xpending +xrange +xrevrange +xlen +hget +memory|usage";
+    +xinfo|consumers +xpending +xrange +xrevrange +xlen +hscan +hget +memory|usage";
 
 struct Health {
     program: Running,
@@ -159,6 +162,66 @@ async fn both_paths_tell_the_numbers_of_every_group() {
             (&json!(true), &json!(5))
         );
     }
+}
+
+/// Waits until the answer counts so many consumers of group `g`.
+async fn counts(health: &Health, consumers: u64) {
+    wait::until(&format!("{consumers} consumers count"), SOON, async || {
+        let answer = health.connected().await;
+        (answer["consumer_groups"]["g"]["consumers"] == json!(consumers)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn three_idle_consumers_of_one_group_count_three() {
+    let server = RedisServer::start();
+    let start = || Consumer::start(&server, "http://127.0.0.1:9/", &[]);
+    let consumers = [start(), start(), start()];
+    for consumer in &consumers {
+        consumer.ready().await;
+    }
+    let health = Health::start(&server.url(), &[]).await;
+    counts(&health, 3).await;
+    let info = group_info(&server).await;
+    assert_eq!(info.consumers.iter().filter(|consumer| consumer.live).count(), 3, "{info:?}");
+}
+
+#[tokio::test]
+async fn a_killed_consumer_is_not_counted_after_its_lease() {
+    let server = RedisServer::start();
+    let start = || Consumer::start(&server, "http://127.0.0.1:9/", &[]);
+    let (kept, killed) = (start(), start());
+    kept.ready().await;
+    killed.ready().await;
+    let health = Health::start(&server.url(), &[]).await;
+    counts(&health, 2).await;
+    drop(killed);
+    counts(&health, 1).await;
+    let info = group_info(&server).await;
+    assert_eq!(info.consumers.len(), 2, "the name of the other is still there: {info:?}");
+    assert_eq!(info.consumers.iter().filter(|consumer| consumer.live).count(), 1, "{info:?}");
+}
+
+#[tokio::test]
+async fn of_a_group_of_foreign_clients_the_servers_list_counts() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    run(&mut conn, "XGROUP CREATE s g $ MKSTREAM").await;
+    for name in ["x", "y", "eventbus:delayed"] {
+        run(&mut conn, &format!("XGROUP CREATECONSUMER s g {name}")).await;
+    }
+    let health = Health::start(&server.url(), &[]).await;
+    counts(&health, 2).await;
+    let info = group_info(&server).await;
+    let consumers: Vec<_> = info.consumers.iter().map(|c| (c.name.as_str(), c.live)).collect();
+    assert_eq!(consumers, [("x", true), ("y", true)]);
+}
+
+/// What the library says of group `g`.
+async fn group_info(server: &RedisServer) -> GroupInfo {
+    let (bus, group) = (bus_on(server).await, GroupName::new("g").unwrap());
+    in_time(async || bus.get_consumer_group_info(&group).await).await.unwrap().unwrap()
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn a_resource_that_joins_while_redis_is_read_gets_a_snapshot_with_its_grou
     };
     tokio::join!(asking, coming);
     let snapshot = fixture.snapshot(&second).await;
-    let letters = snapshot.group.unwrap().dead_letters;
+    let letters = snapshot.view.facts().unwrap().dead_letters;
     assert!(letters.is_some(), "its dead letters were not asked for");
 }
 
@@ -136,7 +136,7 @@ async fn a_resource_is_requeued_for_what_is_new_and_for_its_rest_and_not_again()
     fixture.run("XADD s * type t payload {}").await;
     wait::until("the event was read, and nothing moves", SOON, async || {
         let snapshot = fixture.snapshot(&first).await;
-        (snapshot.lag.value == Some(1) && !snapshot.is_moving).then_some(())
+        (snapshot.view.lag().value == Some(1) && !snapshot.is_moving).then_some(())
     })
     .await;
     // The first snapshot, the change, the rest after it.

@@ -155,7 +155,7 @@ async fn an_outbox_is_one_bus_alone_and_one_stream_alone() {
         Ok(_) => panic!("it takes another stream's events"),
     };
     let error = wait::until("the outbox is free", LONG, refused).await;
-    assert!(error.to_string().contains("is of stream s, not of stream t"), "{error}");
+    assert!(error.to_string().contains("belongs to stream s, not to stream t"), "{error}");
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_full_outbox_publishes_directly_and_says_where_that_fails_too() {
     }
     let error = bus.publish_or_spool(large(5)).await.unwrap_err();
     let expected = format!(
-        "the event was not kept, the outbox {} has reached its 1048576 bytes, and publishing it failed",
+        "the event was not stored, because the outbox {} is full (1048576 bytes), and could not be published",
         dir.path().display()
     );
     assert_eq!((error.to_string(), error.is_transient()), (expected, true));
@@ -375,7 +375,7 @@ async fn a_disk_that_cannot_be_written_leaves_the_direct_way_and_an_error_where_
     server.stop();
     let error = bus.publish_or_spool(event(2)).await.unwrap_err();
     let expected = format!(
-        "the event was not kept, the outbox {} cannot be written (No such file or directory (os error 2)), and publishing it failed",
+        "the event was not stored, because the outbox {} cannot be written (No such file or directory (os error 2)), and could not be published",
         outbox.display()
     );
     assert_eq!((error.to_string(), error.label()), (expected, "outbox_write"));

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use eventbus::admin;
 use eventbus::admin::Connection;
@@ -20,6 +21,8 @@ use tests::redis::RedisServer;
 const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
 const STEPS: usize = 500;
 const DEFAULT_SEEDS: u64 = 6;
+/// A missing group holds for longer than a walk takes.
+const HOLD: Duration = Duration::from_secs(3600);
 
 /// A group as Redis ought to keep it.
 #[derive(Debug, Default)]
@@ -173,7 +176,7 @@ impl Walk {
     async fn trim(&mut self) {
         let keep = self.roll(20);
         let before = self.model.entries.clone();
-        let trimmed = admin::trim(&mut self.conn, &self.stream, keep as u64).await.unwrap();
+        let trimmed = admin::trim(&mut self.conn, &self.stream, keep as u64, HOLD).await.unwrap();
         let after = self.entries().await;
         assert!(after.is_subset(&before));
         let removed: Vec<EntryId> = before.difference(&after).copied().collect();

@@ -354,7 +354,7 @@ async fn f28_with_a_password_too_the_cause_is_named() {
     assert!(took > Duration::from_millis(150), "eight tries within {took:?}");
     assert!(error.is_transient() && !error.is_auth(), "{error:?}");
     let stream = StreamKey::new("s").unwrap();
-    let seen = Monitor::new(redis, stream.clone(), LONG).read().await.unwrap_err();
+    let seen = Monitor::new(redis, stream.clone(), LONG).read_all().await.unwrap_err();
     let report = Report::of_failure(&seen, &stream, &BTreeSet::new(), Timestamp::UNIX_EPOCH);
     assert_eq!(report.seen, Err("Redis has no connection left".to_owned()));
 }

@@ -113,9 +113,14 @@ async fn a_port_of_the_other_kind_is_told_as_what_it_may_be() {
     let own = Authority::new();
     let (server, client) = (TlsServer::start(&own).await, ClientFiles::of(&own));
     let plain_to_tls = server.url().replace("rediss:", "redis:");
-    refused(&plain_to_tls, CredentialFiles::default(), "speaks TLS on this port (rediss://)").await;
+    refused(
+        &plain_to_tls,
+        CredentialFiles::default(),
+        "it may use TLS on this port (then use rediss://)",
+    )
+    .await;
     let tls_to_plain = server.plain.url().replace("redis:", "rediss:");
-    refused(&tls_to_plain, client.all(), "does not speak it on this port (redis://)").await;
+    refused(&tls_to_plain, client.all(), "does not use TLS on this port (then use redis://)").await;
 }
 
 #[tokio::test]
@@ -141,7 +146,7 @@ async fn a_file_that_is_missing_or_garbled_is_named_and_not_shown() {
             files
         };
         refused(&server.url(), with(missing.clone()), "cannot read /nowhere/tls: No such").await;
-        let told = format!("garbled: it holds no {kind} in PEM");
+        let told = format!("garbled: the file has no {kind} in PEM");
         refused(&server.url(), with(garble(name)), &told).await;
     }
 }

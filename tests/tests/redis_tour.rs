@@ -33,7 +33,7 @@ async fn the_tour_publishes_handles_settles_and_shows_three_events() {
     assert_eq!(count("handling application.submitted, attempt "), 2, "{output}");
     assert_eq!(count("handling user.login, attempt 1"), 1, "{output}");
     assert_eq!(count("the stream keeps "), 3, "{output}");
-    assert_eq!(count("more of them: false"), 1, "{output}");
+    assert_eq!(count("more events follow: false"), 1, "{output}");
     assert_eq!(told(&output, "stream: ")["length"], 3);
     let group = told(&output, "group: ");
     assert_eq!((&group["lag"], &group["pending"]), (&json!(0), &json!(0)));
@@ -45,6 +45,6 @@ async fn the_tour_can_be_taken_again() {
     let server = RedisServer::start();
     tour(&server).await;
     let output = tour(&server).await;
-    assert!(output.contains("group tour: it stood already"), "{output}");
+    assert!(output.contains("group tour: exists already"), "{output}");
     assert_eq!(told(&output, "stream: ")["length"], 6);
 }

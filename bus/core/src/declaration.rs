@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::TypeFilter;
 
-/// The declaration that a program of this library makes for itself: of nobody's resource, of all types.
-pub const UNOWNED: &str = r#"{"v":1}"#;
+/// Version of a declaration.
+const VERSION: u32 = 1;
 
 /// Content of a group's field in the hash [`StreamKey::groups_key`](crate::names::StreamKey::groups_key).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declaration {
-    /// The resource that has the group; `None` where a program declared it by `create_consumer_group`.
+    /// The resource that has the group; `None` where a program of its own declared it.
     pub owner: Option<Owner>,
     /// The event types that the group wants; all where none are named.
     pub types: TypeFilter,
@@ -67,6 +67,23 @@ impl Declaration {
         });
         Ok(Self { owner, types })
     }
+
+    /// Writes the field, in the form that [`parse`](Self::parse) reads. Members without a value are left out.
+    #[must_use]
+    pub fn field(&self) -> String {
+        let owner = self.owner.as_ref();
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let types = self.types.patterns();
+        let stored = Stored {
+            v: VERSION,
+            cluster: owner.and_then(|owner| text(&owner.cluster)),
+            namespace: owner.and_then(|owner| text(&owner.namespace)),
+            name: owner.and_then(|owner| text(&owner.name)),
+            uid: owner.map(|owner| owner.uid.clone()),
+            types: (!types.is_empty()).then(|| types.to_vec()),
+        };
+        serde_json::to_string(&stored).expect("texts can be written as JSON")
+    }
 }
 
 /// `namespace/name`, and the cluster where it is told.
@@ -77,12 +94,20 @@ impl fmt::Display for Owner {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Stored {
+    /// Only written: all versions so far are read alike.
+    #[serde(skip_deserializing)]
+    v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     types: Option<Vec<String>>,
 }
 
@@ -105,9 +130,32 @@ mod tests {
 
     #[test]
     fn without_a_uid_nobody_owns_it_and_without_types_all_are_wanted() {
-        for field in [UNOWNED, r#"{"types":[]}"#, r#"{"uid":null,"types":null,"later":[1]}"#] {
+        for field in [r#"{"v":1}"#, r#"{"types":[]}"#, r#"{"uid":null,"types":null,"later":[1]}"#] {
             let declaration = Declaration::parse(field.as_bytes()).unwrap();
             assert_eq!(declaration, Declaration::default(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_written_declaration_reads_back_and_leaves_out_what_has_no_value() {
+        let types = TypeFilter::parse(["order.*", "user.login"]).unwrap();
+        let (uid, name) = ("u-1".to_owned(), "orders".to_owned());
+        let (namespace, cluster) = ("shop".to_owned(), String::new());
+        let owner = Some(Owner { cluster, namespace, name, uid });
+        let cases = [
+            (Declaration::default(), r#"{"v":1}"#),
+            (
+                Declaration { owner: None, types: types.clone() },
+                r#"{"v":1,"types":["order.*","user.login"]}"#,
+            ),
+            (
+                Declaration { owner, types },
+                r#"{"v":1,"namespace":"shop","name":"orders","uid":"u-1","types":["order.*","user.login"]}"#,
+            ),
+        ];
+        for (declaration, field) in cases {
+            assert_eq!(declaration.field(), field);
+            assert_eq!(Declaration::parse(field.as_bytes()), Ok(declaration));
         }
     }
 

@@ -4,11 +4,11 @@
 //! list of the group keeps everything that must survive: who has an entry in flight, since when, how many handler
 //! calls were begun (the delivery count), and when a failed one is due again. An entry that waits belongs to the
 //! consumer [`DELAYED`](crate::names::DELAYED) with an idle time that reaches [`DAY`] exactly when it is due; one whose
-//! consumer vanished belongs to [`SUSPECT`](crate::names::SUSPECT) and is run alone, because it may have killed it.
+//! consumer vanished belongs to [`SUSPECT`](crate::names::SUSPECT) and is run alone, because it may have crashed that consumer.
 //!
 //! Guarantees, each with a test: an entry is acknowledged only after its handler answered [`Answer::Done`], or once it
-//! is stored as a dead letter, or if its type is not wanted; nothing starts or goes on past its lease; a crash at any
-//! point leads to a second delivery, never to a loss.
+//! is stored as a dead letter, or if its type is filtered out; no handler call starts or continues past its lease; a crash
+//! at any point leads to a second delivery, never to a loss.
 //!
 //! With [`DeliveryOrder::Stream`] the oldest pending entry is the lock: one entry at a time, each
 //! settled before the next is begun, whichever consumer has it.
@@ -41,30 +41,30 @@ pub use protocol::{
     Output, Pool, Source, WriteResult,
 };
 
-/// The idle time at which a delayed entry is due. Delays go up to this long.
+/// Idle time at which a delayed entry is due, and the maximum delay.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// With this many entries delayed in the group, reading pauses.
+/// Number of delayed entries in the group at which reading pauses.
 pub const MAX_DELAYED: u64 = 10_000;
 
-/// One handler call: an event, and which attempt at it this is.
+/// One handler call: an event, and the number of the attempt.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
     /// The event.
     pub event: StreamEvent,
-    /// From 1: handler calls begun for this event in this group, this one included. A replay starts anew.
+    /// Number of handler calls begun for this event in this group, this one included. A replay starts from 1 again.
     pub attempt: u32,
-    /// The stream it was published to.
+    /// Stream of the event.
     pub stream: StreamKey,
-    /// For whom.
+    /// Consumer group that the event is delivered to.
     pub group: GroupName,
-    /// `true` if it is a dead letter that is being replayed.
+    /// `true` if the event is a dead letter that is being replayed.
     pub replay: bool,
 }
 
 impl Delivery {
-    /// Makes the delivery of an event that is no replay: for tests of a handler.
+    /// Creates the delivery of an event that is not a replay, for tests of a handler.
     #[must_use]
     pub fn new(event: StreamEvent, attempt: u32, stream: StreamKey, group: GroupName) -> Self {
         Self { event, attempt, stream, group, replay: false }
@@ -74,30 +74,30 @@ impl Delivery {
 /// Answer of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Handled: acknowledge it.
+    /// The event is handled and will be acknowledged.
     Done,
-    /// Failed for now: try again after the backoff, or after `after` (at most 24 h) if the handler knows better; after
-    /// the last attempt a dead letter.
+    /// The attempt failed. The event is retried after the backoff or after `after`; after the last attempt it becomes a
+    /// dead letter.
     Retry {
-        /// Instead of the backoff.
+        /// Wait until the retry instead of the backoff, at most 24 h.
         after: Option<Duration>,
-        /// For people; no payload.
+        /// Reason for logs and for the dead letter; without the payload.
         reason: String,
     },
-    /// Will never succeed: store it as a dead letter.
+    /// The event can never be handled and becomes a dead letter.
     Dead {
-        /// For people; no payload.
+        /// Reason for logs and for the dead letter; without the payload.
         reason: String,
     },
 }
 
 impl Answer {
-    /// Failed for now: try again after the backoff. The reason is for people; no payload.
+    /// Returns an answer that retries the event after the backoff. `reason` is logged and must not contain the payload.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry { after: None, reason: reason.into() }
     }
 
-    /// Will never succeed: store it as a dead letter. The reason is for people; no payload.
+    /// Returns an answer that stores the event as a dead letter. `reason` is stored with it and must not contain the payload.
     pub fn dead(reason: impl Into<String>) -> Self {
         Self::Dead { reason: reason.into() }
     }
@@ -106,12 +106,12 @@ impl Answer {
 /// End of a handler call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered.
+    /// The handler answered.
     Answered(Answer),
-    /// Its time limit came first.
+    /// The time limit was exceeded.
     TimedOut,
-    /// It panicked.
+    /// The handler panicked.
     Panicked,
-    /// The end of a shutdown's grace came first.
+    /// The grace period of a shutdown ended first.
     CutOff,
 }

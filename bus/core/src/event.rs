@@ -1,4 +1,4 @@
-//! Events: what stands in a stream's entry, and what a handler gets.
+//! Events: the entries of a stream, decoded for handlers and encoded for publishing.
 
 mod payload;
 mod types;
@@ -12,7 +12,7 @@ use crate::names::{EntryId, StreamKey};
 pub use payload::{Payload, PayloadError};
 pub use types::{EventTypeError, EventTypes, TypeFilter, is_type};
 
-/// A stream's entry as it stands in Redis: field names and values in order, any bytes, repeats included.
+/// Entry of a stream as it is in Redis: field names and values in order, any bytes, repeated names included.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawEntry {
     pub(crate) id: EntryId,
@@ -20,31 +20,31 @@ pub struct RawEntry {
 }
 
 impl RawEntry {
-    /// Makes an entry of an ID and field names with their values.
+    /// Creates an entry from an ID and fields.
     #[must_use]
     pub fn new(id: EntryId, fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
         Self { id, fields }
     }
 
-    /// The entry's ID.
+    /// Returns the entry's ID.
     #[must_use]
     pub fn id(&self) -> EntryId {
         self.id
     }
 
-    /// Field names and values in their order, any bytes, repeats included.
+    /// Returns field names and values in their order: any bytes, repeated names included.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
-    /// The field `type`, where there is one and it can be read, whatever the rest of the entry is.
+    /// Returns the last field `type`; `None` if it is missing or not UTF-8. The other fields may be malformed.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
         let (_, value) = self.fields.iter().rfind(|(name, _)| name == b"type")?;
         std::str::from_utf8(value).ok()
     }
 
-    /// Of a dead letter: the entry as it was in its stream, with the ID that it had there.
+    /// Restores the original entry from a dead letter, with its original ID.
     #[must_use]
     pub fn without_dead_letter_fields(self) -> Self {
         let original = self.fields.iter().rfind(|(name, _)| name == b"dlq.id");
@@ -61,7 +61,7 @@ impl std::fmt::Debug for RawEntry {
     }
 }
 
-/// An event as a handler gets it. `Debug` shows neither its payload nor its key.
+/// Event as a handler receives it. `Debug` shows neither payload nor key.
 #[derive(Clone, PartialEq)]
 pub struct StreamEvent {
     id: EntryId,
@@ -90,7 +90,7 @@ impl std::fmt::Debug for StreamEvent {
     }
 }
 
-/// Reason why an entry cannot be read as an event. The message never shows a value.
+/// Entry that cannot be decoded as an event. The message never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A required field is missing, or `type` is empty.
@@ -105,69 +105,70 @@ pub enum Unreadable {
 }
 
 impl StreamEvent {
-    /// The entry's ID in its stream.
+    /// Returns the entry's ID in its stream.
     #[must_use]
     pub fn id(&self) -> EntryId {
         self.id
     }
 
-    /// The publisher's own ID (field `id`), else `<stream>/<entry ID>`: the same for each repeat of the event.
+    /// Returns the publisher's ID of the event (field `id`), else `<stream>/<entry ID>`. It is the same for each delivery and
+    /// each repeated publish, so a handler can recognise repeats by it.
     #[must_use]
     pub fn event_id(&self) -> &str {
         &self.event_id
     }
 
-    /// Field `type`, such as `application.submitted`.
+    /// Returns field `type`, such as `application.submitted`.
     #[must_use]
     pub fn event_type(&self) -> &str {
         &self.event_type
     }
 
-    /// Field `ts` (RFC 3339); missing or bad: the time in the entry's ID.
+    /// Returns field `ts` (RFC 3339); if that is missing or malformed, the time in the entry's ID.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.timestamp
     }
 
-    /// Field `payload`: JSON text, unchanged.
+    /// Returns field `payload`: JSON text, unchanged.
     #[must_use]
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// Field `source`; `None` if missing or empty.
+    /// Returns field `source`; `None` if missing or empty.
     #[must_use]
     pub fn source_service(&self) -> Option<&str> {
         self.source_service.as_deref()
     }
 
-    /// Field `key`: the ordering key.
+    /// Returns field `key`, the ordering key; `None` if missing or empty.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Field `traceparent` (W3C Trace Context).
+    /// Returns field `traceparent` (W3C Trace Context).
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
-    /// Field `tracestate` (W3C Trace Context).
+    /// Returns field `tracestate` (W3C Trace Context).
     #[must_use]
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
     }
 
-    /// Fields of other names in their order, any bytes.
+    /// Returns the fields with other names in their order: any bytes.
     pub fn extra(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.extra.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
-    /// Reads an entry of `stream`. Of a repeated field the last one counts, as in clients that make it a map.
+    /// Decodes an entry of `stream`. The last one of repeated fields counts, as in clients that read entries into a map.
     ///
     /// # Errors
-    /// [`Unreadable`] with the field and what is wrong with it.
+    /// [`Unreadable`] with the field that is missing or malformed.
     pub fn decode(stream: &StreamKey, entry: RawEntry) -> Result<Self, Unreadable> {
         let mut known = Known::default();
         let mut extra = Vec::new();
@@ -223,7 +224,7 @@ impl Known {
     }
 }
 
-/// The field's text; `None` if it is missing or empty.
+/// Decodes a field; `None` if it is missing or empty.
 fn text(name: &'static str, value: Option<Vec<u8>>) -> Result<Option<String>, Unreadable> {
     let text = value.map(String::from_utf8).transpose().map_err(|_| Unreadable::NotUtf8(name))?;
     Ok(text.filter(|text| !text.is_empty()))
@@ -233,29 +234,37 @@ fn required(name: &'static str, value: Option<Vec<u8>>) -> Result<String, Unread
     text(name, value)?.ok_or(Unreadable::Missing(name))
 }
 
-/// The time in an entry's ID; one beyond the calendar is its last moment.
+/// Returns the time in an entry's ID, at most [`Timestamp::MAX`].
 pub fn time_of(id: EntryId) -> Timestamp {
     let ms = i64::try_from(id.ms).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
 }
 
-/// An event to publish. `Debug` shows neither its payload nor its key.
+/// Event to publish. `Debug` shows neither payload nor key.
+///
+/// ```
+/// use eventbus_core::event::{NewEvent, Payload};
+///
+/// let payload = Payload::from_text(r#"{"orderId": "o-1"}"#.to_owned())?;
+/// let event = NewEvent::new("order.created", payload).with_source_service("shop").with_key("o-1");
+/// # Ok::<(), eventbus_core::event::PayloadError>(())
+/// ```
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct NewEvent {
-    /// Such as `application.submitted`; not empty.
+    /// Type, such as `application.submitted`: 1 to 128 letters, digits, `_`, `-`, in parts joined by single dots.
     pub event_type: String,
-    /// The JSON text to send.
+    /// JSON text.
     pub payload: Payload,
-    /// The publishing service.
+    /// Name of the publishing service.
     pub source_service: Option<String>,
-    /// The event's own ID; `None`: a new UUIDv7, made before the first try.
+    /// ID of the event. Default: a new UUIDv7, generated before the first attempt.
     pub id: Option<String>,
-    /// The ordering key.
+    /// Ordering key.
     pub key: Option<String>,
-    /// W3C Trace Context.
+    /// `traceparent` of the W3C Trace Context.
     pub traceparent: Option<String>,
-    /// W3C Trace Context.
+    /// `tracestate` of the W3C Trace Context.
     pub tracestate: Option<String>,
 }
 
@@ -271,7 +280,7 @@ impl std::fmt::Debug for NewEvent {
 }
 
 impl NewEvent {
-    /// An event with a type and a payload, and nothing else set.
+    /// Creates an event with a type and a payload.
     #[must_use]
     pub fn new(event_type: impl Into<String>, payload: Payload) -> Self {
         Self {
@@ -292,7 +301,7 @@ impl NewEvent {
         self
     }
 
-    /// Sets the event's own ID, by which a repeat is recognised.
+    /// Sets the ID of the event, by which handlers recognise repeats.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
@@ -317,7 +326,7 @@ impl NewEvent {
         self
     }
 
-    /// The entry's fields in their order on the wire.
+    /// Encodes the event as the fields of an entry, in their order on the wire.
     #[must_use]
     pub fn encode<'a>(&'a self, id: &'a str, now: Timestamp) -> Vec<(&'static str, Cow<'a, str>)> {
         let text = |text: &'a Option<String>| text.as_deref().unwrap_or_default().into();
@@ -369,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn without_its_own_id_an_event_is_known_by_stream_and_entry() {
+    fn the_default_event_id_is_stream_and_entry_id() {
         assert_eq!(decode(&MINIMAL).unwrap().event_id, "s/1000-7");
     }
 
@@ -391,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_event_says_which_field_is_wrong() {
+    fn an_entry_that_is_not_an_event_is_refused_with_the_field() {
         assert_eq!(decode(&[("payload", "1")]), Err(Unreadable::Missing("type")));
         assert_eq!(decode(&[("type", ""), ("payload", "1")]), Err(Unreadable::Missing("type")));
         assert_eq!(decode(&[("type", "t")]), Err(Unreadable::Missing("payload")));

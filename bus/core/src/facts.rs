@@ -1,5 +1,6 @@
 //! Facts of one snapshot of a stream: numbers, names and entry IDs, no payload.
 
+mod consumers;
 mod server;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use crate::names::EntryId;
 
+pub use consumers::{ConsumerCounts, ConsumerFacts, ConsumerSource, Heartbeat};
 pub use server::ServerInfo;
 
 /// A stream at one moment.
@@ -51,34 +53,14 @@ pub struct GroupFacts {
     pub oldest_undelivered: Option<EntryId>,
     /// Consumers as the server counts them, the two reserved names included.
     pub registered_consumers: u64,
-    /// Consumers without the reserved names; empty where the group was not asked for.
+    /// Consumers without the reserved names, sorted by name; empty where they were not read.
     pub consumers: Vec<ConsumerFacts>,
+    /// Basis on which they are counted.
+    pub consumer_source: ConsumerSource,
     /// The group's dead letters; `None` where the group was not asked for or they could not be read.
     pub dead_letters: Option<DeadLetterFacts>,
     /// Reason why consumers or dead letters could not be read, such as a key of another type.
     pub problem: Option<String>,
-}
-
-/// A consumer of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumerFacts {
-    /// Its name; bytes that are no text are escaped.
-    pub name: String,
-    /// Entries it holds.
-    pub pending: u64,
-    /// Since it last asked the server for anything.
-    pub idle: Duration,
-    /// Its last heartbeat; `None` for a consumer of another library.
-    pub heartbeat: Option<Heartbeat>,
-}
-
-/// Last renewal of a consumer's lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// The server's clock then, milliseconds since 1970.
-    pub at_ms: u64,
-    /// Length of the lease.
-    pub lease: Duration,
 }
 
 /// A stream of dead letters, as one group sees it.
@@ -114,15 +96,6 @@ impl GroupFacts {
     }
 }
 
-impl ConsumerFacts {
-    /// Returns `true` if the consumer renewed its lease in time, seen at `server_ms`.
-    #[must_use]
-    pub fn is_live(&self, server_ms: u64) -> bool {
-        let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));
-        self.heartbeat.is_some_and(|heartbeat| since(heartbeat.at_ms) < heartbeat.lease)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,19 +118,5 @@ mod tests {
         assert_eq!(group(Some(old), Some(young)).oldest_unprocessed(), Some(old));
         assert_eq!(group(None, Some(young)).oldest_unprocessed(), Some(young));
         assert_eq!(group(None, None).oldest_unprocessed(), None);
-    }
-
-    #[test]
-    fn a_consumer_without_a_heartbeat_or_past_its_lease_is_not_live() {
-        let consumer = |heartbeat| ConsumerFacts {
-            name: "c".into(),
-            pending: 0,
-            idle: Duration::ZERO,
-            heartbeat,
-        };
-        let heartbeat = Heartbeat { at_ms: 1_000, lease: Duration::from_secs(30) };
-        assert!(consumer(Some(heartbeat)).is_live(30_999));
-        assert!(!consumer(Some(heartbeat)).is_live(31_000));
-        assert!(!consumer(None).is_live(1_000));
     }
 }

@@ -1,11 +1,11 @@
-//! The Redis data model: the keys beside a stream and the reserved consumer names.
+//! Redis data model: the keys beside a stream.
 
 use crate::names::{GroupName, StreamKey};
 
 impl StreamKey {
-    /// The prefix of all keys beside this stream, in its hash slot: the key itself if it has a hash tag
-    /// (`{…}` with something inside), else the key in braces. `None` where neither gives the same slot:
-    /// a key with a `}` but no tag of its own.
+    /// Returns `P`, the prefix of all keys beside this stream, in the stream's hash slot: the key itself if it has a hash
+    /// tag (`{…}`, not empty), else the key in braces. `None` if neither has the same slot: a key with a `}` but without
+    /// a tag.
     #[must_use]
     pub fn prefix(&self) -> Option<String> {
         if hash_tag(self.as_str()) != self.as_str() {
@@ -14,44 +14,44 @@ impl StreamKey {
         (!self.as_str().contains('}')).then(|| format!("{{{self}}}"))
     }
 
-    /// The stream of `group`'s dead letters: `P:dlq:<group>`.
+    /// Returns the stream of `group`'s dead letters: `P:dlq:<group>`.
     #[must_use]
     pub fn dead_letters(&self, group: &GroupName) -> Self {
         Self::derived(format!("{}:dlq:{group}", self.prefix_or_braced()))
     }
 
-    /// The hash with one field a declared group: `P:eventbus:groups`.
+    /// Returns the hash with one field for each declared group: `P:eventbus:groups`.
     #[must_use]
     pub fn groups_key(&self) -> String {
         format!("{}:eventbus:groups", self.prefix_or_braced())
     }
 
-    /// The hash with one field a group that lost entries at the hard cap: `P:eventbus:lost`.
+    /// Returns the hash with one field for each group that lost entries at the hard cap: `P:eventbus:lost`.
     #[must_use]
     pub fn lost_key(&self) -> String {
         format!("{}:eventbus:lost", self.prefix_or_braced())
     }
 
-    /// The hash with one field a consumer of `group`: `P:eventbus:consumers:<group>`.
+    /// Returns the hash with one field for each consumer of `group`: `P:eventbus:consumers:<group>`.
     #[must_use]
     pub fn consumers_key(&self, group: &GroupName) -> String {
         format!("{}:eventbus:consumers:{group}", self.prefix_or_braced())
     }
 
-    /// Returns `true` if this key may be used in one script with the keys beside `stream`: it shares their hash slot.
+    /// Returns `true` if this key shares the hash slot of the keys beside `stream`, so that one script may use both.
     #[must_use]
     pub fn is_beside(&self, stream: &Self) -> bool {
         self != stream && hash_tag(self.as_str()) == hash_tag(&stream.prefix_or_braced())
     }
 
-    /// A single server knows no slots, so there the braces only keep the name readable.
+    /// Returns the prefix, or the key in braces where no prefix has the stream's slot. A single server has no slots.
     fn prefix_or_braced(&self) -> String {
         self.prefix().unwrap_or_else(|| format!("{{{self}}}"))
     }
 }
 
-/// What Redis Cluster takes the slot from: the text between the first `{` and the first `}` after it if there is some,
-/// else the whole key.
+/// Returns the part of a key that Redis Cluster hashes: the text between the first `{` and the first `}` after it if it is
+/// not empty, else the whole key.
 fn hash_tag(key: &str) -> &str {
     let within = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
     within.map(|(tag, _)| tag).filter(|tag| !tag.is_empty()).unwrap_or(key)
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_lies_beside_a_stream_where_they_share_a_slot() {
+    fn a_key_is_beside_a_stream_if_they_share_a_slot() {
         let key = |text: &str| StreamKey::new(text).unwrap();
         for (other, stream, beside) in [
             ("{s}:dlq:g", "s", true),

@@ -1,13 +1,18 @@
-//! Decisions of the event bus, as plain functions from values to values.
+//! Decisions of the event bus, as pure functions from values to values.
 //!
-//! No I/O, no clock, no random numbers, no runtime: this crate's manifest has no dependency that could act, so the
-//! compiler proves it. Times, random numbers and settings come in as arguments; the crate `eventbus` acts on what
-//! comes out.
+//! This crate has no I/O, no clock, no random numbers and no runtime; no dependency in its manifest could provide them, so
+//! the compiler proves it. Times, random numbers and settings are arguments; the crate `eventbus` carries out the results.
 //!
-//! [`keys`] is the Redis data model, [`names`] are parsed once where they enter, [`event`] is an entry as an event,
-//! [`delivery`] decides about each event of one consumer, [`retention`] about what may be trimmed, [`group`] where a
-//! group starts and resumes, [`declaration`] what a program says about a group, [`facts`] hold one snapshot of a
-//! stream, [`lag`] is computed from them, [`retry`] says when to try again, [`settings`] and [`time`] are read here.
+//! | module | subject |
+//! |---|---|
+//! | [`names`], [`keys`] | names, parsed once at the entry of the program; the keys of the Redis data model |
+//! | [`event`] | entries, events, payloads and type filters |
+//! | [`delivery`] | state machine of one consumer's deliveries |
+//! | [`group`], [`declaration`] | start and resume position of a group; its declaration in Redis |
+//! | [`retention`] | settings and admission under a hard cap |
+//! | [`facts`], [`lag`] | snapshot of a stream; the lag of a group, computed from it |
+//! | [`retry`] | backoff, circuit breaker, log throttle |
+//! | [`settings`], [`time`] | look-up of settings; durations as text |
 
 pub mod declaration;
 pub mod delivery;

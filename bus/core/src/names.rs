@@ -1,20 +1,20 @@
-//! Names of streams, groups, consumers and entries: parsed once where they enter, trusted afterwards.
+//! Names of streams, groups and consumers, and IDs of entries: parsed once at the entry of the program.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// The consumer name that holds entries which wait for their time (a retry, a hand-back).
+/// Reserved consumer name that holds delayed entries: they wait for another attempt.
 pub const DELAYED: &str = "eventbus:delayed";
-/// The consumer name that holds entries whose consumer vanished with them in flight.
+/// Reserved consumer name that holds suspect entries: their consumer vanished with them in flight.
 pub const SUSPECT: &str = "eventbus:suspect";
 
 const MAX_STREAM: usize = 512;
 const MAX_GROUP: usize = 200;
 const MAX_CONSUMER: usize = 320;
 
-/// Reason why a name or an entry ID was refused. The message names the value and what is allowed.
+/// Refused name or entry ID. The message has the value and the allowed form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// A stream's key is empty or longer than 512 bytes.
@@ -27,7 +27,7 @@ pub enum NameError {
     Group(String),
     /// A consumer's name is empty, too long, has spaces, or is one of the two reserved names.
     #[error(
-        "consumer {0:?} must have 1 to 320 visible ASCII characters and be none of eventbus:delayed, eventbus:suspect"
+        "consumer {0:?} must have 1 to 320 visible ASCII characters and must not be eventbus:delayed or eventbus:suspect"
     )]
     Consumer(String),
     /// An entry ID is not `<milliseconds>` or `<milliseconds>-<sequence>`.
@@ -35,12 +35,12 @@ pub enum NameError {
     EntryId(String),
 }
 
-/// The key of a stream: 1 to 512 bytes.
+/// Key of a stream: 1 to 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey(String);
 
 impl StreamKey {
-    /// Takes a stream's key.
+    /// Parses a stream's key.
     ///
     /// # Errors
     /// [`NameError::Stream`] if it is empty or longer than 512 bytes.
@@ -52,27 +52,27 @@ impl StreamKey {
         Ok(Self(key))
     }
 
-    /// The key as Redis knows it.
+    /// Returns the key as it is in Redis.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A key made from another one; it may be longer than a stream that a person names.
+    /// Returns a key derived from another one, which may exceed 512 bytes.
     pub(crate) fn derived(key: String) -> Self {
         Self(key)
     }
 }
 
-/// The name of a consumer group: `[A-Za-z0-9][A-Za-z0-9._:-]{0,199}`.
+/// Name of a consumer group: `[A-Za-z0-9][A-Za-z0-9._:-]{0,199}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName(String);
 
 impl GroupName {
-    /// Takes a group's name.
+    /// Parses a group's name.
     ///
     /// # Errors
-    /// [`NameError::Group`] with the value and what is allowed.
+    /// [`NameError::Group`] with the value and the allowed form.
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
         let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -83,22 +83,22 @@ impl GroupName {
         Ok(Self(name))
     }
 
-    /// The name as Redis knows it.
+    /// Returns the name as it is in Redis.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The name of one consumer within a group: 1 to 320 visible ASCII characters, not a reserved name.
+/// Name of a consumer in a group: 1 to 320 visible ASCII characters, and not a reserved name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerName(String);
 
 impl ConsumerName {
-    /// Takes a consumer's name.
+    /// Parses a consumer's name.
     ///
     /// # Errors
-    /// [`NameError::Consumer`] with the value and what is allowed.
+    /// [`NameError::Consumer`] with the value and the allowed form.
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
         let reserved = name == DELAYED || name == SUSPECT;
@@ -109,35 +109,35 @@ impl ConsumerName {
         Ok(Self(name))
     }
 
-    /// The name of one start of a process: `<name>/<nonce>`, so that two starts never share pending entries.
+    /// Returns `<name>/<nonce>`, the name for one start of a process, so that two starts never share pending entries.
     #[must_use]
     pub fn with_nonce(&self, nonce: u32) -> Self {
         Self(format!("{}/{nonce:08x}", self.0))
     }
 
-    /// The name as Redis knows it.
+    /// Returns the name as it is in Redis.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The ID of a stream entry; ordered as Redis orders it (`9-0` before `10-0`).
+/// ID of a stream entry, in the order of Redis (`9-0` before `10-0`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
-    /// Milliseconds, as a rule of the server's clock.
+    /// Milliseconds since 1970, usually by the server's clock.
     pub ms: u64,
     /// Distinguishes entries of one millisecond.
     pub seq: u64,
 }
 
 impl EntryId {
-    /// Before every entry.
+    /// ID before every entry.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
-    /// After every entry.
+    /// ID after every entry.
     pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 
-    /// The ID just before this one; [`EntryId::ZERO`] has none before it and stays.
+    /// Returns the ID just before this one; for [`EntryId::ZERO`] itself.
     #[must_use]
     pub fn before(self) -> Self {
         match (self.ms, self.seq) {
@@ -170,7 +170,7 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// As its text, such as `"1700000000000-0"`: JSON's numbers do not hold 64 bits everywhere.
+/// Serializes the ID as text, such as `"1700000000000-0"`, because not every JSON parser has 64-bit numbers.
 impl Serialize for EntryId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

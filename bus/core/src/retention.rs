@@ -3,13 +3,20 @@
 mod gate;
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::settings::{Lookup, SettingError};
+use crate::time;
 
 pub use gate::{Gate, Pass};
 
 const MAX_ENTRIES: &str = "REDIS_MAX_ENTRIES";
 const HARD_MAX_ENTRIES: &str = "REDIS_HARD_MAX_ENTRIES";
+const HOLD: &str = "REDIS_MISSING_GROUP_HOLD";
+/// Default of `REDIS_MISSING_GROUP_HOLD`: 7 days.
+pub const MISSING_GROUP_HOLD: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Maximum of `REDIS_MISSING_GROUP_HOLD` in hours: 10 years.
+const MAX_HOLD_HOURS: u64 = 87_600;
 /// Settings go up to so many entries: more than a server holds.
 const MOST: u64 = 1_000_000_000_000;
 /// The hard cap is at least so far above what is kept: trimming takes whole nodes, of 100 entries each by default, and
@@ -99,6 +106,22 @@ impl Retention {
     pub fn trim_after(&self) -> u64 {
         (self.max_entries / 100).max(100)
     }
+}
+
+/// Reads `REDIS_MISSING_GROUP_HOLD`: how long a declared group that is missing and has no owner holds trimming back.
+///
+/// Default 168h, which is 7 days; from 0s to 87600h.
+///
+/// # Errors
+/// [`SettingError`] with the range.
+pub fn missing_group_hold(lookup: Lookup<'_>) -> Result<Duration, SettingError> {
+    let Some(text) = lookup(HOLD) else { return Ok(MISSING_GROUP_HOLD) };
+    let hold =
+        time::parse(&text).ok().filter(|hold| *hold <= Duration::from_secs(MAX_HOLD_HOURS * 3600));
+    hold.ok_or_else(|| {
+        let allowed = format!("must be a duration such as 168h or 90m, up to {MAX_HOLD_HOURS}h");
+        SettingError::new(HOLD, &text, allowed)
+    })
 }
 
 impl HardCap {
@@ -201,6 +224,21 @@ mod tests {
         ];
         for (name, value, allowed) in cases {
             assert_eq!(read(&[(name, value)]), Err(vec![format!("{name}={value:?}: {allowed}")]));
+        }
+    }
+
+    #[test]
+    fn a_missing_group_holds_for_seven_days_unless_another_time_is_set() {
+        let read = |text: Option<&str>| missing_group_hold(&|_| text.map(str::to_owned));
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        let cases = [(None, 168), (Some("0s"), 0), (Some("24h"), 24), (Some("87600h"), 87_600)];
+        for (text, expected) in cases {
+            assert_eq!(read(text), hours(expected), "{text:?}");
+        }
+        for text in ["", "7", "7d", "-1h", "87601h"] {
+            let message = read(Some(text)).unwrap_err().to_string();
+            let allowed = "must be a duration such as 168h or 90m, up to 87600h";
+            assert_eq!(message, format!("REDIS_MISSING_GROUP_HOLD={text:?}: {allowed}"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Retrying: the delay before the next try, when to stop trying, and how often to log it.
+//! Retries: backoff, circuit breaker, and throttled logging of an outage.
 
 pub mod backoff;
 pub mod breaker;

@@ -1,11 +1,11 @@
-//! Settings from a look-up of names: every wrong one is reported, all at once.
+//! Settings, read by name from a look-up; every invalid setting is reported, all in one error.
 
 use std::fmt;
 
-/// Source of a setting's value: environment, flags, a test's table.
+/// Look-up of a setting's value by its name: in the environment, in flags, or in a test's table.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A setting that was refused.
+/// Invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}={value:?}: {allowed}")]
 pub struct SettingError {
@@ -13,19 +13,19 @@ pub struct SettingError {
     pub name: String,
     /// The refused value, without credentials.
     pub value: String,
-    /// The allowed values, and the way out.
+    /// The allowed values.
     pub allowed: String,
 }
 
 impl SettingError {
-    /// A refusal of `name`'s `value`.
+    /// Creates the error for setting `name` with this value.
     #[must_use]
     pub fn new(name: &str, value: &str, allowed: impl fmt::Display) -> Self {
         Self { name: name.to_owned(), value: value.to_owned(), allowed: allowed.to_string() }
     }
 }
 
-/// Every setting that was refused, in one error.
+/// Every invalid setting, in one error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("wrong settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[error("invalid settings: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct SettingErrors(pub Vec<SettingError>);

@@ -1,4 +1,4 @@
-//! Moments of a process, and time spans as people write them in resources and settings: `90s`, `1h30m`, `500ms`.
+//! Moments of a process, and durations as text, in resources and settings: `90s`, `1h30m`, `500ms`.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
@@ -35,12 +35,12 @@ impl Sub for Moment {
     }
 }
 
-/// A text that is no time span. The message shows it, and an example.
+/// Malformed duration. The message has the text and an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} must be a duration such as 90s or 1h30m")]
 pub struct DurationError(pub String);
 
-/// Reads one to four numbers of up to five digits, each with a unit of `h`, `m`, `s` or `ms`.
+/// Parses a duration: one to four numbers of up to five digits, each with a unit of `h`, `m`, `s` or `ms`.
 ///
 /// # Errors
 /// [`DurationError`] with the text.
@@ -61,14 +61,14 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     if parts == 0 { Err(refused()) } else { Ok(total) }
 }
 
-/// Milliseconds of the unit at the start of `text`, and what follows it; `ms` is longer than `m`.
+/// Returns the milliseconds of the unit at the start of `text`, and the rest. `ms` is tried before `m`.
 fn unit(text: &str) -> Option<(u64, &str)> {
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)]
         .into_iter()
         .find_map(|(unit, millis)| Some((millis, text.strip_prefix(unit)?)))
 }
 
-/// Writes a time span so that [`parse`] reads it back, to the millisecond.
+/// Formats a duration so that [`parse`] returns the same value, to the millisecond.
 #[must_use]
 pub fn format(span: Duration) -> String {
     let mut rest = millis(span);
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_add_up_their_parts() {
+    fn the_parts_of_a_duration_are_added() {
         let cases = [("90s", 90_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m1ms", 60_001)];
         for (text, millis) in cases {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_span_is_refused_with_an_example() {
+    fn a_malformed_duration_is_refused_with_an_example() {
         for text in ["", "5", "s", "1d", "-1s", "1.5s", "123456s", "1s1s1s1s1s", "1 s"] {
             assert_eq!(parse(text), Err(DurationError(text.into())), "{text}");
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_span_reads_back() {
+    fn a_formatted_duration_parses_to_the_same_value() {
         for millis in [0, 1, 999, 1_000, 61_000, 3_600_000, 5_430_250] {
             let span = Duration::from_millis(millis);
             assert_eq!(parse(&format(span)), Ok(span));

@@ -1,4 +1,4 @@
-//! A peek at the events of a stream: nothing is acknowledged, and no group moves.
+//! Reading a stream's events page by page: no event is acknowledged, and no group changes.
 
 use eventbus_core::event::{RawEntry, StreamEvent, TypeFilter, Unreadable};
 use eventbus_core::names::{EntryId, GroupName, StreamKey};
@@ -8,37 +8,37 @@ use crate::redis::reply;
 
 use super::EventBus;
 
-const PEEK: &str = "read events";
+const READ: &str = "read events";
 
-/// Most events of a page, unreadable entries included.
+/// Maximum number of events and unreadable entries in a page.
 const MAX_PAGE_EVENTS: usize = 1_000;
-/// Bytes of entries, their field names included, for which a page is read; a single entry may be larger.
+/// Maximum size of the entries read for a page, in bytes, field names included. A single entry may be larger.
 pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
-/// Entries, those of unwanted types included, for which a page is read.
+/// Maximum number of entries read for a page, those of other types included.
 const MAX_PAGE_ENTRIES: usize = 10_000;
-/// Entries that are asked for at once, where the sizes seen so far allow it.
-const MOST_AT_ONCE: usize = 128;
+/// Maximum number of entries in one read.
+const MAX_AT_ONCE: usize = 128;
 
-/// Some events of a stream, in its order.
+/// Page of events, in the order of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventPage {
-    /// The events of the types that the group wants.
+    /// The events, of the types that the group declares.
     pub events: Vec<StreamEvent>,
-    /// Entries between them that cannot be read as events; a group gets them as dead letters.
+    /// Entries in the same range that cannot be decoded as events. A consumer stores such entries as dead letters.
     pub unreadable: Vec<(EntryId, Unreadable)>,
-    /// `true` if entries of any type follow that were not read.
+    /// `true` if unread entries follow, of any type.
     pub more: bool,
-    /// The last entry that was looked at: what follows it is the next page.
+    /// The last entry that was read: the next page starts after it.
     pub next: EntryId,
 }
 
 impl EventBus {
-    /// A page of the events after entry `since` that `group` wants, without any group noticing: nothing is
-    /// acknowledged and nothing moves. [`EntryId::ZERO`] is before the first one. Needs no right to write.
+    /// Reads a page of the events after entry `since`, of the types that `group` declares. [`EntryId::ZERO`] is before the
+    /// first entry. It acknowledges nothing, changes no group and needs no write permission.
     ///
-    /// The types are those of the group's field in `P:eventbus:groups`, all where there is none; neither the group nor the
-    /// stream need exist. A page ends before it has 1,000 events, [`MAX_PAGE_BYTES`], or 10,000 entries of any type, so that
-    /// it may be empty although [`more`](EventPage::more) follows: go on from [`next`](EventPage::next).
+    /// The types are those of the group's declaration in `P:eventbus:groups`; without one, all types. Group and stream may
+    /// be missing. A page ends before it exceeds 1,000 events, [`MAX_PAGE_BYTES`] or 10,000 entries of any type, so it may
+    /// be empty while [`more`](EventPage::more) is `true`: continue from [`next`](EventPage::next).
     ///
     /// ```no_run
     /// # async fn all(bus: eventbus::EventBus, group: eventbus::GroupName) -> Result<(), eventbus::Error> {
@@ -50,35 +50,35 @@ impl EventBus {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
-    /// to read it; [`Error::Key`] or [`Error::Declaration`] where it cannot be read which types the group wants;
-    /// [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`] where Redis takes
-    /// [`CALL_TIMEOUT`](super::CALL_TIMEOUT) for one of the reads that make a page.
+    /// [`Error::Stream`], with the code `WRONGTYPE` if the key holds something else and `NOPERM` without permission to read;
+    /// [`Error::Key`] or [`Error::Declaration`] if the declaration cannot be read; [`Error::File`], [`Error::Connect`] or
+    /// [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`] if one of the reads takes longer than
+    /// [`CALL_TIMEOUT`](super::CALL_TIMEOUT).
     pub async fn get_events_since(
         &self,
         group: &GroupName,
         since: EntryId,
     ) -> Result<EventPage, Error> {
         let types = self.declaration(group).await?.types;
-        let mut filling = Filling::new(self.stream(), types, since);
+        let mut builder = PageBuilder::new(self.stream(), types, since);
         loop {
-            let asked = filling.count();
-            let entries = self.entries_after(filling.page.next, asked).await?;
-            let is_end = entries.len() < asked;
+            let count = builder.next_count();
+            let entries = self.entries_after(builder.page.next, count).await?;
+            let is_end = entries.len() < count;
             for entry in entries {
-                if let Err(Full) = filling.add(entry) {
-                    filling.page.more = true;
-                    return Ok(filling.page);
+                if let Err(PageFull) = builder.add(entry) {
+                    builder.page.more = true;
+                    return Ok(builder.page);
                 }
             }
             if is_end {
-                return Ok(filling.page);
+                return Ok(builder.page);
             }
         }
     }
 
     async fn entries_after(&self, id: EntryId, count: usize) -> Result<Vec<RawEntry>, Error> {
-        // Redis refuses an interval that begins after this.
+        // Redis refuses a range that starts after the maximum ID.
         if id == EntryId::MAX {
             return Ok(Vec::new());
         }
@@ -89,60 +89,60 @@ impl EventBus {
             let answer = command.query_async(&mut conn).await;
             let stream = stream.clone();
             answer.map_err(|source| Error::Stream {
-                operation: PEEK,
+                operation: READ,
                 stream,
                 source: source.into(),
             })
         };
-        let answer = self.call(PEEK, read).await?;
+        let answer = self.call(READ, read).await?;
         reply::entries(answer).ok_or_else(|| {
             let stream = stream.clone();
-            Error::Reply { operation: PEEK, stream, missing: "entries" }
+            Error::Reply { operation: READ, stream, missing: "entries" }
         })
     }
 }
 
-/// The page has no room for an entry.
+/// Refusal of an entry that does not fit into the page.
 #[derive(Debug, PartialEq, Eq)]
-struct Full;
+struct PageFull;
 
-/// A page that is being filled.
-struct Filling<'a> {
+/// Builder of a page.
+struct PageBuilder<'a> {
     stream: &'a StreamKey,
     types: TypeFilter,
     page: EventPage,
-    looked_at: usize,
+    read: usize,
     bytes: usize,
-    /// Of the largest entry so far.
+    /// Size of the largest entry so far, in bytes.
     largest: usize,
 }
 
-impl<'a> Filling<'a> {
+impl<'a> PageBuilder<'a> {
     fn new(stream: &'a StreamKey, types: TypeFilter, since: EntryId) -> Self {
         let (events, unreadable) = (Vec::new(), Vec::new());
         let page = EventPage { events, unreadable, more: false, next: since };
-        Self { stream, types, page, looked_at: 0, bytes: 0, largest: 0 }
+        Self { stream, types, page, read: 0, bytes: 0, largest: 0 }
     }
 
     fn listed(&self) -> usize {
         self.page.events.len() + self.page.unreadable.len()
     }
 
-    /// Entries to ask for next: as many as were seen already, if the largest of those may come as often as that, and
-    /// at least one, which tells whether more follow.
-    fn count(&self) -> usize {
+    /// Returns the number of entries to read next: it doubles with each read, as far as entries of the largest size so far
+    /// would fit into the page. At least 1, to find out whether more entries follow.
+    fn next_count(&self) -> usize {
         let fitting = MAX_PAGE_BYTES.saturating_sub(self.bytes) / self.largest.max(1);
         let listed = MAX_PAGE_EVENTS - self.listed();
-        (self.looked_at + 1).min(MOST_AT_ONCE).min(fitting).min(listed).max(1)
+        (self.read + 1).min(MAX_AT_ONCE).min(fitting).min(listed).max(1)
     }
 
-    fn add(&mut self, entry: RawEntry) -> Result<(), Full> {
+    fn add(&mut self, entry: RawEntry) -> Result<(), PageFull> {
         let size = entry.fields().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let is_too_much = self.bytes + size > MAX_PAGE_BYTES && self.looked_at > 0;
-        if is_too_much || self.looked_at == MAX_PAGE_ENTRIES || self.listed() == MAX_PAGE_EVENTS {
-            return Err(Full);
+        let is_too_much = self.bytes + size > MAX_PAGE_BYTES && self.read > 0;
+        if is_too_much || self.read == MAX_PAGE_ENTRIES || self.listed() == MAX_PAGE_EVENTS {
+            return Err(PageFull);
         }
-        self.looked_at += 1;
+        self.read += 1;
         self.bytes += size;
         self.largest = self.largest.max(size);
         self.page.next = entry.id();
@@ -171,9 +171,9 @@ mod tests {
         RawEntry::new(EntryId { ms, seq: 0 }, fields)
     }
 
-    fn filling<'a>(stream: &'a StreamKey, types: &[&str]) -> Filling<'a> {
+    fn builder<'a>(stream: &'a StreamKey, types: &[&str]) -> PageBuilder<'a> {
         let types = TypeFilter::parse(types.iter().copied()).unwrap();
-        Filling::new(stream, types, EntryId::ZERO)
+        PageBuilder::new(stream, types, EntryId::ZERO)
     }
 
     fn stream() -> StreamKey {
@@ -181,50 +181,50 @@ mod tests {
     }
 
     #[test]
-    fn reads_grow_with_what_was_seen_and_never_beyond_the_room_that_is_left() {
+    fn reads_double_and_never_exceed_the_space_left_in_the_page() {
         let stream = stream();
-        let mut filling = filling(&stream, &[]);
+        let mut builder = builder(&stream, &[]);
         let mut counts = Vec::new();
         let mut ms = 0;
         while counts.len() < 9 {
-            counts.push(filling.count());
-            for _ in 0..filling.count() {
+            counts.push(builder.next_count());
+            for _ in 0..builder.next_count() {
                 ms += 1;
-                filling.add(entry(ms, "a", 10)).unwrap();
+                builder.add(entry(ms, "a", 10)).unwrap();
             }
         }
         assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 128, 128]);
-        filling.add(entry(ms + 1, "a", 5 * 1024 * 1024)).unwrap();
-        assert_eq!(filling.count(), 1);
+        builder.add(entry(ms + 1, "a", 5 * 1024 * 1024)).unwrap();
+        assert_eq!(builder.next_count(), 1);
     }
 
     #[test]
-    fn an_entry_larger_than_a_page_comes_alone() {
+    fn an_entry_larger_than_a_page_has_a_page_of_its_own() {
         let stream = stream();
-        let mut filling = filling(&stream, &[]);
-        assert_eq!(filling.add(entry(1, "a", MAX_PAGE_BYTES)), Ok(()));
-        assert_eq!(filling.add(entry(2, "a", 1)), Err(Full));
-        assert_eq!(filling.page.next, EntryId { ms: 1, seq: 0 });
+        let mut builder = builder(&stream, &[]);
+        assert_eq!(builder.add(entry(1, "a", MAX_PAGE_BYTES)), Ok(()));
+        assert_eq!(builder.add(entry(2, "a", 1)), Err(PageFull));
+        assert_eq!(builder.page.next, EntryId { ms: 1, seq: 0 });
     }
 
     #[test]
-    fn unwanted_entries_count_for_the_look_but_not_for_the_list() {
+    fn entries_of_other_types_count_as_read_but_not_as_listed() {
         let stream = stream();
-        let mut filling = filling(&stream, &["b"]);
+        let mut builder = builder(&stream, &["b"]);
         for ms in 1..=MAX_PAGE_ENTRIES as u64 {
-            assert_eq!(filling.add(entry(ms, "a", 1)), Ok(()));
+            assert_eq!(builder.add(entry(ms, "a", 1)), Ok(()));
         }
-        assert_eq!(filling.add(entry(20_000, "b", 1)), Err(Full));
-        assert_eq!((filling.listed(), filling.page.next.ms), (0, 10_000));
+        assert_eq!(builder.add(entry(20_000, "b", 1)), Err(PageFull));
+        assert_eq!((builder.listed(), builder.page.next.ms), (0, 10_000));
     }
 
     #[test]
     fn a_page_lists_a_thousand_events_at_most() {
         let stream = stream();
-        let mut filling = filling(&stream, &[]);
+        let mut builder = builder(&stream, &[]);
         for ms in 1..=1_000 {
-            assert_eq!(filling.add(entry(ms, "a", 1)), Ok(()));
+            assert_eq!(builder.add(entry(ms, "a", 1)), Ok(()));
         }
-        assert_eq!((filling.count(), filling.add(entry(1_001, "a", 1))), (1, Err(Full)));
+        assert_eq!((builder.next_count(), builder.add(entry(1_001, "a", 1))), (1, Err(PageFull)));
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use eventbus_core::declaration::{Declaration, UNOWNED};
+use eventbus_core::declaration::Declaration;
 use eventbus_core::group::{GroupCreation, Start};
 use eventbus_core::names::GroupName;
 use eventbus_core::retry::outage::Outage;
 
 use crate::error::{Error, chain};
 use crate::publish::now;
-use crate::scripts::create_group;
+use crate::scripts::create_group::{EnsureGroup, restore};
+use crate::scripts::declare_group::{Declared, Replace, declare_group, unless_refused};
 use crate::scripts::forget_group::{Forgotten, forget_group};
 
 use super::EventBus;
@@ -26,9 +27,10 @@ impl EventBus {
     /// there before and was destroyed resumes where it had come to.
     ///
     /// From then on this program keeps the group: it is declared in `P:eventbus:groups`, so that nothing that it may need is
-    /// trimmed while it is missing, and subscriptions of this bus create it again if it is lost, then never at the
-    /// stream's end, which would pass over what came meanwhile. A declaration that stands there already is left as it
-    /// is; where Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after
+    /// trimmed while it is missing, for [`missing_group_hold`](crate::config::BusConfig::missing_group_hold) at most unless
+    /// a resource owns it. Subscriptions and further calls of this bus create it again if it is lost, then never at the
+    /// stream's end, which would skip what came meanwhile. A declaration that is there already is left as it is; where
+    /// Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after
     /// an error, which does not say that nothing was done.
     ///
     /// # Errors
@@ -41,20 +43,14 @@ impl EventBus {
         group: &GroupName,
         start: Start,
     ) -> Result<bool, Error> {
-        let create = |mut conn| async move {
-            create_group::restore(&mut conn, self.stream(), group, &start).await
-        };
-        let creation = self.call(CREATE, create).await?;
-        let is_first = self.created().insert(group.clone(), start).is_none();
-        match self.declare(group).await {
-            Err(error) if error.code().is_some() => {
-                if is_first {
-                    tracing::warn!(stream = %self.stream(), %group, error = %chain(&error),
-                        "the group is not declared: while it is missing, it does not hold back trimming");
-                }
-            }
-            result => result?,
-        }
+        let lost = self.created().contains_key(group);
+        let request = EnsureGroup { start, lost, ..EnsureGroup::default() };
+        let create =
+            |mut conn| async move { restore(&mut conn, self.stream(), group, &request).await };
+        let (creation, _) = self.call(CREATE, create).await?;
+        self.created().insert(group.clone(), start);
+        let declared = unless_refused(self.declare(group).await)?;
+        self.refusals.log(self.stream(), group, &declared);
         Ok(matches!(creation, GroupCreation::Created { .. }))
     }
 
@@ -128,13 +124,11 @@ impl EventBus {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn declare(&self, group: &GroupName) -> Result<(), Error> {
-        let key = self.stream().groups_key();
-        let mut command = redis::cmd("HSETNX");
-        command.arg(&key).arg(group.as_str()).arg(UNOWNED);
+    /// Declares `group` without types, where nothing is declared of it.
+    async fn declare(&self, group: &GroupName) -> Result<Declared, Error> {
         let declare = |mut conn| async move {
-            let answer = command.exec_async(&mut conn).await;
-            answer.map_err(|source| Error::Key { operation: DECLARE, key, source: source.into() })
+            let declaration = Declaration::default();
+            declare_group(&mut conn, self.stream(), group, &declaration, Replace::Nothing).await
         };
         self.call(DECLARE, declare).await
     }

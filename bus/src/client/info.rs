@@ -1,19 +1,20 @@
 //! What is known of the stream and its groups, for monitoring: numbers, names and entry IDs, no payload.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus_core::facts::{ConsumerFacts, GroupFacts, StreamFacts};
-use eventbus_core::lag::{Lag, LagSource};
+use eventbus_core::facts::ConsumerFacts;
+use eventbus_core::lag::LagSource;
 use eventbus_core::names::{EntryId, GroupName};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
-use crate::observe::server_info_if_allowed;
+use crate::observe::{GroupView, Snapshot};
 use crate::scripts::snapshot::{GroupRequest, snapshot};
 
 use super::EventBus;
 
-const LOOK: &str = "look at the stream";
+const READ: &str = "read the groups";
 
 /// A stream at one moment. In JSON its fields are in camel case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +61,7 @@ pub struct GroupInfo {
     pub oldest_age: Option<Duration>,
     /// Dead letters in the usual stream; `None` where they cannot be read.
     pub dead_letters: Option<u64>,
-    /// By their names; empty also where they cannot be read.
+    /// By their names, those that crashed too; empty also where they cannot be read.
     pub consumers: Vec<ConsumerInfo>,
     /// Reason why consumers or dead letters cannot be read, such as a key of another type.
     pub problem: Option<String>,
@@ -84,10 +85,11 @@ pub struct ConsumerInfo {
     pub name: String,
     /// Entries it holds.
     pub pending: u64,
-    /// Since it last asked the server for anything.
+    /// Time since the server last saw it read or claim; since its heartbeat where the server does not list it.
     #[serde(rename = "idleSeconds", serialize_with = "seconds")]
     pub idle: Duration,
-    /// `true` if it renewed its lease in time; always `false` for a consumer of another library.
+    /// `true` if its heartbeat is not older than its lease, however long it has been idle. Where no consumer of the group
+    /// ever wrote a heartbeat, because all are of other libraries, `true` for each that the server lists.
     pub live: bool,
 }
 
@@ -98,8 +100,8 @@ impl EventBus {
     /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
     /// to read it; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`].
     pub async fn get_stream_info(&self) -> Result<StreamInfo, Error> {
-        let look = |mut conn| async move { snapshot(&mut conn, self.stream(), &[]).await };
-        let facts = self.call(LOOK, look).await?;
+        let read = |mut conn| async move { snapshot(&mut conn, self.stream(), &[]).await };
+        let facts = self.call(READ, read).await?;
         Ok(StreamInfo {
             name: self.stream().to_string(),
             exists: facts.exists,
@@ -112,7 +114,7 @@ impl EventBus {
     }
 
     /// Reads `group` and computes its true lag, for which entries may be counted on the server: 2,000 at most, now
-    /// and then 11,000. `None` if the group or the stream is missing. Needs no right to write.
+    /// and then 11,000. `None` if the group or the stream is missing. Needs no permission to write.
     ///
     /// # Errors
     /// As [`get_stream_info`](Self::get_stream_info), and [`Error::Server`].
@@ -123,44 +125,46 @@ impl EventBus {
         let stream = self.stream();
         let request =
             GroupRequest { group: group.clone(), dead_letters: stream.dead_letters(group) };
-        let look = |mut conn| async move {
-            // From before the look, so that one who looked earlier does not tell the reader later.
-            let mut reader = self.lags.lock().await;
-            let server = server_info_if_allowed(&mut conn, &self.calls.endpoint()).await?;
-            let facts = snapshot(&mut conn, stream, &[request]).await?;
+        let read = |mut conn| async move {
+            // Locked before the snapshot: an older one must not reach the reader later.
+            let mut reader = self.snapshots.lock().await;
+            let endpoint = self.calls.endpoint();
+            let server = reader.server(&mut conn, &endpoint, Duration::ZERO).await?;
+            let facts = reader.facts(&mut conn, stream, Some(&[request])).await?;
             if !facts.groups.contains_key(group.as_str()) {
                 return Ok(None);
             }
-            let lags = reader.read(&mut conn, stream, &facts, &server).await?;
-            let lag = lags.get(group.as_str()).copied().unwrap_or(Lag::UNKNOWN);
-            Ok(facts.groups.get(group.as_str()).map(|seen| group_info(group, seen, &facts, lag)))
+            let lags = reader.lags(&mut conn, stream, &facts, &server).await?;
+            let snapshot = Snapshot { server, stream: facts, lags };
+            Ok(group_info(&GroupView::new(Arc::new(snapshot), group.as_str())))
         };
-        self.call(LOOK, look).await
+        self.call(READ, read).await
     }
 }
 
-fn group_info(name: &GroupName, seen: &GroupFacts, stream: &StreamFacts, lag: Lag) -> GroupInfo {
+fn group_info(group: &GroupView) -> Option<GroupInfo> {
+    let facts = group.facts()?;
     let consumer = |consumer: &ConsumerFacts| ConsumerInfo {
         name: consumer.name.clone(),
         pending: consumer.pending,
         idle: consumer.idle,
-        live: consumer.is_live(stream.server_ms),
+        live: group.is_live(consumer),
     };
-    let is_ahead = seen.is_ahead_of(stream);
-    GroupInfo {
-        name: name.to_string(),
-        status: if is_ahead { GroupStatus::AheadOfStream } else { GroupStatus::Ok },
+    let lag = group.lag();
+    Some(GroupInfo {
+        name: group.name().to_owned(),
+        status: if group.is_ahead() { GroupStatus::AheadOfStream } else { GroupStatus::Ok },
         lag: lag.value,
         lag_source: lag.source,
-        pending: seen.pending,
-        delayed: seen.delayed,
-        suspects: seen.suspects,
-        last_delivered: seen.last_delivered,
-        oldest_age: seen.oldest_unprocessed().map(|id| stream.age(id)),
-        dead_letters: seen.dead_letters.map(|letters| letters.length),
-        consumers: seen.consumers.iter().map(consumer).collect(),
-        problem: seen.problem.clone(),
-    }
+        pending: facts.pending,
+        delayed: facts.delayed,
+        suspects: facts.suspects,
+        last_delivered: facts.last_delivered,
+        oldest_age: group.oldest_age(),
+        dead_letters: facts.dead_letters.map(|letters| letters.length),
+        consumers: facts.consumers.iter().map(consumer).collect(),
+        problem: facts.problem.clone(),
+    })
 }
 
 fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -177,6 +181,8 @@ fn seconds_or_null<S: Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eventbus_core::facts::{ConsumerSource, GroupFacts, StreamFacts};
+    use eventbus_core::lag::Lag;
     use serde_json::json;
 
     fn id(ms: u64) -> EntryId {
@@ -184,11 +190,18 @@ mod tests {
     }
 
     /// Group `g` of a stream that ends at 9-0, seen by the server at 9.5 s.
-    fn info(seen: &GroupFacts, lag: Lag) -> serde_json::Value {
-        let stream =
-            StreamFacts { server_ms: 9_500, last_generated: id(9_000), ..StreamFacts::default() };
-        let group = GroupName::new("g").unwrap();
-        serde_json::to_value(group_info(&group, seen, &stream, lag)).unwrap()
+    fn info(facts: GroupFacts, lag: Lag) -> serde_json::Value {
+        let mut snapshot = Snapshot {
+            stream: StreamFacts {
+                server_ms: 9_500,
+                last_generated: id(9_000),
+                ..StreamFacts::default()
+            },
+            ..Snapshot::default()
+        };
+        snapshot.stream.groups.insert("g".into(), facts);
+        snapshot.lags.insert("g".into(), lag);
+        serde_json::to_value(group_info(&GroupView::new(Arc::new(snapshot), "g"))).unwrap()
     }
 
     #[test]
@@ -205,6 +218,7 @@ mod tests {
             last_delivered: id(7_000),
             oldest_pending: Some(id(7_000)),
             consumers: vec![consumer],
+            consumer_source: ConsumerSource::Heartbeats,
             ..GroupFacts::default()
         };
         let expected = json!({
@@ -213,13 +227,13 @@ mod tests {
             "deadLetters": null, "problem": null,
             "consumers": [{"name": "c", "pending": 1, "idleSeconds": 0.25, "live": false}],
         });
-        assert_eq!(info(&seen, Lag::new(3, LagSource::AtLeast)), expected);
+        assert_eq!(info(seen, Lag::new(3, LagSource::AtLeast)), expected);
     }
 
     #[test]
     fn what_is_not_known_is_null_and_not_zero() {
         let seen = GroupFacts { last_delivered: id(9_001), ..GroupFacts::default() };
-        let info = info(&seen, Lag::UNKNOWN);
+        let info = info(seen, Lag::UNKNOWN);
         assert_eq!((&info["lag"], &info["lagSource"]), (&json!(null), &json!("Unknown")));
         assert_eq!(
             (&info["status"], &info["oldestAgeSeconds"]),

@@ -1,4 +1,4 @@
-//! Publishing by way of the outbox: on disk first, then to Redis.
+//! Publishing through the outbox: to disk first, then to Redis.
 
 use std::time::Duration;
 
@@ -10,29 +10,41 @@ use crate::error::Error;
 use crate::outbox::{MAX_RECORD, Outbox, Refused, record};
 use crate::publish::{check, new_id, now, wall_clock};
 
-/// Place of an event that was published through the outbox.
+/// Result of a publish through the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// It stands in the stream.
+    /// The event is in the stream, as this entry.
     Published(EntryId),
-    /// It is on disk, and will stand in the stream behind what was spooled before it.
+    /// The event is on disk; it will be sent to the stream after the events that were spooled before it.
     Spooled,
 }
 
 impl EventBus {
-    /// Writes an event to the outbox, which sends it to the stream, at least once and behind what was written before.
+    /// Writes an event to the outbox, which sends it to the stream at least once and in the order of writing.
     ///
-    /// Answers once the event is on disk and Redis has taken it, or at most the publish timeout
-    /// ([`Durability::publish_timeout`](crate::config::Durability::publish_timeout)) after it is on disk; at once where the last
-    /// try to send failed, the circuit breaker is open, or more than 1,024 events or 4 MiB wait. Where the outbox is full
-    /// or its disk fails, the event is published directly, ahead of what waits.
+    /// Returns [`Published`](PublishOutcome::Published) once the event is on disk and in the stream. Returns
+    /// [`Spooled`](PublishOutcome::Spooled) if it is on disk and not in the stream within the publish timeout
+    /// ([`Durability::publish_timeout`](crate::config::Durability::publish_timeout)); at once if the last attempt to send
+    /// failed, the circuit breaker is open, or more than 1,024 events or 4 MiB wait. If the outbox is full or its disk
+    /// fails, the event is published directly, before the events that wait.
     /// Without an outbox (`REDIS_OUTBOX_DIR`) this is [`publish_event`](Self::publish_event).
     ///
-    /// Once begun, the event may be written and sent even if this future is dropped.
+    /// If this future is dropped, the event may still be written and sent.
+    ///
+    /// ```no_run
+    /// # async fn f(bus: eventbus::EventBus, event: eventbus::NewEvent) -> Result<(), eventbus::Error> {
+    /// use eventbus::PublishOutcome;
+    ///
+    /// match bus.publish_or_spool(event).await? {
+    ///     PublishOutcome::Published(id) => println!("in the stream as {id}"),
+    ///     PublishOutcome::Spooled => println!("on disk, to be sent"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::EventType`]; [`Error::TooLarge`]; [`Error::RecordTooLarge`]; [`Error::OutboxFull`] and [`Error::OutboxWrite`] where the event was
-    /// not kept and publishing it failed, with the reason of the latter as source.
+    /// [`Error::EventType`]; [`Error::TooLarge`]; [`Error::RecordTooLarge`]; [`Error::OutboxFull`] or
+    /// [`Error::OutboxWrite`] if the event could be neither stored nor published, with the publish error as source.
     pub async fn publish_or_spool(&self, mut event: NewEvent) -> Result<PublishOutcome, Error> {
         let Some(outbox) = &self.outbox else {
             return self.publish_event(event).await.map(PublishOutcome::Published);
@@ -47,9 +59,9 @@ impl EventBus {
             let (event_type, size) = (event.event_type, body.len());
             return Err(Error::RecordTooLarge { event_type, size, limit: MAX_RECORD });
         }
-        let sent = match outbox.keep(body).await {
+        let sent = match outbox.store(body).await {
             Ok(sent) => sent,
-            Err(refused) => return self.publish_past(outbox, event, refused).await,
+            Err(refused) => return self.publish_directly(outbox, event, refused).await,
         };
         let metrics = &self.publisher.metrics;
         let limit = if outbox.is_stuck() { Duration::ZERO } else { self.publisher.timeout };
@@ -65,16 +77,22 @@ impl EventBus {
         }
     }
 
-    /// Waits until everything in the outbox is sent, for a clean end, and answers how many events are not. They are sent
-    /// when the outbox is opened again.
+    /// Waits until every event in the outbox is sent, for at most `limit`, and returns how many are still unsent. Those are
+    /// sent when the outbox is opened again.
+    ///
+    /// ```no_run
+    /// # async fn f(bus: eventbus::EventBus) {
+    /// let unsent = bus.flush_outbox(std::time::Duration::from_secs(5)).await;
+    /// # }
+    /// ```
     pub async fn flush_outbox(&self, limit: Duration) -> u64 {
         let Some(outbox) = &self.outbox else { return 0 };
-        // What is left when the time is over is what is asked for.
+        // The number that is left after the time-out is the result.
         tokio::time::timeout(limit, outbox.emptied()).await.ok();
         outbox.unsent()
     }
 
-    async fn publish_past(
+    async fn publish_directly(
         &self,
         outbox: &Outbox,
         event: NewEvent,

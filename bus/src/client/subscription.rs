@@ -1,4 +1,4 @@
-//! Subscribing by the bus: a consumer on a task of its own.
+//! Subscribing with the bus: a consumer on a task of its own.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eventbus_core::delivery::{Answer, Delivery, DeliveryConfig};
 use eventbus_core::event::TypeFilter;
 use eventbus_core::group::Start;
-use eventbus_core::names::{ConsumerName, EntryId, GroupName};
+use eventbus_core::names::{ConsumerName, GroupName};
 use eventbus_core::settings::SettingErrors;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +16,19 @@ use crate::error::Error;
 
 use super::EventBus;
 
-/// A running consumer. Dropping it, also while it [stops](Self::stop), is a crash: its handlers are cut off, and its
-/// events in flight go to other consumers once its lease is over.
+/// Running consumer.
+///
+/// Dropping a subscription, also while it [stops](Self::stop), acts as a crash: handlers are cancelled, and other
+/// consumers claim the events in flight once the lease has expired.
 #[derive(Debug)]
-#[must_use = "dropping a subscription ends it as a crash does"]
+#[must_use = "dropping a subscription acts as a crash"]
 pub struct Subscription {
     readiness: Readiness,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
 
-/// A subscription that is not running yet, with a setting for each of its options.
+/// Options of a subscription that does not run yet.
 ///
 /// Made by [`EventBus::subscription`]; [`start`](Self::start) runs it.
 #[derive(Debug)]
@@ -37,18 +39,29 @@ pub struct SubscriptionBuilder {
 }
 
 impl EventBus {
-    /// Reads `group`'s events as `consumer` and passes those of `types` to `handler`, on a task of its own, until the
-    /// subscription is [stopped](Subscription::stop); others are acknowledged unseen.
+    /// Reads `group`'s events as `consumer` and calls `handler` with those of `types`, on a task of its own, until the
+    /// subscription is [stopped](Subscription::stop). Events of other types are acknowledged without a call.
     ///
-    /// Every event is delivered at least once, up to 8 at a time, and acknowledged after the handler answered
-    /// [`Answer::Done`]. After [`Answer::Retry`], a panic, or more than 30 s, it comes again after a backoff; after
-    /// [`Answer::Dead`] or the fifth attempt it becomes a dead letter in
+    /// Every event is delivered at least once, and acknowledged after the handler has returned [`Answer::Done`]. Up to 8
+    /// calls run at once. After [`Answer::Retry`], a panic, or a call of more than 30 s the event is delivered again after a
+    /// backoff. After [`Answer::Dead`] or the fifth attempt it is stored as a dead letter in
     /// [`StreamKey::dead_letters`](crate::StreamKey::dead_letters). [`subscription`](Self::subscription) has a setting for
-    /// each of these. `consumer` is the process's name; a nonce is added to it.
+    /// each of these. `consumer` is the name of the process; a nonce is added to it.
     ///
-    /// A missing group is created again if this bus created it by
-    /// [`create_consumer_group`](Self::create_consumer_group); otherwise the subscription waits for it, as it does while
-    /// Redis is unreachable. Neither is an error: [`Readiness`] and the log report them.
+    /// A missing group is created again if this bus created it with
+    /// [`create_consumer_group`](Self::create_consumer_group); otherwise the subscription waits for the group, as it waits
+    /// for an unreachable Redis. Neither is an error: [`Readiness`] and the log report them.
+    ///
+    /// ```no_run
+    /// # use eventbus::{Answer, ConsumerName, Error, EventBus, GroupName, TypeFilter};
+    /// # async fn f(bus: EventBus, group: GroupName, consumer: ConsumerName) -> Result<(), Error> {
+    /// let subscription = bus.subscribe(&group, &consumer, TypeFilter::default(), |delivery| async move {
+    ///     println!("attempt {} of {}", delivery.attempt, delivery.event.event_id());
+    ///     Answer::Done
+    /// });
+    /// # subscription.stop().await
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -66,7 +79,7 @@ impl EventBus {
         self.subscription(group, consumer).types(types).spawn(handler)
     }
 
-    /// Returns a subscription of `group` to set up and [start](SubscriptionBuilder::start).
+    /// Returns a builder for a subscription of `group`; [`start`](SubscriptionBuilder::start) runs it.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -86,20 +99,21 @@ impl EventBus {
     pub fn subscription(&self, group: &GroupName, consumer: &ConsumerName) -> SubscriptionBuilder {
         let mut config =
             SubscriberConfig::new(self.stream().clone(), group.clone(), consumer.clone());
-        config.start = self.created().get(group).copied().map(restart);
+        config.start = self.created().get(group).copied();
+        config.group_existed = config.start.is_some();
         SubscriptionBuilder { bus: self.clone(), config }
     }
 }
 
 impl SubscriptionBuilder {
-    /// Delivers events of these types only; others are acknowledged unseen. Default: all.
+    /// Delivers only events of these types; others are acknowledged without a call. Default: all types.
     pub fn types(mut self, types: TypeFilter) -> Self {
         self.config.types = types;
         self
     }
 
-    /// Creates the group there when it is missing, and again when it is lost. Default: only a group that this bus created
-    /// by [`EventBus::create_consumer_group`].
+    /// Creates the group at `start` if it is missing, restores it if it is lost, and declares it with the types. Default:
+    /// only a group that this bus created with [`EventBus::create_consumer_group`].
     pub fn create_group_at(mut self, start: Start) -> Self {
         self.config.start = Some(start);
         self
@@ -111,19 +125,19 @@ impl SubscriptionBuilder {
         self
     }
 
-    /// Stores dead letters there. Default: [`DeadLetters::of`] the group.
+    /// Stores dead letters in this stream. Default: [`DeadLetters::of`] the group.
     pub fn dead_letters(mut self, dead_letters: DeadLetters) -> Self {
         self.config.dead_letters = Some(dead_letters);
         self
     }
 
-    /// Acknowledges, counts and logs what cannot be handled, instead of storing it as a dead letter.
+    /// Acknowledges, counts and logs events that cannot be handled, instead of storing them as dead letters.
     pub fn without_dead_letters(mut self) -> Self {
         self.config.dead_letters = None;
         self
     }
 
-    /// Names the kind of the handler for people who read the consumers' hash. Default `custom`.
+    /// Sets the kind of the handler as shown in the consumers' hash. Default `custom`.
     pub fn handler_kind(mut self, kind: impl Into<String>) -> Self {
         self.config.handler = kind.into();
         self
@@ -132,7 +146,7 @@ impl SubscriptionBuilder {
     /// Runs the consumer on a task of its own.
     ///
     /// # Errors
-    /// Every setting that makes no sense.
+    /// Every invalid setting.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -151,7 +165,8 @@ impl SubscriptionBuilder {
         F: Future<Output = Answer> + Send + 'static,
     {
         let Self { bus, config } = self;
-        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone());
+        let subscriber = Subscriber::new(bus.config.redis.clone(), config, bus.metrics.clone())
+            .with_refusal_log(bus.refusals.clone());
         let (readiness, stop) = (subscriber.readiness(), CancellationToken::new());
         let task = tokio::spawn(subscriber.run(handler, stop.clone()));
         Subscription { readiness, stop, task }
@@ -159,14 +174,15 @@ impl SubscriptionBuilder {
 }
 
 impl Subscription {
-    /// Stops reading, waits for running handlers, hands back events that were not begun, and leaves the group. Handlers
-    /// are cut off after the grace period (default 35 s); their events come again.
+    /// Stops reading, waits for running handlers, releases events that were not started, and leaves the group. Handlers
+    /// that still run after the grace period (default 35 s) are cancelled; their events are delivered again.
     ///
     /// # Errors
-    /// [`Error::ShutdownTimedOut`] if Redis was unreachable until then: events in flight go to others once the lease is over.
+    /// [`Error::ShutdownTimedOut`] if Redis was unreachable until the end of the grace period: other consumers claim the
+    /// events in flight once the lease has expired.
     ///
     /// # Panics
-    /// If the subscription itself panicked, which no handler makes it do.
+    /// If the subscription itself panicked. A panic of a handler does not cause it.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.cancel();
         match (&mut self.task).await {
@@ -189,25 +205,5 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Returns where a lost group starts again: what it was to skip at first is in the past by then.
-fn restart(start: Start) -> Start {
-    match start {
-        Start::Latest => Start::Id(EntryId::ZERO),
-        start => start,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lost_group_never_begins_at_the_streams_end() {
-        assert_eq!(restart(Start::Latest), Start::Id(EntryId::ZERO));
-        let id = Start::Id(EntryId { ms: 5, seq: 1 });
-        assert_eq!(restart(id), id);
     }
 }

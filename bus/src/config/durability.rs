@@ -1,27 +1,28 @@
-//! The setting for what has to have happened before a publish is answered.
+//! Setting of the durability: the confirmation that a publish waits for.
 
 use std::num::NonZeroU8;
 use std::time::Duration;
 
 use eventbus_core::settings::{Lookup, SettingError};
 
-/// A publish fails after this long, connecting included; later where it waits for replicas or the disk, see
-/// [`Durability::publish_timeout`].
+/// Time limit of a publish with [`Durability::Async`], connecting included; see [`Durability::publish_timeout`] for the
+/// others.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// With `appendfsync everysec`, the server's default, an event is on disk after up to a second.
-const FSYNCED: Duration = Duration::from_secs(5);
+/// Time limit of a publish with `fsynced`. With `appendfsync everysec`, the server's default, an event is on disk after up
+/// to a second.
+const FSYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// State that an event must have reached before its publish is answered.
+/// Confirmation that a publish waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// `async`: the server has it in memory. What becomes of it in a crash is up to the server's persistence, and its
-    /// last second may be lost in a failover.
+    /// `async`: the server has the event in memory. After a crash it depends on the server's persistence whether the event
+    /// is there; a failover may lose the last second.
     #[default]
     Async,
-    /// `replicated:N`: besides, N replicas have it in memory.
+    /// `replicated:N`: N replicas have the event in memory too.
     Replicated(NonZeroU8),
-    /// `fsynced`: it is on the server's disk. Needs WAITAOF (Redis or Valkey 7.2) and the append-only file; with
+    /// `fsynced`: the event is on the server's disk. Needs WAITAOF (Redis or Valkey 7.2) and the append-only file; with
     /// `appendfsync everysec` a publish takes up to a second.
     Fsynced,
 }
@@ -46,14 +47,14 @@ impl Durability {
         }
     }
 
-    /// A publish fails after this long, connecting included: [`PUBLISH_TIMEOUT`] for `async`, twice that for
+    /// Returns the time limit of a publish, connecting included: [`PUBLISH_TIMEOUT`] for `async`, twice that for
     /// `replicated`, 5 s for `fsynced`.
     #[must_use]
     pub fn publish_timeout(self) -> Duration {
         match self {
             Self::Async => PUBLISH_TIMEOUT,
             Self::Replicated(_) => PUBLISH_TIMEOUT * 2,
-            Self::Fsynced => FSYNCED,
+            Self::Fsynced => FSYNC_TIMEOUT,
         }
     }
 }
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_names_what_is_waited_for() {
+    fn the_setting_is_async_replicated_or_fsynced() {
         let replicated = |n| Durability::Replicated(NonZeroU8::new(n).unwrap());
         assert_eq!(Durability::from_lookup(&|_| None), Ok(Durability::Async));
         assert_eq!(read("async"), Ok(Durability::Async));
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_with_what_is_allowed() {
+    fn any_other_value_is_refused_with_the_allowed_ones() {
         let allowed = "must be async, replicated:N with N from 1 to 255, or fsynced";
         for text in ["", "Async", "replicated", "replicated:0", "replicated:256", "replicated:+1"] {
             assert_eq!(read(text), Err(format!("REDIS_DURABILITY={text:?}: {allowed}")));

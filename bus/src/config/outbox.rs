@@ -4,38 +4,38 @@ use std::path::PathBuf;
 
 use eventbus_core::settings::{Lookup, SettingError};
 
-/// `REDIS_OUTBOX_MAX_BYTES` where it is not set.
+/// Default of `REDIS_OUTBOX_MAX_BYTES`.
 const DEFAULT_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024;
-/// The least that `REDIS_OUTBOX_MAX_BYTES` may be.
+/// Minimum of `REDIS_OUTBOX_MAX_BYTES`.
 const MIN_OUTBOX_BYTES: u64 = 1024 * 1024;
-/// The most that `REDIS_OUTBOX_MAX_BYTES` may be.
+/// Maximum of `REDIS_OUTBOX_MAX_BYTES`.
 const MAX_OUTBOX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 
-/// Settings of the outbox, which keeps events on disk until Redis has them.
+/// Configuration of the outbox, which stores events on disk until they are in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxConfig {
-    /// `REDIS_OUTBOX_DIR`: a directory of this process alone; it is made where it is missing.
+    /// `REDIS_OUTBOX_DIR`: a directory that only this process uses; created if it is missing.
     pub dir: PathBuf,
-    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: what all segments together may take. Events beyond it
-    /// are not kept, but published directly. Copies of damaged segments come on top.
+    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: maximum size of all segments together. Events
+    /// beyond it are published directly. Copies of damaged segments do not count.
     pub max_bytes: u64,
 }
 
 impl OutboxConfig {
-    /// An outbox in `dir` with the default size.
+    /// Creates a configuration for `dir` with the default size.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), max_bytes: DEFAULT_OUTBOX_BYTES }
     }
 
-    /// Sets the most bytes that all segments together may take, 1 MiB to 1 TiB.
+    /// Sets the maximum size of all segments together, 1 MiB to 1 TiB.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// Reads `REDIS_OUTBOX_DIR` and `REDIS_OUTBOX_MAX_BYTES`; `None` where the former is not set, or empty.
+    /// Reads `REDIS_OUTBOX_DIR` and `REDIS_OUTBOX_MAX_BYTES`; `None` if the former is unset or empty.
     ///
     /// # Errors
     /// [`SettingError`] with what is allowed.
@@ -85,8 +85,8 @@ mod tests {
     fn a_size_out_of_its_range_is_refused() {
         for text in ["", "1048575", "1GiB", "-1", "+1048576", "1099511627777"] {
             let error = read(&[("REDIS_OUTBOX_MAX_BYTES", text)]).unwrap_err();
-            let told = "must be a number of bytes from 1048576 to 1099511627776";
-            assert_eq!((error.value.as_str(), error.allowed.as_str()), (text, told));
+            let allowed = "must be a number of bytes from 1048576 to 1099511627776";
+            assert_eq!((error.value.as_str(), error.allowed.as_str()), (text, allowed));
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What is wrong with a URL of a Redis: the part is named, and nothing of it is shown.
+//! Checks of the URL of a Redis server. A refusal names the invalid part and never shows it.
 
-/// What a URL has to look like.
+/// Expected form of a URL.
 const SHAPE: &str = "must be redis://host:port/db or rediss://host:port/db";
 
-/// Looks at each part of `url`.
+/// Checks each part of `url`.
 ///
 /// # Errors
-/// What is allowed, and which part is not.
+/// The expected form, and the first invalid part.
 pub(super) fn check(url: &str) -> Result<(), String> {
     let wrong = |part: &str| Err(format!("{SHAPE}; {part}"));
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -22,7 +22,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
         _ => return wrong("its scheme is neither"),
     }
     if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return wrong("it has a space or a line end in it");
+        return wrong("it contains a space or a line end");
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let after = &rest[authority.len()..];
@@ -37,7 +37,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     check_rest(after).or_else(wrong)
 }
 
-/// Whether each `%` begins the number of a byte, and the bytes are UTF-8.
+/// Checks that each `%` starts a hexadecimal byte, and that the decoded bytes are UTF-8.
 fn check_escapes(text: &str) -> Result<(), ()> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -61,9 +61,9 @@ fn check_host(text: &str) -> Result<(), &'static str> {
             let (address, port) =
                 address.split_once(']').ok_or("the ']' of its address is missing")?;
             let address: std::net::Ipv6Addr =
-                address.parse().map_err(|_| "its host is no IPv6 address")?;
+                address.parse().map_err(|_| "its host is not an IPv6 address")?;
             if address.is_unspecified() {
-                return Err("its host is no address that one can connect to");
+                return Err("its host is not an address to connect to");
             }
             (None, port.strip_prefix(':').or(port.is_empty().then_some("")))
         }
@@ -74,9 +74,11 @@ fn check_host(text: &str) -> Result<(), &'static str> {
     };
     match host {
         Some("") => return Err("its host is missing"),
-        Some("0.0.0.0") => return Err("its host is no address that one can connect to"),
+        Some("0.0.0.0") => return Err("its host is not an address to connect to"),
         Some(name) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) => {
-            return Err("its host is neither a name nor an address; an IPv6 address stands in [ ]");
+            return Err(
+                "its host is neither a name nor an address; an IPv6 address must be in [ ]",
+            );
         }
         _ => {}
     }
@@ -84,26 +86,26 @@ fn check_host(text: &str) -> Result<(), &'static str> {
         port.is_empty()
             || port.parse::<u16>().is_ok_and(|number| number > 0 && !port.starts_with('+'))
     };
-    if port.is_some_and(is_port) { Ok(()) } else { Err("its port is no number from 1 to 65535") }
+    if port.is_some_and(is_port) { Ok(()) } else { Err("its port is not a number from 1 to 65535") }
 }
 
-/// Database, query and fragment.
+/// Checks database, query and fragment.
 fn check_rest(text: &str) -> Result<(), &'static str> {
     let (text, fragment) = text.split_once('#').map_or((text, None), |(t, f)| (t, Some(f)));
     let (path, query) = text.split_once('?').map_or((text, None), |(t, q)| (t, Some(q)));
     let database = path.strip_prefix('/').unwrap_or_default();
-    // The server's own limit of databases is lower; it says so when it is connected to.
+    // The server checks its own, lower limit of databases when a client connects.
     let is_number = database.bytes().all(|b| b.is_ascii_digit()) && database.len() <= 9;
     if !is_number {
-        return Err("its database is no number");
+        return Err("its database is not a number");
     }
-    // What the client itself would take; replies are read in one form whatever is asked for.
+    // The values that redis-rs accepts. Replies are always parsed as RESP2.
     let protocols = ["protocol=2", "protocol=3", "protocol=resp2", "protocol=resp3"];
     match (fragment, query) {
         (Some("insecure"), _) => Err("it must not switch certificate verification off"),
-        (Some(_), _) => Err("nothing may follow a '#'; in a password it must be written %23"),
+        (Some(_), _) => Err("'#' is not allowed; in a password it must be written %23"),
         (None, Some(query)) if !protocols.contains(&query) => {
-            Err("it may ask for nothing but ?protocol=resp2 or ?protocol=resp3")
+            Err("its query may only be ?protocol=resp2 or ?protocol=resp3")
         }
         _ => Ok(()),
     }
@@ -114,13 +116,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_part_that_is_wrong_is_named() {
+    fn the_invalid_part_is_named() {
         let cases = [
             ("localhost:6379", "it has no scheme"),
             ("http://h", "its scheme is neither"),
             ("REDIS://h", "its scheme is neither"),
-            ("redis:// h", "it has a space or a line end in it"),
-            ("redis://h:6379\n", "it has a space or a line end in it"),
+            ("redis:// h", "it contains a space or a line end"),
+            ("redis://h:6379\n", "it contains a space or a line end"),
             ("redis://u:a/b@h", "'/', '?', '#' in its user name or password must be written"),
             ("redis://u:a?b@h", "'/', '?', '#' in its user name or password must be written"),
             ("redis://u:a#b@h", "'/', '?', '#' in its user name or password must be written"),
@@ -132,23 +134,23 @@ mod tests {
             ("redis://:6379", "its host is missing"),
             ("redis://u:p@", "its host is missing"),
             ("redis://a,b", "its host is neither a name nor an address"),
-            ("redis://fe80::1", "its port is no number"),
+            ("redis://fe80::1", "its port is not a number"),
             ("redis://[fe80::1", "the ']' of its address is missing"),
-            ("redis://[h]", "its host is no IPv6 address"),
-            ("redis://[::]", "its host is no address that one can connect to"),
-            ("redis://0.0.0.0", "its host is no address that one can connect to"),
-            ("redis://h:port", "its port is no number from 1 to 65535"),
-            ("redis://h:65536", "its port is no number from 1 to 65535"),
-            ("redis://h:0", "its port is no number from 1 to 65535"),
-            ("redis://h:+1", "its port is no number from 1 to 65535"),
-            ("redis://[::1]6379", "its port is no number from 1 to 65535"),
-            ("redis://u:hunter2", "its port is no number from 1 to 65535"),
-            ("redis://h/-1", "its database is no number"),
-            ("redis://h/main", "its database is no number"),
-            ("redis://h/0/1", "its database is no number"),
-            ("redis://h?password=x", "it may ask for nothing but ?protocol="),
+            ("redis://[h]", "its host is not an IPv6 address"),
+            ("redis://[::]", "its host is not an address to connect to"),
+            ("redis://0.0.0.0", "its host is not an address to connect to"),
+            ("redis://h:port", "its port is not a number from 1 to 65535"),
+            ("redis://h:65536", "its port is not a number from 1 to 65535"),
+            ("redis://h:0", "its port is not a number from 1 to 65535"),
+            ("redis://h:+1", "its port is not a number from 1 to 65535"),
+            ("redis://[::1]6379", "its port is not a number from 1 to 65535"),
+            ("redis://u:hunter2", "its port is not a number from 1 to 65535"),
+            ("redis://h/-1", "its database is not a number"),
+            ("redis://h/main", "its database is not a number"),
+            ("redis://h/0/1", "its database is not a number"),
+            ("redis://h?password=x", "its query may only be ?protocol="),
             ("rediss://h/#insecure", "it must not switch certificate verification off"),
-            ("redis://h#1", "nothing may follow a '#'"),
+            ("redis://h#1", "'#' is not allowed"),
         ];
         for (url, part) in cases {
             let error = check(url).expect_err(url);
@@ -157,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn hosts_ports_databases_and_credentials_are_taken_as_they_should_be() {
-        let right = [
+    fn valid_hosts_ports_databases_and_credentials_are_accepted() {
+        let valid = [
             "redis://h",
             "redis://h/",
             "redis://h:/",
@@ -170,7 +172,7 @@ mod tests {
             "redis://u:p%40%2F%C3%A4@h/1",
             "redis://u:p@ss@h",
         ];
-        for url in right {
+        for url in valid {
             assert_eq!(check(url), Ok(()), "{url}");
             assert!(redis::IntoConnectionInfo::into_connection_info(url).is_ok(), "{url}");
         }

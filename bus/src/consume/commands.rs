@@ -11,6 +11,7 @@ use eventbus_core::names::{ConsumerName, EntryId, StreamKey};
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::script::{Call, call};
+use crate::scripts::declare_group::RefusalLog;
 use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
 
 use super::SubscriberConfig;
@@ -25,14 +26,16 @@ pub(super) struct Consumer {
     pub config: SubscriberConfig,
     pub dead_letters: StreamKey,
     pub consumers: String,
+    /// Shared with what else creates groups here.
+    pub refusals: RefusalLog,
 }
 
 impl Consumer {
-    pub fn new(me: ConsumerName, config: SubscriberConfig) -> Self {
+    pub fn new(me: ConsumerName, config: SubscriberConfig, refusals: RefusalLog) -> Self {
         let usual = || config.stream.dead_letters(&config.group);
         let dead_letters = config.dead_letters.as_ref().map_or_else(usual, |d| d.stream.clone());
         let consumers = config.stream.consumers_key(&config.group);
-        Self { me, config, dead_letters, consumers }
+        Self { me, config, dead_letters, consumers, refusals }
     }
 
     pub fn key(&self, source: Source) -> &str {

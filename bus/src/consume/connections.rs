@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventbus_core::declaration::Declaration;
 use eventbus_core::delivery::{EntryRef, Input, Moment, Output};
-use eventbus_core::group::{GroupCreation, Start};
-use eventbus_core::names::EntryId;
+use eventbus_core::group::GroupCreation;
 use futures::future::BoxFuture;
 
 use crate::config::RedisConfig;
 use crate::error::Error;
 use crate::redis::Connection;
-use crate::scripts::create_group;
+use crate::scripts::create_group::{EnsureGroup, ensure_group};
 
 use super::commands::Consumer;
 use super::reader::{Reader, acknowledge};
@@ -29,7 +29,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Connects, and creates the group if this process is to create it; `lost`: it existed before.
+    /// Connects, and creates and declares the group if this process is to create it; `lost`: it existed before.
     pub async fn connect(
         redis: &RedisConfig,
         consumer: &Consumer,
@@ -41,11 +41,12 @@ impl Connections {
         let mut commands = Connection::open(redis, (lease / 3).min(MAX_SILENCE)).await?;
         consumer.check_permissions(&mut commands).await?;
         if let Some(start) = config.start {
-            let latest = lost && start == Start::Latest;
-            let start = if latest { Start::Id(EntryId::ZERO) } else { start };
-            let restored =
-                create_group::restore(&mut commands, &config.stream, &config.group, &start);
-            log_created(consumer, restored.await?, lost);
+            let declaration = Declaration { owner: None, types: config.types.clone() };
+            let request = EnsureGroup { start, lost, known_position: None, declaration };
+            let (stream, group) = (&config.stream, &config.group);
+            let ensured = ensure_group(&mut commands, stream, group, &request).await?;
+            consumer.refusals.log(stream, group, &ensured.declared);
+            log_created(consumer, ensured.creation, lost);
         }
         Ok(Self { reader, commands })
     }

@@ -83,7 +83,7 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     pub fn new(subscriber: Subscriber, handler: H) -> Self {
-        let Subscriber { redis, config, metrics, readiness } = subscriber;
+        let Subscriber { redis, config, metrics, readiness, refusals } = subscriber;
         let me = config.consumer.with_nonce(nonce());
         let machine = Machine::new(
             config.stream.clone(),
@@ -95,7 +95,7 @@ where
         let lease = config.delivery.lease;
         Self {
             machine,
-            consumer: Arc::new(Consumer::new(me, config)),
+            consumer: Arc::new(Consumer::new(me, config, refusals)),
             redis,
             handler: Arc::new(handler),
             metrics: metrics.of_connection("consume"),
@@ -149,9 +149,9 @@ where
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Happened {
-        let wake = self
+        let due = self
             .machine
-            .wake_at(self.decided_at)
+            .due_at(self.decided_at)
             .map(|moment| self.began + (moment - Moment::START));
         let stopping = self.deadline.is_some();
         tokio::select! {
@@ -164,7 +164,7 @@ where
                 Happened::Handled(handled)
             }
             connections = connects(&mut self.connecting), if self.connecting.is_some() => Happened::Connected(connections),
-            () = at(wake), if wake.is_some() => Happened::Tick,
+            () = at(due), if due.is_some() => Happened::Tick,
         }
     }
 
@@ -176,7 +176,7 @@ where
     fn connection(&mut self, wait: Duration) {
         let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
         // The group existed before; events may have arrived while it was missing, and `$` would skip them.
-        let lost = self.readiness.has_connected();
+        let lost = self.readiness.has_connected() || consumer.config.group_existed;
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
             Connections::connect(&redis, &consumer, lost).await
@@ -188,7 +188,7 @@ where
         self.connections = Some(connections);
         self.connected_at = self.moment();
         self.connects += 1;
-        self.metrics.up(self.connects);
+        self.metrics.connected(self.connects);
         Input::Connected
     }
 
@@ -229,7 +229,7 @@ where
         let is_no_group = error.is_no_group();
         self.connections = None;
         if !is_no_group {
-            self.metrics.down();
+            self.metrics.disconnected();
         }
         self.replies = FuturesUnordered::new();
         let wait = self.note(error);

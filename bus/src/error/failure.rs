@@ -1,14 +1,14 @@
-//! What Redis, or the way to it, answered instead of a reply.
+//! Failures of Redis and of the connection to it.
 
 use std::error::Error;
 use std::fmt;
 
 use redis::RedisError;
 
-/// Before the part of a server's message that quotes what was sent to it, a payload for example.
+/// Text before the part of a server's message that quotes the arguments, which may be a payload.
 const QUOTE: &str = ", with args beginning with";
 
-/// A failure of Redis, or of the way to it. No text of it shows what was sent.
+/// Failure of Redis or of the connection to it. Its texts never show what was sent.
 #[derive(Clone)]
 pub struct RedisFailure {
     error: RedisError,
@@ -16,19 +16,19 @@ pub struct RedisFailure {
 }
 
 impl RedisFailure {
-    /// Redis' own code, such as `OOM`, where Redis answered with an error.
+    /// Returns Redis' error code, such as `OOM`, if Redis answered with an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// Whether the server has no connection left, for which it has no code.
+    /// Returns `true` if the server has reached its maximum number of clients, for which it has no code.
     pub(crate) fn is_full(&self) -> bool {
-        let told = self.error.detail().unwrap_or_default();
-        self.code() == Some("ERR") && told.contains("max number of clients")
+        let detail = self.error.detail().unwrap_or_default();
+        self.code() == Some("ERR") && detail.contains("max number of clients")
     }
 
-    /// The code, or what there was instead of an answer.
+    /// Returns the code, or the kind of connection failure.
     pub(crate) fn cause(&self) -> &str {
         match self.code() {
             _ if self.is_full() => "max clients",
@@ -40,12 +40,12 @@ impl RedisFailure {
         }
     }
 
-    /// Whether the connection was closed by the other side.
+    /// Returns `true` if the other side closed the connection.
     pub(crate) fn is_closed(&self) -> bool {
         self.error.is_connection_dropped()
     }
 
-    /// Whether there was no answer in time.
+    /// Returns `true` if there was no answer in time.
     pub(crate) fn is_timeout(&self) -> bool {
         self.error.is_timeout()
     }
@@ -53,7 +53,7 @@ impl RedisFailure {
 
 impl From<RedisError> for RedisFailure {
     fn from(error: RedisError) -> Self {
-        // Of several commands in one write, the first that failed tells.
+        // Of a pipeline, the first command that failed.
         let first =
             || error.clone().into_server_errors()?.first().map(|(_, e)| e.code().to_owned());
         let code = error.code().map(str::to_owned).or_else(first);
@@ -76,7 +76,7 @@ impl fmt::Debug for RedisFailure {
 
 impl Error for RedisFailure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // Redis' own answer comes again as the cause, in its full text.
+        // The source of Redis' own error repeats its full text, with the quoted arguments.
         if self.code.is_some() { None } else { self.error.source() }
     }
 }
@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_not_quoted() {
-        let told = "unknown command 'XADD', with args beginning with: 's' '*' 'type' 'secret' ";
-        let error = redis::make_extension_error("ERR".to_owned(), Some(told.to_owned()));
+        let detail = "unknown command 'XADD', with args beginning with: 's' '*' 'type' 'secret' ";
+        let error = redis::make_extension_error("ERR".to_owned(), Some(detail.to_owned()));
         let failure = RedisFailure::from(error);
         for text in [failure.to_string(), format!("{failure:?}")] {
             assert!(text.contains("unknown command 'XADD'"), "{text}");

@@ -1,4 +1,4 @@
-//! What publishing to one stream counts, by type and outcome.
+//! Metrics of publishing to one stream, by event type and outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,15 +10,16 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::{GroupLabels, Metrics, PublishLabels, StreamLabels};
 
-/// Types with counters of their own; all further ones share those of [`OTHER`]: types are users' to invent.
-const MOST_TYPES: usize = 100;
+/// Maximum number of types with counters of their own. Further types share those of [`OTHER`], because users choose the
+/// types.
+const MAX_TYPES: usize = 100;
 const OTHER: &str = "other";
 
-/// Clones share the counters.
+/// Metrics of one stream. Clones share the counters.
 #[derive(Clone)]
 pub(crate) struct StreamMetrics {
     stream: String,
-    /// What is the rule is looked up by the type alone, without making labels.
+    /// Counters of successful publishes by type: the usual case needs no new labels.
     ok: Arc<RwLock<HashMap<String, Published>>>,
     trimmed: Counter,
     all: Metrics,
@@ -38,29 +39,29 @@ impl StreamMetrics {
         Self { stream, ok: Arc::default(), trimmed, all: all.clone() }
     }
 
-    /// Counts an event that Redis took.
+    /// Counts a successful publish.
     pub(crate) fn published(&self, event_type: &str, took: Duration) {
-        let known = |published: &Published| {
+        let count = |published: &Published| {
             published.total.inc();
             published.duration.observe(took.as_secs_f64());
         };
         let is_known = {
             let types = self.ok.read().unwrap_or_else(PoisonError::into_inner);
-            types.get(event_type).map(known).is_some()
+            types.get(event_type).map(count).is_some()
         };
         if !is_known {
-            known(&self.meet(event_type));
+            count(&self.counters(event_type));
         }
     }
 
-    /// Counts an event that was not published, by the kind of error.
+    /// Counts a failed publish, by the kind of error.
     pub(crate) fn failed(&self, event_type: &str, outcome: &'static str, took: Duration) {
-        let labels = self.labels(&self.meet(event_type).label, outcome);
+        let labels = self.labels(&self.counters(event_type).label, outcome);
         self.all.published.get_or_create(&labels).inc();
         self.all.publishing.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Counts entries that were trimmed.
+    /// Counts trimmed entries.
     pub(crate) fn trimmed(&self, entries: u64) {
         self.trimmed.inc_by(entries);
     }
@@ -71,12 +72,18 @@ impl StreamMetrics {
         self.all.dropped.get_or_create(&labels).inc_by(entries);
     }
 
-    /// The counters of a type, which it gets now if there are not too many yet.
-    fn meet(&self, event_type: &str) -> Published {
+    /// Counts a missing group that holds trimming back no longer.
+    pub(crate) fn released(&self, group: String) {
+        let labels = GroupLabels { stream: self.stream.clone(), group };
+        self.all.released.get_or_create(&labels).inc();
+    }
+
+    /// Returns the counters of a type, and creates them if there are fewer than [`MAX_TYPES`].
+    fn counters(&self, event_type: &str) -> Published {
         let mut types = self.ok.write().unwrap_or_else(PoisonError::into_inner);
         let label = match types.get(event_type) {
             Some(known) => return known.clone(),
-            None if types.len() < MOST_TYPES => event_type,
+            None if types.len() < MAX_TYPES => event_type,
             None => OTHER,
         };
         let labels = self.labels(label, "ok");

@@ -1,8 +1,8 @@
-//! How Redis, a stream and its consumer groups stand, as the health service tells it: what is not known is told as
-//! unknown, and no failure is told as an old number.
+//! Health of Redis, a stream and its consumer groups, as the health service reports it: what is not known is reported
+//! as unknown, and no failure as an old number.
 
 mod report;
-mod single_flight;
+mod reporter;
 
 pub use report::{GroupNumbers, GroupReport, Report, StreamReport};
-pub use single_flight::{Answering, Looks, looks};
+pub use reporter::{Reporter, Reports, reports};

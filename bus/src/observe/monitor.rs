@@ -1,122 +1,163 @@
-//! Watching a stream from outside: everything that is known of it and its groups, over one connection that is made
-//! again after a failure.
+//! Monitoring a stream: snapshots, again and again, over one connection that is made again after a failure.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eventbus_core::facts::{ServerInfo, StreamFacts};
-use eventbus_core::lag::Lag;
-use eventbus_core::names::{GroupName, StreamKey};
+use eventbus_core::names::StreamKey;
 use tokio::time::{Sleep, sleep};
 
 use crate::config::RedisConfig;
 use crate::error::Error;
-use crate::observe::server_info_if_allowed;
-use crate::observe::{LagReader, without_counting};
 use crate::redis::Connection;
-use crate::scripts::snapshot::{GroupRequest, snapshot};
+use crate::scripts::snapshot::GroupRequest;
 
-/// Reads a stream and all its groups, again and again. Needs no right to write.
+use super::lag_reader::without_counting;
+use super::monitor_error::MonitorError;
+use super::snapshot_reader::SnapshotReader;
+use super::view::Snapshot;
+
+/// A primary may become a replica on the same connection, which is noticed after this time.
+const SERVER_INFO_AGE: Duration = Duration::from_secs(15);
+
+/// Reads snapshots of one stream. Needs no permission to write.
+///
+/// It connects when it is first asked, and again after a failure. Reads wait for each other.
 pub struct Monitor {
     redis: RedisConfig,
     stream: StreamKey,
     limit: Duration,
-    conn: Option<Connection>,
-    lags: LagReader,
-    groups: BTreeSet<GroupName>,
-}
-
-/// A stream and its groups at one moment.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// The server that answered; all empty where the user may not ask for it.
-    pub server: ServerInfo,
-    /// The stream and every group of it; dead letters are looked for where they are by default.
-    pub stream: StreamFacts,
-    /// The lag of every group.
-    pub lags: BTreeMap<String, Lag>,
+    server_info_age: Duration,
+    connection: Mutex<Option<Connection>>,
+    reader: tokio::sync::Mutex<SnapshotReader>,
 }
 
 impl Monitor {
-    /// A monitor that connects at the first [`Monitor::read`]; a read takes no longer than `limit`.
+    /// Makes a monitor of which each call takes no longer than `limit`, connecting included.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey, limit: Duration) -> Self {
-        let (lags, groups) = (LagReader::default(), BTreeSet::new());
-        Self { redis, stream, limit, conn: None, lags, groups }
+        let (connection, reader) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { redis, stream, limit, server_info_age: SERVER_INFO_AGE, connection, reader }
     }
 
-    /// Reads everything once. Where time runs out while entries are counted, lags that are not known without are
-    /// passed on as the server reports them. Cancelled, it leaves nothing behind but a connection to make.
+    /// Asks what the server is at least so often. Default: every 15 s, and on each new connection.
+    pub(super) fn with_server_info_age(self, server_info_age: Duration) -> Self {
+        Self { server_info_age, ..self }
+    }
+
+    /// Reads the stream and all its groups, with consumers and dead letters of `groups`.
+    ///
+    /// Where time runs out while entries are counted, a lag that is not known otherwise is the one that the server reports.
+    /// Cancelling it leaves nothing behind.
     ///
     /// # Errors
-    /// [`Error::Connect`] and [`Error::File`] where there is no connection, [`Error::TimedOut`] where nothing came
-    /// back within the limit, [`Error::Server`] and [`Error::Stream`] where the server answered with an error.
-    pub async fn read(&mut self) -> Result<Observation, Error> {
+    /// [`MonitorError`].
+    pub async fn read(&self, groups: &[GroupRequest]) -> Result<Arc<Snapshot>, MonitorError> {
+        self.snapshot(Some(groups)).await
+    }
+
+    /// Reads the stream and all its groups, with consumers and dead letters of each, the latter from where they are by
+    /// default. Otherwise as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub async fn read_all(&self) -> Result<Arc<Snapshot>, MonitorError> {
+        self.snapshot(None).await
+    }
+
+    /// Returns the connection of the last read, or a new one, for single operations beside the reads.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Connect`]; [`Error::TimedOut`].
+    pub async fn connection(&self) -> Result<Connection, Error> {
+        let present = self.present().clone();
+        if let Some(conn) = present {
+            return Ok(conn);
+        }
+        let connecting = tokio::time::timeout(self.limit, self.connect());
+        connecting.await.unwrap_or_else(|_| Err(self.timed_out("connect")))
+    }
+
+    async fn snapshot(
+        &self,
+        groups: Option<&[GroupRequest]>,
+    ) -> Result<Arc<Snapshot>, MonitorError> {
         let mut alarm = pin!(sleep(self.limit));
-        // Whatever goes wrong from here on, or cancels this, the next read makes a new connection.
-        let old = self.conn.take();
-        let (mut conn, server, stream) = self.look(old, alarm.as_mut()).await?;
+        let mut reader = tokio::select! {
+            reader = self.reader.lock() => reader,
+            () = alarm.as_mut() => return Err(MonitorError::of(self.timed_out("read the groups"))),
+        };
+        let snapshot = self.read_with(&mut reader, groups, alarm).await;
+        if snapshot.as_ref().is_err_and(MonitorError::needs_connection) {
+            *self.present() = None;
+            reader.forget_server();
+        }
+        snapshot.map(Arc::new)
+    }
+
+    async fn read_with(
+        &self,
+        reader: &mut SnapshotReader,
+        groups: Option<&[GroupRequest]>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Result<Snapshot, MonitorError> {
+        let (mut conn, server, stream) = tokio::select! {
+            found = self.facts(reader, groups) => found?,
+            () = alarm.as_mut() => return Err(MonitorError::of(self.timed_out("read the groups"))),
+        };
         let lags = tokio::select! {
-            lags = self.lags.read(&mut conn, &self.stream, &stream, &server) => lags?,
+            lags = reader.lags(&mut conn, &self.stream, &stream, &server) => lags.map_err(MonitorError::of)?,
             () = alarm => without_counting(&stream, &server),
         };
-        // Behind a name that moved there may be a primary again.
-        self.conn = Some(conn).filter(|_| !server.is_replica());
-        self.groups = names(&stream);
-        Ok(Observation { server, stream, lags })
+        Ok(Snapshot { server, stream, lags })
     }
 
-    async fn look(
+    async fn facts(
         &self,
-        old: Option<Connection>,
-        alarm: Pin<&mut Sleep>,
-    ) -> Result<(Connection, ServerInfo, StreamFacts), Error> {
-        let look = async {
-            if let Some(mut conn) = old {
-                match self.ask(&mut conn).await {
-                    // The server may have closed an idle connection, or be another one by now.
-                    Err(error) if error.is_transient() => {}
-                    result => return result.map(|(server, stream)| (conn, server, stream)),
-                }
+        reader: &mut SnapshotReader,
+        groups: Option<&[GroupRequest]>,
+    ) -> Result<(Connection, ServerInfo, StreamFacts), MonitorError> {
+        let present = self.present().clone();
+        if let Some(mut conn) = present {
+            match self.ask(reader, &mut conn, groups).await {
+                // The server may have closed an idle connection, or be another one by now.
+                Err(MonitorError::Unreachable(error)) if error.is_transient() => {}
+                found => return found.map(|(server, stream)| (conn, server, stream)),
             }
-            // The alarm is the limit; the connection's own must not go off in the same moment.
-            let mut conn = Connection::open(&self.redis, 2 * self.limit).await?;
-            let (server, stream) = self.ask(&mut conn).await?;
-            Ok((conn, server, stream))
-        };
-        tokio::select! {
-            found = look => found,
-            () = alarm => Err(Error::TimedOut {
-                operation: "read the groups",
-                stream: self.stream.clone(),
-                limit: self.limit,
-            }),
         }
+        let mut conn = self.connect().await.map_err(MonitorError::of)?;
+        reader.forget_server();
+        let (server, stream) = self.ask(reader, &mut conn, groups).await?;
+        Ok((conn, server, stream))
     }
 
-    async fn ask(&self, conn: &mut Connection) -> Result<(ServerInfo, StreamFacts), Error> {
-        let server = server_info_if_allowed(conn, &self.redis.endpoint()).await?;
-        let stream = snapshot(conn, &self.stream, &self.requests(&self.groups)).await?;
-        let groups = names(&stream);
-        if groups.is_subset(&self.groups) {
-            return Ok((server, stream));
-        }
-        // Only now is it known which keys beside the stream belong to them.
-        let stream = snapshot(conn, &self.stream, &self.requests(&groups)).await?;
-        Ok((server, stream))
+    async fn ask(
+        &self,
+        reader: &mut SnapshotReader,
+        conn: &mut Connection,
+        groups: Option<&[GroupRequest]>,
+    ) -> Result<(ServerInfo, StreamFacts), MonitorError> {
+        let endpoint = self.redis.endpoint();
+        let server = reader.server(conn, &endpoint, self.server_info_age).await;
+        let server = server.map_err(MonitorError::of)?;
+        MonitorError::check(&server, endpoint)?;
+        let stream = reader.facts(conn, &self.stream, groups).await;
+        Ok((server, stream.map_err(MonitorError::of)?))
     }
 
-    fn requests(&self, groups: &BTreeSet<GroupName>) -> Vec<GroupRequest> {
-        let request = |group: &GroupName| GroupRequest {
-            group: group.clone(),
-            dead_letters: self.stream.dead_letters(group),
-        };
-        groups.iter().map(request).collect()
+    async fn connect(&self) -> Result<Connection, Error> {
+        // The limit of the call must not end in the same moment as that of the connection.
+        let conn = Connection::open(&self.redis, 2 * self.limit).await?;
+        *self.present() = Some(conn.clone());
+        Ok(conn)
     }
-}
 
-/// The groups that have keys of their own; a name that is none of ours has none.
-fn names(stream: &StreamFacts) -> BTreeSet<GroupName> {
-    stream.groups.keys().filter_map(|name| GroupName::new(name).ok()).collect()
+    fn present(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timed_out(&self, operation: &'static str) -> Error {
+        Error::TimedOut { operation, stream: self.stream.clone(), limit: self.limit }
+    }
 }

@@ -1,4 +1,4 @@
-//! Reads back from disk what is not sent yet, a piece at a time.
+//! Reads unsent records back from disk, a piece at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,30 +14,30 @@ use super::mark::Position;
 use super::queue::Body;
 use super::record;
 
-/// Bytes that are read at once, except where one record is longer.
-const PIECE: u64 = 1024 * 1024;
+/// Maximum number of bytes read at once, unless one record is larger.
+const MAX_PIECE: u64 = 1024 * 1024;
 
-/// The segments, to read from.
+/// Reader of the segments.
 #[derive(Debug)]
 pub(super) struct Backlog {
     directory: Arc<Directory>,
     open: Option<(u64, File)>,
-    /// Damaged places that are told already.
-    told: BTreeSet<Position>,
+    /// Damaged positions that are logged already.
+    logged: BTreeSet<Position>,
 }
 
-/// Records that were read.
+/// Records read at once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Each with where it ends.
+    /// The records, each with its end position.
     pub records: Vec<(Body, Position)>,
-    /// Where to read on.
+    /// Position to continue from.
     pub next: Position,
-    /// Places where something else stood, and nobody knew of it.
+    /// Number of damaged places that were not known before.
     pub damaged: u64,
 }
 
-/// One segment, up to what is known to be on disk.
+/// Segment, up to the end of its stored bytes.
 struct Segment<'a> {
     file: &'a File,
     number: u64,
@@ -46,21 +46,21 @@ struct Segment<'a> {
 }
 
 impl Backlog {
-    /// Nothing is open yet; of the places `told` nothing is said again.
-    pub fn new(directory: Arc<Directory>, told: BTreeSet<Position>) -> Self {
-        Self { directory, open: None, told }
+    /// Creates a reader that does not log the positions in `logged` again.
+    pub fn new(directory: Arc<Directory>, logged: BTreeSet<Position>) -> Self {
+        Self { directory, open: None, logged }
     }
 
-    /// The next records behind `from`, at most `most` and about a mebibyte of one segment; none at the end of `ends`,
-    /// or where nothing can be read but what was skipped.
+    /// Reads the next records after `from`: at most `max`, about 1 MiB, and from one segment. Returns none at the end of
+    /// `ends`, or if all bytes of the piece are damaged.
     ///
     /// # Errors
-    /// If a file, which is told, cannot be read.
+    /// The path of a file that cannot be read, and the cause.
     pub fn read(
         &mut self,
         from: Position,
         ends: &BTreeMap<u64, u64>,
-        most: usize,
+        max: usize,
     ) -> Result<Piece, (PathBuf, io::Error)> {
         let is_behind = |(segment, end): &(&u64, &u64)| {
             **segment > from.segment || (**segment == from.segment && from.offset < **end)
@@ -69,32 +69,26 @@ impl Backlog {
             return Ok(Piece { next: from, ..Piece::default() });
         };
         let start = if *number == from.segment { from.offset } else { 0 };
-        self.read_segment(*number, start, *end, most)
+        self.read_segment(*number, start, *end, max)
             .map_err(|error| (self.directory.file(*number), error))
     }
 
-    fn read_segment(
-        &mut self,
-        number: u64,
-        start: u64,
-        end: u64,
-        most: usize,
-    ) -> io::Result<Piece> {
+    fn read_segment(&mut self, number: u64, start: u64, end: u64, max: usize) -> io::Result<Piece> {
         let directory = self.directory.clone();
         let seal = header::seal(&directory.stream, number);
         let segment = Segment { file: self.file(number)?, number, seal, end };
         let begin = segment.begin(&directory, start)?;
-        let mut piece = segment.piece(begin, most)?;
+        let mut piece = segment.piece(begin, max)?;
         if piece.damaged > 0 {
-            if !self.told.insert(Position { segment: number, offset: begin }) {
+            if !self.logged.insert(Position { segment: number, offset: begin }) {
                 piece.damaged = 0;
                 return Ok(piece);
             }
-            let kept = directory.keep_damaged(number)?;
-            let (file, offset) = (kept.display(), begin);
+            let copy = directory.copy_damaged(number)?;
+            let (file, offset) = (copy.display(), begin);
             tracing::error!(
                 %file, offset,
-                "a segment of the outbox is damaged: its readable records are sent, its bytes are kept in the file"
+                "a segment of the outbox is damaged: its readable records are sent, and the file is a copy of all its bytes"
             );
         }
         Ok(piece)
@@ -111,18 +105,18 @@ impl Backlog {
 }
 
 impl Segment<'_> {
-    /// Where the records begin, of a segment that is read from `start` on.
+    /// Returns the offset of the first record at or after `start`, behind the header.
     fn begin(&self, directory: &Directory, start: u64) -> io::Result<u64> {
         let header = header::write(&directory.stream, self.number);
         let length = header.len() as u64;
         if start > 0 || self.bytes(0, length)? != header { Ok(start) } else { Ok(length) }
     }
 
-    /// The records of one piece.
-    fn piece(&self, start: u64, most: usize) -> io::Result<Piece> {
+    /// Reads the records of one piece.
+    fn piece(&self, start: u64, max: usize) -> io::Result<Piece> {
         let mut piece = Piece { next: self.at(start), ..Piece::default() };
-        let mut bytes = self.bytes(start, PIECE)?;
-        while piece.records.len() < most {
+        let mut bytes = self.bytes(start, MAX_PIECE)?;
+        while piece.records.len() < max {
             let offset = piece.next.offset;
             let rest = &bytes[usize::try_from(offset - start).unwrap_or(usize::MAX)..];
             if offset >= self.end {
@@ -133,14 +127,14 @@ impl Segment<'_> {
                     piece.next = self.at(end);
                     piece.records.push((body.into(), piece.next));
                 }
-                // What follows is for the next piece.
+                // The next piece starts at the damage.
                 Frame::Cut { .. } | Frame::Damaged if !piece.records.is_empty() => break,
                 Frame::Cut { needs } if rest.len() < needs && offset + needs as u64 <= self.end => {
                     bytes = self.bytes(start, offset - start + needs as u64)?;
                 }
                 Frame::Cut { .. } | Frame::Damaged | Frame::Whole { .. } => {
                     piece.damaged += 1;
-                    piece.next = self.at(self.behind(offset)?);
+                    piece.next = self.at(self.after_damage(offset)?);
                     break;
                 }
             }
@@ -148,10 +142,10 @@ impl Segment<'_> {
         Ok(piece)
     }
 
-    /// Where the next whole record begins behind the damage at `offset`, or where the segment ends.
-    fn behind(&self, offset: u64) -> io::Result<u64> {
+    /// Returns the offset of the next whole record after the damage at `offset`, or the end of the segment.
+    fn after_damage(&self, offset: u64) -> io::Result<u64> {
         let rest = self.bytes(offset, self.end - offset)?;
-        // The damage itself may be a frame whose body is no record.
+        // The damage may be a frame with valid checksums whose body is not a record.
         let found = self.seal.find(offset + 1, rest.get(1..).unwrap_or_default());
         Ok(found.map_or(self.end, |skipped| offset + 1 + skipped as u64))
     }
@@ -160,7 +154,7 @@ impl Segment<'_> {
         Position { segment: self.number, offset }
     }
 
-    /// At most `length` bytes from `offset` on.
+    /// Reads at most `length` bytes from `offset`.
     fn bytes(&self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         let length = length.min(self.end.saturating_sub(offset));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];

@@ -1,4 +1,4 @@
-//! Group commit: what callers append while one write and sync is under way goes to disk with the next one, together.
+//! Group commit: records that callers append during one write and sync are written together with the next.
 
 use std::time::{Duration, Instant};
 
@@ -6,52 +6,54 @@ use eventbus_core::names::EntryId;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::queue::{Body, Kept, Queue};
+use super::queue::{Body, Queue, Stored};
 use super::writer::{Refused, Writer};
 
-/// Records in one write, and bytes beyond the first.
-pub(super) const MOST_RECORDS: usize = 1_024;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
-/// Nobody is waited for any longer.
-const MOST_PATIENCE: Duration = Duration::from_millis(1);
-const NAP: Duration = Duration::from_micros(20);
+/// Maximum number of records in a write.
+pub(super) const MAX_RECORDS: usize = 1_024;
+/// Maximum size of a write in bytes, beyond its first record.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum wait for more records.
+const MAX_WAIT: Duration = Duration::from_millis(1);
+const POLL_EVERY: Duration = Duration::from_micros(20);
 
-/// A record to write, and who is told.
+/// Record to write, with the channels that answer its caller.
 pub(super) struct Appending {
     pub body: Body,
-    pub kept: oneshot::Sender<Result<(), Refused>>,
+    pub stored: oneshot::Sender<Result<(), Refused>>,
     pub sent: oneshot::Sender<EntryId>,
 }
 
-/// Writes what comes, until nobody can append any more, on a thread of its own.
+/// Writes incoming records on the calling thread, until the channel is closed.
 pub(super) fn run(mut writer: Writer, queue: &Queue, mut incoming: mpsc::Receiver<Appending>) {
-    let (mut before, mut patience) = (1, Duration::ZERO);
+    let (mut previous, mut wait) = (1, Duration::ZERO);
     while let Some(first) = incoming.blocking_recv() {
-        let batch = gather(first, &mut incoming, before, now() + patience);
-        before = batch.len();
+        let batch = gather(first, &mut incoming, previous, now() + wait);
+        previous = batch.len();
         let began = now();
         commit(&mut writer, queue, batch);
-        patience = ((now() - began) / 2).min(MOST_PATIENCE);
+        wait = ((now() - began) / 2).min(MAX_WAIT);
     }
 }
 
-/// What is there by now. The callers of the batch `before` are on their way with their next records: it waits for as
-/// many, but half as long as a write takes, or each sync would be for the first of them alone, and then for the rest.
+/// Collects a batch. Callers of the previous batch, of `previous` records, usually submit again at once: waits until as
+/// many records have arrived, at most half of the last write's duration. Otherwise syncs would alternate between one
+/// record and all others.
 fn gather(
     first: Appending,
     incoming: &mut mpsc::Receiver<Appending>,
-    before: usize,
+    previous: usize,
     until: Instant,
 ) -> Vec<Appending> {
     let (mut bytes, mut batch) = (first.body.len(), vec![first]);
-    while batch.len() < MOST_RECORDS && bytes < MOST_BYTES {
+    while batch.len() < MAX_RECORDS && bytes < MAX_BYTES {
         match incoming.try_recv() {
             Ok(next) => {
                 bytes += next.body.len();
                 batch.push(next);
             }
-            Err(TryRecvError::Empty) if batch.len() < before && now() < until => {
-                std::thread::sleep(NAP);
+            Err(TryRecvError::Empty) if batch.len() < previous && now() < until => {
+                std::thread::sleep(POLL_EVERY);
             }
             Err(_) => break,
         }
@@ -59,19 +61,19 @@ fn gather(
     batch
 }
 
-/// Writes a batch; tells its callers once the sender knows of it, so that nobody finds it before it.
+/// Writes a batch, adds it to the queue, and then answers its callers.
 pub(super) fn commit(writer: &mut Writer, queue: &Queue, batch: Vec<Appending>) {
     let bodies: Vec<Body> = batch.iter().map(|appending| appending.body.clone()).collect();
     let results = writer.append(&bodies);
     let (mut records, mut answers) = (Vec::new(), Vec::new());
-    for (Appending { body, kept, sent }, result) in batch.into_iter().zip(results) {
-        let answer = result.map(|end| records.push(Kept { body, end, sent }));
-        answers.push((kept, answer));
+    for (Appending { body, stored, sent }, result) in batch.into_iter().zip(results) {
+        let answer = result.map(|end| records.push(Stored { body, end, sent }));
+        answers.push((stored, answer));
     }
     queue.add(records);
-    for (kept, answer) in answers {
-        // A caller that gave up needs no answer; its record is sent all the same.
-        kept.send(answer).ok();
+    for (stored, answer) in answers {
+        // The caller may have timed out; its record is sent all the same.
+        stored.send(answer).ok();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The outbox's directory: its lock, its segments, and what of them is left after a crash.
+//! Directory of the outbox: its lock, its segments, and recovery after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -16,7 +16,7 @@ use super::frame::Scan;
 use super::header::{self, Header};
 use super::mark::{Mark, Position};
 
-/// A directory that this process alone uses, as long as anything of it is held.
+/// Directory of the outbox, locked for this process while the value exists.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -24,28 +24,28 @@ pub(super) struct Directory {
     _lock: File,
 }
 
-/// What was found at the start.
+/// Content of the directory at the start.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Where the segments end that hold records to send.
+    /// Ends of the segments with unsent records.
     pub ends: BTreeMap<u64, u64>,
-    /// Before the first record to send.
+    /// Position of the first unsent record.
     pub next: Position,
     pub records: u64,
-    /// Places where something else stood than records.
+    /// Positions of damaged bytes.
     pub damaged: BTreeSet<Position>,
-    /// No segment had a higher number so far.
+    /// The highest number of a segment so far.
     pub last: u64,
     pub mark: Mark,
 }
 
 impl Directory {
-    /// Makes the directory where it is missing, and locks it.
+    /// Creates the directory if it is missing, and locks it.
     ///
     /// # Errors
     /// [`Error::OutboxTaken`], [`Error::OutboxFile`].
     pub fn lock(path: &Path, stream: &StreamKey) -> Result<Self, Error> {
-        make(path).map_err(|source| failed("make the directory", path, source))?;
+        create_directory(path).map_err(|source| failed("create the directory", path, source))?;
         let file = path.join("lock");
         let lock = private().create(true).write(true).open(&file);
         let lock = lock.map_err(|source| failed("open", &file, source))?;
@@ -56,49 +56,50 @@ impl Directory {
         }
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file of a segment.
+    /// Returns the path of a segment's file.
     pub fn file(&self, segment: u64) -> PathBuf {
         self.path.join(format!("{segment:020}.log"))
     }
 
-    /// Makes a new segment's file, with nothing in it.
+    /// Creates a new, empty file for a segment.
     ///
     /// # Errors
-    /// If there is one already, or none can be made.
+    /// If the file exists or cannot be created.
     pub fn create(&self, segment: u64) -> io::Result<File> {
         private().create_new(true).read(true).write(true).open(self.file(segment))
     }
 
-    /// Has the disk keep which files there are.
+    /// Syncs the directory, so that new files survive a crash.
     ///
     /// # Errors
-    /// If it cannot.
+    /// If the sync fails.
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Keeps the bytes of a segment that has records and other things in it, for people: records are sent as ever.
+    /// Copies a damaged segment to a file for manual inspection and returns its path. The segment's readable records are
+    /// sent as usual.
     ///
     /// # Errors
-    /// If they cannot be kept.
-    pub fn keep_damaged(&self, segment: u64) -> io::Result<PathBuf> {
+    /// If the copy fails.
+    pub fn copy_damaged(&self, segment: u64) -> io::Result<PathBuf> {
         let file = self.file(segment);
-        let kept = file.with_extension("log.damaged");
-        if kept.exists() {
-            return Ok(kept);
+        let copy = file.with_extension("log.damaged");
+        if copy.exists() {
+            return Ok(copy);
         }
-        // Not every file system can give a file a second name.
-        fs::hard_link(&file, &kept).or_else(|_| fs::copy(&file, &kept).map(|_| ()))?;
-        Ok(kept)
+        // Some file systems have no hard links.
+        fs::hard_link(&file, &copy).or_else(|_| fs::copy(&file, &copy).map(|_| ()))?;
+        Ok(copy)
     }
 
-    /// Looks at all that is there: removes what is sent, cuts off what a crash left half written, tells what is
-    /// damaged.
+    /// Recovers the segments: removes sent ones, cuts off writes that a crash left incomplete, and copies and logs damaged
+    /// ones.
     ///
     /// # Errors
     /// [`Error::OutboxForeign`], [`Error::OutboxFile`].
@@ -127,7 +128,7 @@ impl Directory {
         Ok(found)
     }
 
-    /// How far a stream's events are sent.
+    /// Reads the sent position of a stream's events.
     fn mark(&self, stream: &StreamKey) -> Result<(Mark, Option<Position>), Error> {
         let path = self.path.join("sent");
         let file = private().create(true).read(true).write(true).open(&path);
@@ -135,16 +136,16 @@ impl Directory {
         opened.map_err(|source| failed("read", &path, source))
     }
 
-    /// Whether nobody needs a segment any more, where all before `next` is sent.
+    /// Returns `true` if a segment is no longer needed, because everything before `next` is sent.
     ///
     /// # Errors
-    /// [`Error::OutboxForeign`] where it holds what is not ours to judge.
+    /// [`Error::OutboxForeign`] if the segment belongs to another version, stream or position.
     fn is_sent(&self, segment: u64, next: Position) -> Result<bool, Error> {
         let path = self.file(segment);
         let read = || -> io::Result<(Vec<u8>, u64)> {
             let (file, mut begin) = (File::open(&path)?, Vec::new());
             let end = file.metadata()?.len();
-            file.take(header::MOST).read_to_end(&mut begin)?;
+            file.take(header::MAX_HEADER).read_to_end(&mut begin)?;
             Ok((begin, end))
         };
         let (begin, offset) = read().map_err(|source| failed("read", &path, source))?;
@@ -153,7 +154,7 @@ impl Directory {
             Header::Foreign { found, expected } => {
                 Err(Error::OutboxForeign { path, found, expected })
             }
-            // The last segment of a stream stays for a while after it is sent.
+            // The last segment of a stream is removed some time after it is sent.
             Header::OtherStream(other) => match self.mark(&other)?.1 {
                 Some(sent) if sent >= (Position { segment, offset }) => Ok(true),
                 _ => {
@@ -165,12 +166,12 @@ impl Directory {
         }
     }
 
-    /// Removes a segment; one that cannot be removed is tried again at the next start.
+    /// Removes a segment. A failure is logged; the next start tries again.
     pub fn remove(&self, segment: u64) {
         let file = self.file(segment);
         if let Err(error) = fs::remove_file(&file) {
             let file = file.display();
-            tracing::warn!(%file, %error, "a segment of the outbox that nobody needs any more cannot be removed");
+            tracing::warn!(%file, %error, "cannot remove a sent segment of the outbox; retrying at the next start");
         }
     }
 
@@ -196,20 +197,20 @@ impl Directory {
         let scan = match header::read(&bytes, &self.stream, segment) {
             Header::Ours => seal.scan(&bytes, from.max(begin)),
             Header::Damaged => seal.scan(&bytes, from),
-            // Others were refused before.
+            // `is_sent` has refused the others.
             _ => Scan { torn: bytes.len() as u64, ..Scan::default() },
         };
         if scan.torn > 0 {
             let (file, bytes) = (file.display(), scan.torn);
-            tracing::warn!(%file, bytes, "the outbox's last write was cut off by a crash, and is removed");
+            tracing::warn!(%file, bytes, "removed an incomplete write at the end of the outbox, left by a crash");
         }
         if scan.torn > 0 && scan.records > 0 {
-            self.cut(&file, scan.end).map_err(|source| failed("cut", &file, source))?;
+            self.cut(&file, scan.end).map_err(|source| failed("truncate", &file, source))?;
         }
         if !scan.damaged.is_empty() {
-            let kept = self.keep_damaged(segment);
-            let kept = kept.map_err(|source| failed("keep a damaged copy of", &file, source))?;
-            say_damaged(&kept, &scan);
+            let copy = self.copy_damaged(segment);
+            let copy = copy.map_err(|source| failed("copy the damaged file", &file, source))?;
+            log_damaged(&copy, &scan);
         }
         Ok(scan)
     }
@@ -221,30 +222,30 @@ impl Directory {
     }
 }
 
-/// Makes a directory, and has the disk keep each one that was made.
-fn make(path: &Path) -> io::Result<()> {
+/// Creates a directory with its parents, and syncs the parent of each new one.
+fn create_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-    // Events may be personal: nobody else's to read.
+    // Events may hold personal data, so that only the owner may read them.
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    for made in missing {
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for created in missing {
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())
 }
 
-fn say_damaged(kept: &Path, scan: &Scan) {
-    let (file, places) = (kept.display(), scan.damaged.len());
+fn log_damaged(copy: &Path, scan: &Scan) {
+    let (file, places) = (copy.display(), scan.damaged.len());
     let bytes: u64 = scan.damaged.iter().map(|range| range.end - range.start).sum();
     let first = scan.damaged.first().map(|range| range.start);
     let records = scan.records;
     tracing::error!(
         %file, places, bytes, first, records,
-        "a segment of the outbox is damaged: its readable records are sent, its bytes are kept in the file"
+        "a segment of the outbox is damaged: its readable records are sent, and the file is a copy of all its bytes"
     );
 }
 
-/// A file that its owner alone may read.
+/// Returns options for a file that only its owner may read.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);

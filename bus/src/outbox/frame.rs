@@ -1,62 +1,63 @@
-//! How records stand in a segment: length, checksums, bytes; and how the next good one is found behind damage.
+//! Frames of records in a segment: length, checksums, body; and the search for the next intact frame after damage.
 //!
-//! The length has a checksum of its own, so that a record that a crash cut off can be told from one that was damaged
-//! later. Both checksums cover the segment's header and the frame's place: bytes that look like a frame are none.
+//! The length has a checksum of its own, to distinguish a record that a crash cut off from one that was damaged later.
+//! Both checksums cover the segment's header and the frame's offset, so that equal bytes elsewhere are not a frame.
 
 use std::ops::Range;
 
-/// Bytes of a frame beside its body: length, checksum of the length, checksum of the body.
+/// Size of a frame without its body, in bytes: length, checksum of the length, checksum of the body.
 pub(super) const OVERHEAD: usize = 12;
-/// A body has at most this many bytes.
-pub(crate) const MOST: usize = 4 * 1024 * 1024;
+/// Maximum size of a body, in bytes.
+pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// What binds frames to their segment.
+/// Checksum of a segment's header, which binds frames to their segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seal(u32);
 
-/// What stands at a place of a segment.
+/// Content at an offset of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'a> {
-    /// A whole record, and where the next one begins.
+    /// A whole record, and the offset of the next one.
     Whole {
         body: &'a [u8],
         end: u64,
     },
-    /// A record begins, of which these bytes do not hold all: so many would.
+    /// The start of a record that needs this many bytes.
     Cut {
         needs: usize,
     },
     Damaged,
 }
 
-/// What a segment holds.
+/// Content of a segment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
     pub records: u64,
-    /// Bytes that are no records, with records behind them or not.
+    /// Ranges of bytes that are not records.
     pub damaged: Vec<Range<u64>>,
-    /// Where the last record ends, or the damage behind it.
+    /// End of the last record, or of the damage after it.
     pub end: u64,
-    /// Bytes behind `end`: of a record that was being written in a crash.
+    /// Number of bytes after `end`: a write that a crash cut off.
     pub torn: u64,
 }
 
 impl Seal {
-    /// The seal of the segment with this header.
+    /// Creates the seal of the segment with this header.
     pub fn of(header: &[u8]) -> Self {
         Self(crc32fast::hash(header))
     }
 
-    /// Appends `body` to `bytes` as the frame that begins at `offset` of the segment.
+    /// Appends `body` to `bytes`, as the frame at `offset` of the segment.
     pub fn write(self, offset: u64, body: &[u8], bytes: &mut Vec<u8>) {
-        let length = u32::try_from(body.len()).expect("a body is shorter than MOST").to_le_bytes();
+        let length =
+            u32::try_from(body.len()).expect("a body is at most MAX_BODY long").to_le_bytes();
         bytes.extend(length);
         bytes.extend(self.sum(offset, &length).to_le_bytes());
         bytes.extend(self.sum(offset, body).to_le_bytes());
         bytes.extend(body);
     }
 
-    /// What the bytes from `offset` on begin with.
+    /// Reads the frame at the start of `bytes`, which begin at `offset` of the segment.
     pub fn read(self, offset: u64, bytes: &[u8]) -> Frame<'_> {
         let Some((head, rest)) = bytes.split_at_checked(OVERHEAD) else {
             return Frame::Cut { needs: OVERHEAD };
@@ -64,7 +65,7 @@ impl Seal {
         let number =
             |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let length = number(0) as usize;
-        if length > MOST || number(4) != self.sum(offset, &head[..4]) {
+        if length > MAX_BODY || number(4) != self.sum(offset, &head[..4]) {
             return Frame::Damaged;
         }
         let Some(body) = rest.get(..length) else {
@@ -76,7 +77,7 @@ impl Seal {
         Frame::Whole { body, end: offset + (OVERHEAD + length) as u64 }
     }
 
-    /// How many of the bytes from `offset` on stand before the next whole record; `None` if there is none.
+    /// Returns the number of bytes before the next whole record; `None` if there is none. `bytes` begin at `offset`.
     pub fn find(self, offset: u64, bytes: &[u8]) -> Option<usize> {
         let is_whole = |at: &usize| {
             matches!(self.read(offset + *at as u64, &bytes[*at..]), Frame::Whole { .. })
@@ -84,7 +85,7 @@ impl Seal {
         (0..bytes.len()).find(is_whole)
     }
 
-    /// Counts what stands in a whole segment from `offset` on, a place where a frame begins.
+    /// Scans a whole segment from `offset`, where a frame begins.
     pub fn scan(self, segment: &[u8], offset: u64) -> Scan {
         let mut scan = Scan { end: offset, ..Scan::default() };
         loop {
@@ -98,7 +99,7 @@ impl Seal {
                     scan.torn = rest.len() as u64;
                     return scan;
                 }
-                // A file system may have given the file its length, and not its bytes.
+                // After a crash a file may have its new length, but zeros instead of the bytes.
                 Frame::Damaged if rest.iter().all(|byte| *byte == 0) => {
                     scan.torn = rest.len() as u64;
                     return scan;
@@ -180,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_at_another_place_or_of_another_segment_is_none() {
+    fn a_frame_at_another_offset_or_of_another_segment_is_damage() {
         let (bytes, _) = segment();
         assert_eq!(SEAL.read(HEADER as u64 + 1, &bytes[HEADER..]), Frame::Damaged);
         assert_eq!(Seal(8).read(HEADER as u64, &bytes[HEADER..]), Frame::Damaged);
     }
 
     #[test]
-    fn an_end_of_nothing_but_zeros_is_torn() {
+    fn zeros_at_the_end_are_a_torn_write() {
         let (mut bytes, starts) = segment();
         bytes.extend([0; 100]);
         let expected = Scan { records: 3, end: starts[3] as u64, torn: 100, ..Scan::default() };
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_behind_the_end_holds_nothing() {
+    fn a_scan_from_behind_the_end_finds_nothing() {
         let (bytes, _) = segment();
         assert_eq!(SEAL.scan(&bytes, 1_000), Scan { end: 1_000, ..Scan::default() });
     }

@@ -1,4 +1,4 @@
-//! The beginning of a segment: of what form it is, of which stream, and which in the row.
+//! Header of a segment: version of the format, stream, and number of the segment.
 
 use eventbus_core::names::StreamKey;
 
@@ -6,27 +6,27 @@ use super::frame::Seal;
 
 const MAGIC: [u8; 8] = *b"eboutbox";
 const VERSION: u32 = 1;
-/// A header has at most this many bytes.
-pub(super) const MOST: u64 = 1024;
+/// Maximum size of a header, in bytes.
+pub(super) const MAX_HEADER: u64 = 1024;
 
-/// What a segment begins with.
+/// Kind of a header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
-    /// What this version writes for this segment.
+    /// The header that this version writes for this segment.
     Ours,
-    /// The segment ends within it.
+    /// The segment ends within its header.
     Cut,
     Damaged,
-    /// Another stream's.
+    /// The header of a segment of another stream.
     OtherStream(StreamKey),
-    /// Another version's or another place's.
+    /// The header of another version or of another segment.
     Foreign {
         found: String,
         expected: String,
     },
 }
 
-/// The header of segment `number` of an outbox for `stream`.
+/// Returns the header of segment `number` of an outbox for `stream`.
 pub(super) fn write(stream: &StreamKey, number: u64) -> Vec<u8> {
     let key = stream.as_str().as_bytes();
     let length = u16::try_from(key.len()).expect("a key has at most 512 bytes");
@@ -39,12 +39,12 @@ pub(super) fn write(stream: &StreamKey, number: u64) -> Vec<u8> {
     bytes
 }
 
-/// The seal of that segment's frames.
+/// Returns the seal of that segment's frames.
 pub(super) fn seal(stream: &StreamKey, number: u64) -> Seal {
     Seal::of(&write(stream, number))
 }
 
-/// What the segment with these bytes begins with.
+/// Reads the header of a segment.
 pub(super) fn read(segment: &[u8], stream: &StreamKey, number: u64) -> Header {
     let ours = write(stream, number);
     if segment.starts_with(&ours) {
@@ -60,7 +60,7 @@ pub(super) fn read(segment: &[u8], stream: &StreamKey, number: u64) -> Header {
     let version = u32::from_le_bytes(version);
     let (found_number, found_stream) = match whole(rest) {
         Some(found) => found,
-        // Nothing but the place of the version is common to all versions.
+        // All versions have only the offset of the version in common.
         None if version != VERSION => {
             let ours_but_for_version = segment.get(MAGIC.len() + 4..ours.len());
             return if ours_but_for_version == Some(&ours[MAGIC.len() + 4..]) {
@@ -85,7 +85,8 @@ fn split<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
     Some((*first, rest))
 }
 
-/// The number and the stream of a header of this version, from behind the version on, if its checksum is right.
+/// Decodes number and stream of a header of this version, from the bytes after the version; `None` if the checksum is
+/// wrong.
 fn whole(rest: &[u8]) -> Option<(u64, StreamKey)> {
     let (number, rest) = split(rest)?;
     let (length, rest) = split(rest)?;
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_another_versions_another_streams_or_another_places_is_told_from_ours() {
+    fn headers_of_another_version_stream_or_segment_are_recognised() {
         let mut newer = MAGIC.to_vec();
         newer.extend(2_u32.to_le_bytes());
         newer.extend(b"whatever version 2 has here");

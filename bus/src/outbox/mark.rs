@@ -1,5 +1,5 @@
-//! How far the outbox is sent, in a file of two slots that are written by turns: a crash while one is written leaves
-//! the other, which is a step behind. It is not synced: what is lost of it is sent again, and told by its `id`.
+//! Sent position of the outbox, in a file with two slots that are written alternately: a crash during a write leaves the
+//! other slot, which is one step older. The file is not synced: after a loss, events are sent again with the same `id`.
 
 use std::fs::File;
 use std::io;
@@ -7,18 +7,18 @@ use std::os::unix::fs::FileExt;
 
 use eventbus_core::names::StreamKey;
 
-/// A place between two records.
+/// Position between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     /// The number of a segment; the first is 1.
     pub segment: u64,
-    /// Bytes from its start. 0: all of it is to come.
+    /// Bytes from the start of the segment; 0 before its header.
     pub offset: u64,
 }
 
 const SLOT: usize = 20;
 
-/// The open file.
+/// Open file of the sent position.
 #[derive(Debug)]
 pub(super) struct Mark {
     file: File,
@@ -27,7 +27,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Takes the file, and reads it.
+    /// Reads the position from the file; `None` if it has none for `stream`.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -41,14 +41,14 @@ impl Mark {
         Ok((Self { file, seal, writes: 0 }, latest(&bytes[..length], seal)))
     }
 
-    /// Notes that everything before `position` is sent.
+    /// Records that everything before `position` is sent.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn set(&mut self, position: Position) -> io::Result<()> {
         self.writes += 1;
-        let place = (self.writes % 2) * SLOT as u64;
-        self.file.write_all_at(&slot(position, self.seal), place)
+        let offset = (self.writes % 2) * SLOT as u64;
+        self.file.write_all_at(&slot(position, self.seal), offset)
     }
 }
 
@@ -62,7 +62,7 @@ fn slot(position: Position, seal: u32) -> [u8; SLOT] {
     bytes
 }
 
-/// The further of the slots that are whole.
+/// Returns the higher position of the intact slots.
 fn latest(bytes: &[u8], seal: u32) -> Option<Position> {
     let read = |bytes: &[u8]| {
         let (segment, rest) = bytes.split_first_chunk()?;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_further_position_reads_back() {
+    fn the_higher_position_reads_back() {
         assert_eq!(Mark::open(written(), &stream()).unwrap().1, Some(NEW));
     }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn another_streams_mark_says_nothing() {
+    fn a_mark_of_another_stream_has_no_position() {
         let other = StreamKey::new("t").unwrap();
         assert_eq!(Mark::open(written(), &other).unwrap().1, None);
     }

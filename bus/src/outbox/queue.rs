@@ -1,4 +1,4 @@
-//! What is on disk and not sent yet: where it stands, and the newest of it in memory as long as it is little.
+//! Queue of unsent records: their positions on disk, and the newest ones in memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,36 +11,37 @@ use crate::metrics::OutboxMetrics;
 use super::directory::Found;
 use super::mark::Position;
 
-/// More records than this, or more bytes, are read back from disk.
-const MOST_RECORDS: usize = 1_024;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum number of records in memory; others are read back from disk.
+const MAX_RECORDS: usize = 1_024;
+/// Maximum size of the records in memory, in bytes.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// The bytes of a record, shared by whoever writes and whoever sends them.
+/// Bytes of a record, shared by the thread that writes and the task that sends.
 pub(super) type Body = Arc<[u8]>;
 
-/// A record that is on disk now.
-pub(super) struct Kept {
+/// Record that is on disk.
+pub(super) struct Stored {
     pub body: Body,
     pub end: Position,
-    /// Who waits for the record to be sent; dropped where that will take long.
+    /// Answers the caller that waits for the record to be sent; dropped if that will take long.
     pub sent: oneshot::Sender<EntryId>,
 }
 
-/// What to send next.
+/// Records to send next.
 #[derive(Debug)]
 pub(super) enum Next {
     Nothing,
     InMemory(Vec<(Body, Position)>),
-    /// To be read: what stands behind this place, up to these ends of segments.
+    /// Records to be read from disk: those after this position, up to these ends of segments.
     OnDisk(Position, BTreeMap<u64, u64>),
 }
 
-/// Shared by the task that writes and the one that sends.
+/// Queue of unsent records, shared by the thread that writes and the task that sends.
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// Something was added.
+    /// Notified when records are added.
     pub added: Notify,
-    /// All is sent.
+    /// Notified when all records are sent.
     pub emptied: Notify,
     pub metrics: OutboxMetrics,
 }
@@ -49,12 +50,12 @@ struct State {
     ends: BTreeMap<u64, u64>,
     next: Position,
     unsent: u64,
-    /// The segment that is written to.
+    /// Number of the segment that is being written.
     open: Option<u64>,
-    /// The last of the unsent ones.
+    /// The newest unsent records.
     recent: VecDeque<Recent>,
     recent_bytes: usize,
-    /// Whether the last try to send failed.
+    /// `true` if the last attempt to send failed.
     failing: bool,
 }
 
@@ -65,7 +66,7 @@ struct Recent {
 }
 
 impl Queue {
-    /// Begins with what was found on disk.
+    /// Creates a queue with the records found on disk.
     pub fn new(found: &Found, metrics: OutboxMetrics) -> Self {
         metrics.damaged(found.damaged.len() as u64);
         let state = State {
@@ -83,37 +84,37 @@ impl Queue {
             emptied: Notify::new(),
             metrics,
         };
-        queue.tell(&queue.locked());
+        queue.report(&queue.locked());
         queue
     }
 
-    /// Bytes of all segments.
+    /// Returns the size of all segments, in bytes.
     pub fn stored(&self) -> u64 {
         self.locked().ends.values().sum()
     }
 
-    /// Records that are not sent yet.
+    /// Returns the number of unsent records.
     pub fn unsent(&self) -> u64 {
         self.locked().unsent
     }
 
-    /// Whether the last try to send failed.
+    /// Returns `true` if the last attempt to send failed.
     pub fn is_failing(&self) -> bool {
         self.locked().failing
     }
 
-    /// Notes records that are on disk now, in their order.
-    pub fn add(&self, records: impl IntoIterator<Item = Kept>) {
+    /// Adds records that are on disk now, in their order.
+    pub fn add(&self, records: impl IntoIterator<Item = Stored>) {
         let mut state = self.locked();
         for record in records {
             state.add(record);
         }
-        self.tell(&state);
+        self.report(&state);
         drop(state);
         self.added.notify_one();
     }
 
-    /// What to send next: at most so many records and, beyond the first, so many bytes.
+    /// Returns the next records to send: at most `records`, and at most `bytes` beyond the first.
     pub fn peek(&self, records: usize, bytes: usize) -> Next {
         let state = self.locked();
         if state.unsent == 0 {
@@ -132,8 +133,8 @@ impl Queue {
         Next::InMemory(batch.map(|recent| (recent.body.clone(), recent.end)).collect())
     }
 
-    /// Notes that the next records are sent, under these IDs, up to `next`; answers the segments that nobody needs any
-    /// more.
+    /// Records that the next records, up to `next`, are sent as entries with these IDs. Returns the segments that are no
+    /// longer needed.
     pub fn sent(&self, ids: &[EntryId], next: Position) -> Vec<u64> {
         let mut state = self.locked();
         (state.failing, state.next) = (false, next);
@@ -143,7 +144,7 @@ impl Queue {
         for id in ids.iter().skip(before_memory) {
             let Some(recent) = state.forget_oldest() else { break };
             if let Some(sent) = recent.sent {
-                // Who waits no longer needs no answer.
+                // The caller may have timed out.
                 sent.send(*id).ok();
             }
         }
@@ -151,7 +152,7 @@ impl Queue {
         self.after(state)
     }
 
-    /// Notes that no record can be read before `next`; answers as [`sent`](Self::sent).
+    /// Records that no record before `next` can be read. Returns the segments that are no longer needed.
     pub fn skipped(&self, next: Position) -> Vec<u64> {
         let mut state = self.locked();
         state.next = next;
@@ -160,15 +161,15 @@ impl Queue {
             next >= Position { segment: *segment, offset: *offset }
         });
         if is_at_end {
-            // What was counted and cannot be read is not waited for.
+            // Records that were counted but cannot be read will never be sent.
             state.unsent = 0;
             while state.forget_oldest().is_some() {}
         }
         self.after(state)
     }
 
-    /// Notes that no more is written behind `end`; answers as [`sent`](Self::sent). Nothing where records before it
-    /// are not noted yet.
+    /// Records that the segment that ends at `end` is complete. Returns the segments that are no longer needed; none while
+    /// records before `end` are not in the queue yet.
     pub fn closed(&self, end: Position) -> Vec<u64> {
         let mut state = self.locked();
         if state.ends.get(&end.segment) == Some(&end.offset) {
@@ -177,7 +178,7 @@ impl Queue {
         self.after(state)
     }
 
-    /// Notes that sending failed: nobody waits for it any more.
+    /// Records that sending failed, and releases the callers that wait.
     pub fn failed(&self) {
         let mut state = self.locked();
         state.failing = true;
@@ -188,14 +189,14 @@ impl Queue {
 
     fn after(&self, mut state: MutexGuard<'_, State>) -> Vec<u64> {
         let done = state.forget_sent();
-        self.tell(&state);
+        self.report(&state);
         if state.unsent == 0 {
             self.emptied.notify_waiters();
         }
         done
     }
 
-    fn tell(&self, state: &State) {
+    fn report(&self, state: &State) {
         self.metrics.waiting(state.unsent, state.unsent_bytes());
     }
 
@@ -206,17 +207,17 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, record: Kept) {
-        let Kept { body, end, sent } = record;
+    fn add(&mut self, record: Stored) {
+        let Stored { body, end, sent } = record;
         self.ends.insert(end.segment, end.offset);
         self.open = Some(end.segment);
-        // Where older ones are read back from disk first, it will take long.
+        // Sending takes long if older records have to be read back from disk first.
         let is_next = !self.failing && self.is_all_in_memory();
         self.unsent += 1;
         self.recent_bytes += body.len();
         self.recent.push_back(Recent { body, end, sent: Some(sent).filter(|_| is_next) });
-        while self.recent.len() > MOST_RECORDS
-            || (self.recent.len() > 1 && self.recent_bytes > MOST_BYTES)
+        while self.recent.len() > MAX_RECORDS
+            || (self.recent.len() > 1 && self.recent_bytes > MAX_BYTES)
         {
             self.forget_oldest();
         }
@@ -226,14 +227,14 @@ impl State {
         self.unsent == self.recent.len() as u64
     }
 
-    /// Takes the oldest record out of memory.
+    /// Removes the oldest record from memory.
     fn forget_oldest(&mut self) -> Option<Recent> {
         let oldest = self.recent.pop_front()?;
         self.recent_bytes -= oldest.body.len();
         Some(oldest)
     }
 
-    /// The segments of which all is sent, but for the one that is written to.
+    /// Removes and returns the segments whose records are all sent, except the one that is being written.
     fn forget_sent(&mut self) -> Vec<u64> {
         let next = self.next;
         let is_sent = |segment: u64, end: u64| {

@@ -1,32 +1,32 @@
-//! What a record holds: when it was made, and the fields of its entry as they are sent.
+//! Record of the outbox: its creation time, and the fields of its entry as they are sent.
 
 use std::borrow::Cow;
 
-/// A field's name and value.
+/// Name and value of a field.
 pub(super) type Field<'a> = (&'a [u8], &'a [u8]);
 
-/// A record as it stands in a segment.
+/// Decoded record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
-    /// Milliseconds since 1970.
+    /// Creation time, milliseconds since 1970.
     pub made_ms: u64,
     pub fields: Vec<Field<'a>>,
 }
 
-/// The bytes of a record.
+/// Encodes a record.
 pub(crate) fn write(made_ms: u64, fields: &[(&str, Cow<'_, str>)]) -> Vec<u8> {
     let text = fields.iter().map(|(name, value)| 8 + name.len() + value.len());
     let mut bytes = Vec::with_capacity(8 + text.sum::<usize>());
     bytes.extend(made_ms.to_le_bytes());
     for text in fields.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]) {
-        // What does not fit is longer than any frame, and is refused with it.
+        // A longer field exceeds the maximum of a record, which the caller checks.
         bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend(text);
     }
     bytes
 }
 
-/// Reads a record; `None` if the bytes are none.
+/// Decodes a record; `None` if the bytes are not a record.
 pub(super) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let (made_ms, mut rest) = bytes.split_first_chunk()?;
     let mut fields = Vec::new();

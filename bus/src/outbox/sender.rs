@@ -1,4 +1,4 @@
-//! Sends what is on disk, strictly in its order, and marks how far that has come.
+//! Task that sends the outbox's events strictly in their order and records the position of the last sent one.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -11,7 +11,7 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use crate::error::{Error, chain};
-use crate::publish::Batches;
+use crate::publish::OrderedSender;
 
 use super::backlog::{Backlog, Piece};
 use super::directory::{Directory, Found};
@@ -19,24 +19,24 @@ use super::mark::{Mark, Position};
 use super::queue::{Body, Next, Queue};
 use super::record::{self, Record};
 
-/// Bytes in one batch, beyond its first record.
-const MOST_BYTES: usize = 1024 * 1024;
-/// How long nothing is sent after a panic.
+/// Maximum size of a batch in bytes, beyond its first record.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(2);
 
-/// The one that sends.
+/// Sending task of the outbox.
 pub(super) struct Sender {
     directory: Arc<Directory>,
     queue: Arc<Queue>,
-    batches: Batches,
+    ordered: OrderedSender,
     disk: Arc<Mutex<Disk>>,
     outage: Outage,
     started: Instant,
-    /// When the oldest record that is not sent was made.
+    /// Creation time of the oldest unsent record, milliseconds since 1970.
     oldest_ms: u64,
 }
 
-/// What the sender does on disk, on threads that may block.
+/// Files of the sender, used on threads that may block.
 struct Disk {
     mark: Mark,
     backlog: Backlog,
@@ -44,33 +44,33 @@ struct Disk {
 }
 
 impl Sender {
-    /// Sends what `queue` holds by way of `batches`.
+    /// Creates a sender of the records in `queue`.
     pub fn new(
         directory: Arc<Directory>,
         queue: Arc<Queue>,
-        batches: Batches,
+        ordered: OrderedSender,
         found: Found,
     ) -> Self {
         let backlog = Backlog::new(directory.clone(), found.damaged);
         let disk = Disk { mark: found.mark, backlog, directory: directory.clone() };
         let (disk, outage, started) = (Arc::new(Mutex::new(disk)), Outage::default(), now());
-        Self { directory, queue, batches, disk, outage, started, oldest_ms: 0 }
+        Self { directory, queue, ordered, disk, outage, started, oldest_ms: 0 }
     }
 
-    /// Runs without end: an event that Redis refuses is tried again, and what stands behind it waits.
+    /// Runs forever. An event that Redis refuses is retried, and the events after it wait.
     pub async fn run(mut self) {
         loop {
-            // Nobody would notice that a task has ended which nothing but callers' time-outs waits for.
+            // No caller awaits this task, so a panic that ended it would go unnoticed.
             if AssertUnwindSafe(self.step()).catch_unwind().await.is_err() {
                 self.queue.failed();
-                tracing::error!(stream = %self.directory.stream, "sending from the outbox failed in a way that it should not; it is tried again");
+                tracing::error!(stream = %self.directory.stream, "sending the outbox panicked; retrying");
                 tokio::time::sleep(AFTER_PANIC).await;
             }
         }
     }
 
     async fn step(&mut self) {
-        match self.queue.peek(self.batches.most(), MOST_BYTES) {
+        match self.queue.peek(self.ordered.max_batch(), MAX_BYTES) {
             Next::Nothing => {
                 self.queue.metrics.oldest(Duration::ZERO);
                 self.queue.added.notified().await;
@@ -81,9 +81,9 @@ impl Sender {
     }
 
     async fn send_from_disk(&mut self, from: Position, ends: BTreeMap<u64, u64>) {
-        let most = self.batches.most();
-        let failed = |(path, source)| Error::OutboxFile { operation: "read back", path, source };
-        let read = self.on_disk(move |disk| disk.backlog.read(from, &ends, most)).await;
+        let max = self.ordered.max_batch();
+        let failed = |(path, source)| Error::OutboxFile { operation: "read", path, source };
+        let read = self.on_disk(move |disk| disk.backlog.read(from, &ends, max)).await;
         match read.map_err(failed) {
             Ok(Piece { records, next, damaged }) => {
                 self.queue.metrics.damaged(damaged);
@@ -104,11 +104,11 @@ impl Sender {
         let read = records.iter().filter_map(|(body, _)| record::read(body));
         let read: Vec<Record<'_>> = read.collect();
         self.oldest_ms = read.first().map_or(0, |record| record.made_ms);
-        self.tell_oldest();
+        self.report_oldest();
         let fields: Vec<_> = read.into_iter().map(|record| record.fields).collect();
-        match self.batches.append(&fields).await {
+        match self.ordered.append(&fields).await {
             Ok(ids) => {
-                // Fewer than were given, where they may only be sent one by one.
+                // Without permission for transactions only the first record was sent.
                 let sent = ids.len().saturating_sub(1).min(records.len() - 1);
                 self.confirm(&ids, records[sent].1).await;
             }
@@ -116,10 +116,10 @@ impl Sender {
         }
     }
 
-    /// Waits for what the setting `durability` asks for. As long as the events stand in the stream they are not sent
-    /// again: they would stand there twice.
+    /// Waits for the confirmations that the durability requires, without limit. While the events are in the stream they are
+    /// not sent again, which would duplicate them.
     async fn confirm(&mut self, ids: &[EntryId], next: Position) {
-        while let Err(error) = self.batches.confirm(ids).await {
+        while let Err(error) = self.ordered.confirm(ids).await {
             self.fail(&error).await;
             if !matches!(error, Error::NotDurable { .. }) {
                 return;
@@ -128,7 +128,7 @@ impl Sender {
         let done = self.queue.sent(ids, next);
         let failures = self.outage.end();
         if failures > 0 {
-            tracing::info!(stream = %self.directory.stream, failures, "the outbox is being sent again");
+            tracing::info!(stream = %self.directory.stream, failures, "sending the outbox recovered");
         }
         self.mark(next, done).await;
     }
@@ -142,29 +142,29 @@ impl Sender {
             marked
         });
         if let Err(error) = marked.await
-            && let Some(times) = self.outage.say("mark".to_owned(), now() - self.started)
+            && let Some(times) = self.outage.log("mark".to_owned(), now() - self.started)
         {
             let dir = self.directory.path().display();
-            tracing::warn!(%dir, %error, times, "how far the outbox is sent was not noted: after a restart it is sent again");
+            tracing::warn!(%dir, %error, times, "cannot record the sent position of the outbox: events are sent again after a restart");
         }
     }
 
-    /// Nobody waits for the sender while it fails.
+    /// Records a failure, releases the callers that wait for their events, and waits for the next attempt.
     async fn fail(&mut self, error: &Error) {
         self.queue.failed();
-        self.tell_oldest();
-        let (wait, times) = self.outage.fail(error.cause(), now() - self.started, die());
-        // The breaker opens because of what was said before.
+        self.report_oldest();
+        let (wait, times) = self.outage.fail(error.cause(), now() - self.started, random());
+        // The failures that opened the breaker are logged already.
         let is_new = !matches!(error, Error::BreakerOpen { .. });
         if let Some(times) = times.filter(|_| is_new) {
             let (stream, waiting, error) =
                 (&self.directory.stream, self.queue.unsent(), chain(error));
-            tracing::warn!(%stream, %error, times, waiting, "the outbox is not sent; it is tried again");
+            tracing::warn!(%stream, %error, times, waiting, "cannot send the outbox; retrying");
         }
         tokio::time::sleep(wait).await;
     }
 
-    fn tell_oldest(&self) {
+    fn report_oldest(&self) {
         let age = wall_clock_ms().saturating_sub(self.oldest_ms);
         self.queue.metrics.oldest(Duration::from_millis(age));
     }
@@ -188,8 +188,8 @@ impl Sender {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that throws the die")]
-fn die() -> f64 {
+#[expect(clippy::disallowed_methods, reason = "the edge that draws the jitter")]
+fn random() -> f64 {
     rand::random()
 }
 
@@ -198,7 +198,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that tells how old an event is")]
+#[expect(clippy::disallowed_methods, reason = "the edge that measures the age of an event")]
 fn wall_clock_ms() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Writes records to the segments: many with one write and one sync, and none is told to be kept before that.
+//! Writes records to the segments, many with one write and one sync. No record counts as stored before the sync.
 
 use std::fs::File;
 use std::io;
@@ -13,24 +13,24 @@ use super::header;
 use super::mark::Position;
 use super::queue::{Body, Queue};
 
-/// Segments are this long, or a sixteenth of the cap.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// Maximum size of a segment in bytes; a sixteenth of the outbox's maximum if that is less.
+const MAX_SEGMENT: u64 = 16 * 1024 * 1024;
 
-/// Why a record was not kept.
+/// Reason for not storing a record.
 #[derive(Clone, Debug)]
 pub(crate) enum Refused {
-    /// It would have been more than the cap.
+    /// The outbox would exceed its maximum size.
     Full,
-    /// The disk.
+    /// The disk failed.
     Failed(Arc<io::Error>),
 }
 
-/// The one that writes.
+/// Writer of the outbox.
 pub(super) struct Writer {
     directory: Arc<Directory>,
     queue: Arc<Queue>,
     cap: u64,
-    /// Bytes after which a new segment begins.
+    /// Maximum size of a segment, in bytes.
     segment: u64,
     /// The number of the last segment.
     last: u64,
@@ -38,16 +38,16 @@ pub(super) struct Writer {
     sync: fn(&File) -> io::Result<()>,
 }
 
-/// The segment that is written to.
+/// Segment that is being written.
 struct Open {
     file: File,
     seal: Seal,
-    /// Where what is kept ends; 0: nothing stands there yet, not even a header.
+    /// End of the stored bytes; 0 if the segment has not even a header.
     end: u64,
 }
 
 impl Writer {
-    /// Writes behind segment `last`, in a new one: what a crash left is never written to.
+    /// Creates a writer that starts a new segment after `last`: segments from before a crash are never appended to.
     pub fn new(
         directory: Arc<Directory>,
         queue: Arc<Queue>,
@@ -55,11 +55,11 @@ impl Writer {
         last: u64,
     ) -> Self {
         let cap = config.max_bytes;
-        let segment = LONGEST.min(cap / 16);
+        let segment = MAX_SEGMENT.min(cap / 16);
         Self { directory, queue, cap, segment, last, open: None, sync: File::sync_data }
     }
 
-    /// Writes `records` and syncs; answers in their order where each one ends, or why it was not kept.
+    /// Writes `records` and syncs. Returns for each record its end position or the reason for not storing it.
     pub fn append(&mut self, records: &[Body]) -> Vec<Result<Position, Refused>> {
         let mut results = Vec::with_capacity(records.len());
         let mut begin = 0;
@@ -100,13 +100,13 @@ impl Writer {
         results
     }
 
-    /// Bytes of a header, whatever the segment's number.
+    /// Returns the size of a header in bytes, which is the same for all segments.
     fn header(&self) -> u64 {
         header::write(&self.directory.stream, 0).len() as u64
     }
 
-    /// Writes one chunk. Where that fails the segment is left as it was and not written to any more, and a new one is
-    /// tried once.
+    /// Writes one chunk. If that fails, the segment keeps its previous content and is closed, and one attempt is made with
+    /// a new segment.
     fn write(&mut self, chunk: &[Body]) -> io::Result<Vec<Position>> {
         let was_open = self.open.is_some();
         match self.try_write(chunk) {
@@ -131,7 +131,7 @@ impl Writer {
         }
         match self.put(&open, &bytes) {
             Ok(()) => {
-                self.queue.metrics.kept(chunk.len() as u64);
+                self.queue.metrics.stored(chunk.len() as u64);
                 open.end = start + bytes.len() as u64;
                 self.open = Some(open);
                 Ok(positions)
@@ -143,8 +143,8 @@ impl Writer {
         }
     }
 
-    /// Writes no more to the segment that is written to, and ends at `end`; where all of it is sent, it takes no room
-    /// any more. Answers how much that frees.
+    /// Closes the segment that is being written, which ends at `end`, and removes segments that are no longer needed.
+    /// Returns the number of bytes freed.
     fn close(&mut self, end: Position) -> u64 {
         self.open = None;
         let before = self.queue.stored();
@@ -166,7 +166,7 @@ impl Writer {
         self.queue.metrics.synced();
         (self.sync)(&open.file)?;
         if open.file.metadata()?.nlink() == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "somebody removed the file"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed"));
         }
         if open.end == 0 {
             self.queue.metrics.synced();
@@ -175,19 +175,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes what was not kept. Where that fails too, a start after a crash may find it, and send it.
+    /// Removes the bytes of a failed write. If that fails too, they may be found and sent after a restart.
     fn abandon(&self, open: &Open) {
         if open.end == 0 {
             self.directory.remove(self.last);
         } else if let Err(error) = open.file.set_len(open.end) {
             let file = self.directory.file(self.last);
             let file = file.display();
-            tracing::warn!(%file, %error, "a failed write to the outbox cannot be taken back");
+            tracing::warn!(%file, %error, "cannot undo a failed write to the outbox: its events may be sent after a restart");
         }
     }
 }
 
-/// Bytes that a record takes.
+/// Returns the size of a record in a segment, in bytes.
 fn size(record: &Body) -> u64 {
     (OVERHEAD + record.len()) as u64
 }

@@ -1,4 +1,4 @@
-//! Batches of events that stand in the stream in their order: all of a batch, or none.
+//! Ordered publishing in batches: Redis stores all events of a batch in their order, or none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::redis::SharedConnection;
 
 use super::{Appended, OPERATION, Publisher, appended, now};
 
-/// Events in one batch, at first.
-const MOST: usize = 512;
+/// Maximum number of events in a batch, and the initial one.
+const MAX_BATCH: usize = 512;
 
-/// Nobody waits for a batch, so that one on a slow line may take this long.
-const LONGEST: Duration = Duration::from_secs(10);
+/// Maximum time limit of a batch: no caller waits for it, so it may take long on a slow connection.
+const MAX_LIMIT: Duration = Duration::from_secs(10);
 
-/// The way of events that must not overtake each other.
-pub(crate) struct Batches {
+/// Sender of events whose order must be kept.
+pub(crate) struct OrderedSender {
     stream: StreamKey,
     publisher: Arc<Publisher>,
     durability: Durability,
-    /// Of its own: a batch that is late ends it, and whatever is written behind a wait waits too.
+    /// Not shared: a late batch closes the connection, and a wait for confirmations blocks later commands.
     connection: SharedConnection,
     pace: Pace,
-    /// Whether the user may use transactions; `None`: to be asked.
+    /// `true` if the user has permission for MULTI and EXEC; `None` if not checked yet.
     transactions: Option<bool>,
-    /// Where the last batch was written, and what waits for its confirmation.
+    /// Connection on which the last batch was written and is confirmed, with its number.
     written: Option<(u64, Connection)>,
 }
 
-impl Batches {
-    /// Sends to the stream of `config`, on a connection of its own, beside the publisher's.
+impl OrderedSender {
+    /// Creates a sender to the stream of `config`, with a connection of its own to the publisher's server.
     pub fn new(config: &BusConfig, publisher: Arc<Publisher>, metrics: &Metrics) -> Self {
         let limit = publisher.timeout * 4 / 5;
         let counts = metrics.of_connection("outbox");
@@ -51,33 +51,33 @@ impl Batches {
         }
     }
 
-    /// What they are sent on.
+    /// Returns the connection.
     pub fn connection(&self) -> SharedConnection {
         self.connection.clone()
     }
 
-    /// How many events to send at once: one, where the user has no right to send more of them as one.
-    pub fn most(&self) -> usize {
-        if self.transactions == Some(false) { 1 } else { self.pace.most }
+    /// Returns the current maximum size of a batch; 1 without permission for transactions.
+    pub fn max_batch(&self) -> usize {
+        if self.transactions == Some(false) { 1 } else { self.pace.max_batch }
     }
 
-    /// Appends entries with these fields, or the first alone where they may only be sent one by one, and answers their
-    /// IDs. An error does not say that Redis has not taken them; but it took all of them, or none.
+    /// Appends entries with these fields and returns their IDs. Without permission for transactions it appends only the
+    /// first. After an error Redis may have stored all of them, or none.
     ///
     /// # Errors
-    /// [`Error::StreamFull`], [`Error::TimedOut`], else what Redis answered.
+    /// [`Error::StreamFull`], [`Error::TimedOut`], else Redis' error.
     pub async fn append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
         let (began, limit) = (now(), self.pace.limit);
-        // An answer that is late ends the connection, so that nothing is sent behind it before Redis answers again.
+        // A late answer closes the connection, so that no later batch overtakes this one.
         let appended = tokio::time::timeout(limit * 5 / 4, self.try_append(entries)).await;
         let result = appended.unwrap_or_else(|_| {
             let stream = self.stream.clone();
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
         match &result {
-            Ok(_) => self.pace.kept(now() - began),
-            Err(error) if is_late(error) => self.pace.missed(),
-            // Rights may have changed.
+            Ok(_) => self.pace.answered(now() - began),
+            Err(error) if is_late(error) => self.pace.timed_out(),
+            // Permissions may have changed.
             Err(error) if error.code().is_some() => self.transactions = None,
             Err(_) => {}
         }
@@ -86,7 +86,7 @@ impl Batches {
 
     async fn try_append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
         self.publisher.check().await?;
-        let asks = self.publisher.pass(now()).await?;
+        let with_length = self.publisher.admit(now()).await?;
         let (number, mut conn) = self.connection.open().await?;
         conn.set_response_timeout(self.pace.limit);
         let mut sent = entries;
@@ -94,7 +94,7 @@ impl Batches {
             sent = &entries[..1];
         }
         let mut pipe = redis::pipe();
-        // An event that is refused for want of memory must not be overtaken by the next.
+        // If Redis refuses an event for lack of memory, it must refuse the following ones too.
         if sent.len() > 1 {
             pipe.atomic();
         }
@@ -107,8 +107,8 @@ impl Batches {
         }
         let answer = self.query(&pipe, &mut conn).await;
         let answers = self.connection.judge(number, answer)?;
-        // Not in the same write: where it is refused, the events stand in the stream all the same.
-        let length = if asks { Some(self.length(&mut conn).await) } else { None };
+        // Not in the transaction, so that a refused XLEN does not fail events that are in the stream.
+        let length = if with_length { Some(self.length(&mut conn).await) } else { None };
         self.written = Some((number, conn));
         self.settle(&answers, sent.len(), length.as_ref())
     }
@@ -134,12 +134,12 @@ impl Batches {
                 appended(answers.get(n).unwrap_or(&Value::Nil), length, &self.stream)?;
             ids.push(id);
             let length = length.filter(|_| n + 1 == events);
-            self.publisher.appended(&Appended { id, length, doubt: None });
+            self.publisher.appended(&Appended { id, length, not_durable: None });
         }
         Ok(ids)
     }
 
-    /// Asks by a transaction with nothing in it: commands behind a `MULTI` that is refused would run one by one.
+    /// Checks the permission for transactions with an empty one: after a refused `MULTI` the commands would run one by one.
     async fn may_use_transactions(
         &mut self,
         number: u64,
@@ -153,7 +153,7 @@ impl Batches {
         let may = match self.query(&pipe, conn).await {
             Err(error) if error.code() == Some("NOPERM") => {
                 let stream = &self.stream;
-                tracing::warn!(%stream, "the user may not use MULTI and EXEC: the outbox is sent one event at a time");
+                tracing::warn!(%stream, "the Redis user has no permission for MULTI and EXEC; the outbox is sent one event at a time");
                 false
             }
             answer => {
@@ -165,11 +165,12 @@ impl Batches {
         Ok(may)
     }
 
-    /// Waits until the last batch is as safe as the setting asks for, on the connection that it was sent on.
+    /// Waits until the last batch has the required confirmations, on the connection that it was sent on.
     ///
     /// # Errors
-    /// [`Error::NotDurable`] with too few confirmations: it may be waited for once more; else the connection failed, or
-    /// leads to what is no primary any more and drops what the new one does not have, and the batch is to be sent again.
+    /// [`Error::NotDurable`] with too few confirmations: the wait may be repeated. Any other error means that the batch must
+    /// be sent again: the connection failed, or its server is no longer the primary and will discard entries that the new
+    /// primary does not have.
     pub async fn confirm(&self, ids: &[EntryId]) -> Result<(), Error> {
         let (Some(confirmation), Some((number, conn)), Some(id)) =
             (self.durability.confirmation(), &self.written, ids.last())
@@ -177,17 +178,17 @@ impl Batches {
             return Ok(());
         };
         let answer: RedisResult<Value> = confirmation.query_async(&mut conn.clone()).await;
-        let wanted = self.durability.wanted();
+        let required = self.durability.required();
         let not_durable = |got, source| {
             let (stream, id) = (self.stream.clone(), *id);
-            Err(Error::NotDurable { stream, id, wanted, got, source })
+            Err(Error::NotDurable { stream, id, required, got, source })
         };
         match answer {
             Ok(answer) => match self.durability.confirmed(&answer) {
-                got if got >= wanted => Ok(()),
+                got if got >= required => Ok(()),
                 got => not_durable(got, None),
             },
-            Err(source) if is_of_replica(&source) => {
+            Err(source) if is_demoted(&source) => {
                 self.connection.replace(*number);
                 Err(self.failed(source))
             }
@@ -205,7 +206,7 @@ impl Batches {
     }
 }
 
-/// Whether a batch was not answered in time.
+/// Returns `true` if a batch was not answered in time.
 fn is_late(error: &Error) -> bool {
     match error {
         Error::TimedOut { .. } => true,
@@ -214,42 +215,42 @@ fn is_late(error: &Error) -> bool {
     }
 }
 
-/// Whether a server says that it is no primary any more. For WAIT it has no code of its own.
-fn is_of_replica(source: &RedisError) -> bool {
+/// Returns `true` if the server is no longer the primary. WAIT's error for this has no code.
+fn is_demoted(source: &RedisError) -> bool {
     matches!(source.code(), Some("UNBLOCKED" | "READONLY"))
         || source.detail().is_some_and(|detail| detail.contains("with replica instances"))
 }
 
-/// How much to send at once, and how long to wait for it: what a line of any speed carries.
+/// Batch size and time limit, adapted to the speed of the connection.
 #[derive(Debug, PartialEq, Eq)]
 struct Pace {
-    /// The limit of a fast line.
-    shortest: Duration,
+    /// Time limit on a fast connection.
+    min_limit: Duration,
     limit: Duration,
-    most: usize,
+    max_batch: usize,
 }
 
 impl Pace {
-    fn new(shortest: Duration) -> Self {
-        Self { shortest, limit: shortest, most: MOST }
+    fn new(min_limit: Duration) -> Self {
+        Self { min_limit, limit: min_limit, max_batch: MAX_BATCH }
     }
 
-    /// Notes that a batch was taken within `took`.
-    fn kept(&mut self, took: Duration) {
-        self.limit = (took * 4).clamp(self.shortest, self.limit.max(self.shortest));
-        if took < self.shortest / 2 {
-            self.most = (self.most * 2).min(MOST);
+    /// Adapts to a batch that was answered within `took`.
+    fn answered(&mut self, took: Duration) {
+        self.limit = (took * 4).clamp(self.min_limit, self.limit.max(self.min_limit));
+        if took < self.min_limit / 2 {
+            self.max_batch = (self.max_batch * 2).min(MAX_BATCH);
         }
     }
 
-    /// Notes that a batch was not answered in time.
-    fn missed(&mut self) {
-        self.limit = (self.limit * 2).min(LONGEST);
-        self.most = (self.most / 2).max(1);
+    /// Adapts to a batch that was not answered in time.
+    fn timed_out(&mut self) {
+        self.limit = (self.limit * 2).min(MAX_LIMIT);
+        self.max_batch = (self.max_batch / 2).max(1);
     }
 }
 
-/// Of a batch that was refused as often as it has events, the first refusal: it has the code, and fits a line.
+/// Returns the first error of a refused batch, which has one error for each event: it has the code, and fits one line.
 fn first(source: RedisError) -> RedisError {
     let errors = source.clone().into_server_errors();
     let first = errors.and_then(|errors| errors.first().map(|(_, error)| error.clone()));
@@ -263,30 +264,30 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn a_line_that_carries_no_batch_gets_ever_smaller_ones_and_more_time_down_to_one_event() {
+    fn batches_that_time_out_get_smaller_and_get_more_time() {
         let mut pace = Pace::new(MS(250));
         for _ in 0..20 {
-            pace.missed();
+            pace.timed_out();
         }
-        assert_eq!(pace, Pace { shortest: MS(250), limit: LONGEST, most: 1 });
+        assert_eq!(pace, Pace { min_limit: MS(250), limit: MAX_LIMIT, max_batch: 1 });
     }
 
     #[test]
-    fn a_slow_line_keeps_a_size_and_a_limit_that_it_holds() {
+    fn a_slow_connection_keeps_a_size_and_a_limit_that_suffice() {
         let mut pace = Pace::new(MS(250));
-        pace.missed();
-        pace.missed();
+        pace.timed_out();
+        pace.timed_out();
         for _ in 0..20 {
-            pace.kept(MS(200));
+            pace.answered(MS(200));
         }
-        assert_eq!(pace, Pace { shortest: MS(250), limit: MS(800), most: 128 });
+        assert_eq!(pace, Pace { min_limit: MS(250), limit: MS(800), max_batch: 128 });
     }
 
     #[test]
-    fn a_line_that_is_fast_again_gets_full_batches_and_the_short_limit() {
-        let mut pace = Pace { shortest: MS(250), limit: LONGEST, most: 1 };
+    fn a_connection_that_is_fast_again_gets_full_batches_and_the_minimum_limit() {
+        let mut pace = Pace { min_limit: MS(250), limit: MAX_LIMIT, max_batch: 1 };
         for _ in 0..9 {
-            pace.kept(MS(5));
+            pace.answered(MS(5));
         }
         assert_eq!(pace, Pace::new(MS(250)));
     }

@@ -1,5 +1,5 @@
-//! Publishing above `async`: a connection of its own, on which each write is a batch of events and one wait for all of
-//! them. What gathers during one wait is the next batch.
+//! Publishing with confirmations, on a connection of its own: each write is a batch of events and one wait for all of
+//! them. Events that arrive during a wait form the next batch.
 
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use crate::redis::SharedConnection;
 
 use super::{Appended, OPERATION, appended};
 
-/// Events in one batch.
-const BATCH: usize = 512;
+/// Maximum number of events in a batch.
+const MAX_BATCH: usize = 512;
 
-/// The way of events that are to be confirmed; clones share it. It ends with the last of them.
+/// Sender of events that need confirmations. Clones share it; dropping the last clone ends its task.
 #[derive(Clone)]
-pub(super) struct Confirmed {
+pub(super) struct ConfirmedSender {
     connection: SharedConnection,
     queue: mpsc::Sender<Waiting>,
     durability: Durability,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
-/// An event that is not sent yet.
+/// Event that waits to be sent.
 struct Waiting {
     conn: Connection,
     command: Cmd,
-    asks: bool,
+    with_length: bool,
     answer: oneshot::Sender<Result<Appended, Error>>,
 }
 
-impl Confirmed {
-    /// Begins to connect, beside `shared`.
+impl ConfirmedSender {
+    /// Starts the sender's task, with a connection of its own to the server of `shared`.
     pub fn start(
         shared: &SharedConnection,
         stream: StreamKey,
@@ -46,34 +46,35 @@ impl Confirmed {
     ) -> Self {
         let limit = durability.publish_timeout() * 4 / 5;
         let connection = shared.beside(limit, metrics.of_connection("confirm"));
-        let (queue, waiting) = mpsc::channel(BATCH);
-        let batches = Batches { stream, durability };
-        let task = tokio::spawn(async move { batches.run(waiting).await });
+        let (queue, waiting) = mpsc::channel(MAX_BATCH);
+        let batcher = Batcher { stream, durability };
+        let task = tokio::spawn(async move { batcher.run(waiting).await });
         Self { connection, queue, durability, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
-    /// Has the server tell that it can confirm.
+    /// Checks that the server can confirm events.
     ///
     /// # Errors
-    /// As connecting; [`Error::CannotFsync`]; [`Error::Server`] where the user may not wait.
+    /// The error of connecting; [`Error::CannotFsync`]; [`Error::Server`] without permission to wait.
     pub async fn check(&self) -> Result<(), Error> {
         self.durability.check(&self.connection).await
     }
 
-    /// Takes note that a caller gave up waiting for an answer.
+    /// Records in the breaker that a caller timed out.
     pub fn timed_out(&self) {
         self.connection.timed_out();
     }
 
-    /// Sends an XADD with the next batch; `asks`: for the length too.
+    /// Sends an XADD with the next batch. `with_length` also reads the stream's length. Too few confirmations are not an
+    /// error here; they are reported in [`Appended::not_durable`].
     ///
     /// # Errors
-    /// What Redis answered. Too few confirmations are told beside the entry.
-    pub async fn append(&self, command: Cmd, asks: bool) -> Result<Appended, Error> {
+    /// Redis' error, or that of connecting.
+    pub async fn append(&self, command: Cmd, with_length: bool) -> Result<Appended, Error> {
         let (number, conn) = self.connection.open().await?;
         let (answer, settled) = oneshot::channel();
-        let waiting = Waiting { conn, command, asks, answer };
-        // What cannot be sent is not answered either.
+        let waiting = Waiting { conn, command, with_length, answer };
+        // If the task has ended, the answer's channel is closed too.
         self.queue.send(waiting).await.ok();
         match settled.await {
             Ok(result) => self.connection.judge(number, result),
@@ -83,16 +84,17 @@ impl Confirmed {
     }
 }
 
-struct Batches {
+/// Task that sends the batches.
+struct Batcher {
     stream: StreamKey,
     durability: Durability,
 }
 
-impl Batches {
+impl Batcher {
     async fn run(&self, mut queue: mpsc::Receiver<Waiting>) {
         let mut batch = Vec::new();
-        while queue.recv_many(&mut batch, BATCH).await > 0 {
-            // Who gave up before the event was sent shall not find it in the stream.
+        while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            // An event whose caller timed out before it was sent must not be in the stream.
             batch.retain(|waiting| !waiting.answer.is_closed());
             if let Some(last) = batch.last() {
                 let mut conn = last.conn.clone();
@@ -106,53 +108,59 @@ impl Batches {
         for waiting in &mut *batch {
             pipe.add_command(std::mem::take(&mut waiting.command));
         }
-        let asks = batch.iter().any(|waiting| waiting.asks);
-        if asks {
+        let with_length = batch.iter().any(|waiting| waiting.with_length);
+        if with_length {
             pipe.cmd("XLEN").arg(self.stream.as_str());
         }
         pipe.add_command(self.durability.confirmation().unwrap_or_default());
         let answers: RedisResult<Vec<RedisResult<Value>>> =
             pipe.ignore_errors().query_async(conn).await;
         match answers {
-            Ok(answers) => self.settle(answers, asks, batch),
+            Ok(answers) => self.settle(answers, with_length, batch),
             Err(source) => {
                 for waiting in batch.drain(..) {
-                    // A caller that gave up needs no answer.
+                    // The caller may have timed out.
                     waiting.answer.send(Err(self.failed(source.clone()))).ok();
                 }
             }
         }
     }
 
-    fn settle(&self, answers: Vec<RedisResult<Value>>, asks: bool, batch: &mut Vec<Waiting>) {
+    fn settle(
+        &self,
+        answers: Vec<RedisResult<Value>>,
+        with_length: bool,
+        batch: &mut Vec<Waiting>,
+    ) {
         let mut answers = answers.into_iter();
         let ids: Vec<_> = answers.by_ref().take(batch.len()).collect();
-        let length = if asks { answers.next() } else { None };
+        let length = if with_length { answers.next() } else { None };
         let confirmation = answers.next();
         for (waiting, id) in batch.drain(..).zip(ids) {
             let appended = id
                 .map_err(|source| self.failed(source))
                 .and_then(|id| appended(&id, length.as_ref(), &self.stream))
                 .map(|appended| self.confirmed(appended, confirmation.as_ref()));
-            // A caller that gave up needs no answer.
+            // The caller may have timed out.
             waiting.answer.send(appended).ok();
         }
     }
 
-    /// The event, and whether it was confirmed by as many as it takes.
+    /// Adds [`Error::NotDurable`] to an event with too few confirmations.
     fn confirmed(&self, appended: Appended, confirmation: Option<&RedisResult<Value>>) -> Appended {
         let (got, source) = match confirmation {
             Some(Ok(answer)) => (self.durability.confirmed(answer), None),
             Some(Err(source)) => (0, Some(source.clone())),
             None => (0, None),
         };
-        let wanted = self.durability.wanted();
-        if got >= wanted {
+        let required = self.durability.required();
+        if got >= required {
             return appended;
         }
         let (stream, id) = (self.stream.clone(), appended.id);
         let source = source.map(Into::into);
-        Appended { doubt: Some(Error::NotDurable { stream, id, wanted, got, source }), ..appended }
+        let error = Error::NotDurable { stream, id, required, got, source };
+        Appended { not_durable: Some(error), ..appended }
     }
 
     fn failed(&self, source: RedisError) -> Error {

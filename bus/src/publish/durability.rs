@@ -1,4 +1,4 @@
-//! Waiting until an event is as safe as its publisher asked for.
+//! Commands and replies of waiting for confirmations.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::redis::SharedConnection;
 
 impl Durability {
-    /// How many confirmations an event needs.
-    pub(crate) fn wanted(self) -> u64 {
+    /// Returns the number of confirmations that an event needs.
+    pub(crate) fn required(self) -> u64 {
         match self {
             Self::Async => 0,
             Self::Replicated(replicas) => replicas.get().into(),
@@ -18,18 +18,18 @@ impl Durability {
         }
     }
 
-    /// Waits until all that its connection has written is confirmed; `None` where nothing is to be waited for.
+    /// Returns the command that waits until everything written on its connection is confirmed; `None` for `async`.
     pub(crate) fn confirmation(self) -> Option<Cmd> {
-        // Two fit into the time of a publish: the batch before, and its own. An idle server ends a wait up to 100 ms late.
+        // A publish may wait for the previous batch and for its own. An idle server ends a wait up to 100 ms late.
         let wait = self.publish_timeout() * 3 / 10;
         match self {
             Self::Async => None,
-            Self::Replicated(_) => Some(wait_for("WAIT", &[self.wanted()], wait)),
-            Self::Fsynced => Some(wait_for("WAITAOF", &[self.wanted(), 0], wait)),
+            Self::Replicated(_) => Some(wait_for("WAIT", &[self.required()], wait)),
+            Self::Fsynced => Some(wait_for("WAITAOF", &[self.required(), 0], wait)),
         }
     }
 
-    /// The same for a connection that has written nothing, on which there is nothing to wait for.
+    /// Returns the same command in a form that returns at once on a connection without writes.
     fn trial(self) -> Option<Cmd> {
         match self {
             Self::Replicated(_) => Some(wait_for("WAIT", &[0], Duration::from_millis(1))),
@@ -37,7 +37,7 @@ impl Durability {
         }
     }
 
-    /// The confirmations that the answer to [`confirmation`](Self::confirmation) tells of.
+    /// Decodes the number of confirmations in the reply to [`confirmation`](Self::confirmation).
     pub(crate) fn confirmed(self, answer: &Value) -> u64 {
         let count = match answer {
             Value::Array(counts) => counts.first(),
@@ -49,16 +49,16 @@ impl Durability {
         }
     }
 
-    /// Whether the server can confirm at all, tried without writing anything.
+    /// Checks that the server can confirm events, without writing anything.
     ///
     /// # Errors
-    /// [`Error::CannotFsync`]; [`Error::Server`] where the user may not wait.
+    /// [`Error::CannotFsync`]; [`Error::Server`] without permission to wait.
     pub(crate) async fn check(self, connection: &SharedConnection) -> Result<(), Error> {
         let endpoint = connection.endpoint();
         let (number, mut conn) = connection.open().await?;
         if self == Self::Fsynced {
             let known = redis::cmd("COMMAND").arg("INFO").arg("waitaof").to_owned();
-            // A user who may not ask is told by the next command.
+            // Without permission for COMMAND, the next command shows it.
             if let Ok(Value::Array(commands)) = known.query_async(&mut conn).await
                 && commands.iter().all(|command| *command == Value::Nil)
             {
@@ -72,7 +72,7 @@ impl Durability {
                 Error::CannotFsync { endpoint, source: Some(source.into()) }
             }
             _ => Error::Server {
-                operation: "have events confirmed",
+                operation: "wait for confirmations",
                 endpoint,
                 source: source.into(),
             },

@@ -1,4 +1,4 @@
-//! What publishing needs the user to be allowed, and a hard cap beside it.
+//! Permissions that publishing and enforcing a hard cap need.
 
 use eventbus_core::names::StreamKey;
 use eventbus_core::retention::Overflow;
@@ -8,14 +8,14 @@ use crate::error::Error;
 use crate::redis::SharedConnection;
 use crate::redis::permissions::{Needed, Tried, command, try_all};
 
-const OPERATION: &str = "keep the hard cap";
+const OPERATION: &str = "enforce the hard cap";
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
-/// Tries each command, and answers the stream's length.
+/// Tries each command that the hard cap needs, and returns the stream's length.
 ///
 /// # Errors
-/// [`Error::MissingPermissions`] with all that is missing; what Redis answered where it did not come to trying, or where the key is
-/// no stream.
+/// [`Error::MissingPermissions`] with every missing permission; Redis' error if the commands could not be tried or the key
+/// holds something other than a stream.
 pub(super) async fn check(
     overflow: Overflow,
     connection: &SharedConnection,
@@ -43,11 +43,11 @@ pub(super) async fn check(
     }
 }
 
-/// All that a publisher lacks which may not append: what it trims with, too, where `trims`, without which it leaves that
-/// to others.
+/// Lists the permissions that a rejected publisher is missing: XADD and, if `trims`, the trimming commands. Missing only
+/// the latter is not an error; other publishers trim.
 ///
 /// # Errors
-/// What Redis answered where it did not come to trying.
+/// Redis' error if the commands could not be tried.
 pub(super) async fn missing(
     trims: bool,
     connection: &SharedConnection,
@@ -63,7 +63,7 @@ pub(super) async fn missing(
             ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
             ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
             ("XPENDING (to trim)", command(&["XPENDING", key, "ecg"])),
-            ("HKEYS on the hash of groups (to trim)", command(&["HKEYS", &declared])),
+            ("HGETALL on the hash of groups (to trim)", command(&["HGETALL", &declared])),
             ("EVAL (to trim)", command(&["EVAL", "return 0", "2", key, &declared])),
             ("EVALSHA (to trim)", command(&["EVALSHA", NO_SCRIPT, "2", key, &declared])),
         ]);
@@ -78,12 +78,12 @@ pub(super) async fn missing(
     connection.judge(number, tried.map_err(failed)).map(|tried| tried.missing)
 }
 
-/// No entry can have this ID: the command is refused after the rights were looked at.
+/// Returns an XADD with an ID that no entry can have: Redis refuses it after checking the permissions.
 fn xadd(key: &str) -> Needed {
     ("XADD", command(&["XADD", key, "0-0", "ecg", ""]))
 }
 
-/// The length comes first.
+/// Returns the commands that the hard cap needs. The first reads the length.
 fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
     let (key, losses) = (stream.as_str(), stream.lost_key());
     let mut needed = vec![("XLEN", command(&["XLEN", key])), xadd(key)];
@@ -94,7 +94,7 @@ fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
             ("XINFO GROUPS", command(&["XINFO", "GROUPS", key])),
             ("XPENDING", command(&["XPENDING", key, "ecg"])),
             ("XACK", command(&["XACK", key, "ecg", "0-0"])),
-            // The number is looked at before the hash, and after the rights.
+            // Redis parses the number after checking the permissions and before changing the hash.
             ("HINCRBY on the hash of losses", command(&["HINCRBY", &losses, "ecg", "none"])),
             ("EVAL", command(&["EVAL", "return 0", "2", key, &losses])),
             ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", key, &losses])),

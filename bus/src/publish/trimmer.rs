@@ -1,5 +1,6 @@
 //! Trims and drops for a publisher: beside it, one script at a time, so that no publish waits for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +33,7 @@ struct Inner {
     connection: SharedConnection,
     stream: StreamKey,
     retention: Retention,
+    missing_hold: Duration,
     metrics: StreamMetrics,
     wake: Notify,
     published: AtomicU64,
@@ -46,6 +48,8 @@ struct Inner {
 struct Said {
     held: Option<Duration>,
     failed: Option<Duration>,
+    /// Missing groups that hold trimming back no longer.
+    released: BTreeSet<String>,
 }
 
 impl Trimmer {
@@ -54,6 +58,7 @@ impl Trimmer {
         connection: SharedConnection,
         stream: StreamKey,
         retention: Retention,
+        missing_hold: Duration,
         metrics: StreamMetrics,
     ) -> Self {
         let trims = retention.mode == TrimMode::Acked;
@@ -65,6 +70,7 @@ impl Trimmer {
             trims: AtomicBool::new(trims),
             said: Mutex::default(),
             metrics,
+            missing_hold,
             retention,
         });
         let needed = trims || inner.drops().is_some();
@@ -134,7 +140,8 @@ impl Inner {
             return Ok(None);
         }
         let (number, mut conn) = self.connection.open().await?;
-        let result = trim(&mut conn, &self.stream, self.retention.max_entries).await;
+        let keep = self.retention.max_entries;
+        let result = trim(&mut conn, &self.stream, keep, self.missing_hold).await;
         let trimmed = match self.connection.judge(number, result) {
             Err(error) if error.code() == Some("NOPERM") => {
                 self.trims.store(false, Ordering::Relaxed);
@@ -153,12 +160,25 @@ impl Inner {
             result => result?,
         };
         self.metrics.trimmed(trimmed.removed);
+        self.note_released(&trimmed.released, said);
         if let Some(held_by) = &trimmed.held_by
             && due(&mut said.held, uptime())
         {
             say(&self.stream, held_by, trimmed.length);
         }
         Ok(Some(trimmed))
+    }
+
+    /// Logs and counts each missing group once that holds trimming back no longer.
+    fn note_released(&self, released: &[String], said: &mut Said) {
+        for group in released {
+            if said.released.insert(group.clone()) {
+                tracing::warn!(stream = %self.stream, group, hold = ?self.missing_hold,
+                    "a declared group has been missing for REDIS_MISSING_GROUP_HOLD and no longer holds back trimming: \
+                     create it again, or remove its declaration by forget_consumer_group");
+                self.metrics.released(group.clone());
+            }
+        }
     }
 
     async fn drop_down_to(&self, cap: HardCap) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Connections to Redis, made so that a dead peer is noticed.
+//! Connections to Redis that detect a dead peer.
 
 use std::fmt;
 use std::io;
@@ -19,31 +19,31 @@ use crate::error::Error;
 
 use super::greeting::{greet, login};
 
-/// How long a connect may take: name look-up, TLS and the first answers included.
-const CONNECT: Duration = Duration::from_secs(2);
+/// Time limit of a connect: name look-up, TLS and the first replies included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENT: &str = "the server does not answer within 2s";
-/// A server that takes the first bytes of TLS for a command waits for its end.
-const SILENT_TLS: &str = "there is no TLS within 2s, as of a server that does not speak it on this port (redis://), or does not answer";
-const CLOSED: &str = "the server closed the connection before it answered, as one does that speaks TLS on this port (rediss://)";
-/// There is no way to tell anything before TLS is agreed on.
-const CLOSED_TLS: &str =
-    "the server closed the connection before it answered, as one does that has no connection left";
+/// A server without TLS reads the first bytes of the handshake as an incomplete command and waits for the rest.
+const SILENT_TLS: &str = "no TLS handshake within 2s: the server does not answer, or does not use TLS on this port (then use redis://)";
+const CLOSED: &str = "the server closed the connection before it answered: it may use TLS on this port (then use rediss://)";
+/// A server cannot send an error before the TLS handshake is complete.
+const CLOSED_TLS: &str = "the server closed the connection before it answered: it may have reached its maximum number of clients";
 
-/// A connection to Redis that no supervisor replaces. Clones share it.
+/// Connection to Redis that is not replaced after a failure. Clones share it.
 ///
-/// Commands go out in the order of their calls and may overlap; one behind a blocking read waits with it. It runs any
-/// command of the crate `redis`, whose trait it implements.
+/// Commands are sent in the order of their calls and may overlap; a command behind a blocking read waits for it. The
+/// connection runs any command of the crate `redis`, whose trait it implements.
 #[derive(Clone)]
 pub struct Connection(MultiplexedConnection);
 
 impl Connection {
-    /// Connects with the credentials that are in the files now. Redis has answered on the connection.
+    /// Connects with the credentials that the files have now, and waits for the first answer of Redis, at most 2 s.
     ///
-    /// A command that is not answered within `response_timeout` fails. A connection for blocking reads is used for
-    /// nothing else and needs a `response_timeout` above its BLOCK.
+    /// A command that is not answered within `response_timeout` fails. Blocking reads need a connection of their own with
+    /// a `response_timeout` above their BLOCK.
     ///
     /// # Errors
-    /// [`Error::File`] if a credential cannot be read, else [`Error::Connect`]: no way to the server, or its refusal.
+    /// [`Error::File`] if a credential cannot be read, else [`Error::Connect`]: the server is unreachable or refused the
+    /// connection.
     pub async fn open(redis: &RedisConfig, response_timeout: Duration) -> Result<Self, Error> {
         let refused = |source: redis::RedisError| Error::Connect {
             endpoint: redis.endpoint(),
@@ -64,7 +64,7 @@ impl Connection {
         Ok(conn)
     }
 
-    /// Changes how long each later command may take.
+    /// Sets the time limit of each later command.
     pub(crate) fn set_response_timeout(&mut self, response_timeout: Duration) {
         self.0.set_response_timeout(response_timeout);
     }
@@ -95,7 +95,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A connection that was closed before anything was answered on it, with what that may mean.
+/// Replaces the error of a connection that was closed before any answer with one that names the likely cause.
 fn explained(error: RedisError, is_tls: bool) -> RedisError {
     if !error.is_connection_dropped() || error.is_connection_refusal() {
         return error;
@@ -104,13 +104,13 @@ fn explained(error: RedisError, is_tls: bool) -> RedisError {
     io::Error::new(io::ErrorKind::ConnectionAborted, text).into()
 }
 
-/// What `work` results in, in time since `began`; else `silence`.
+/// Runs `work` until [`CONNECT_TIMEOUT`] after `began`, then fails with the message `silence`.
 async fn within<T>(
     began: Instant,
     work: impl Future<Output = RedisResult<T>>,
     silence: &str,
 ) -> RedisResult<T> {
-    tokio::time::timeout_at(began + CONNECT, work)
+    tokio::time::timeout_at(began + CONNECT_TIMEOUT, work)
         .await
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, silence).into()))
 }
@@ -144,19 +144,19 @@ async fn client(redis: &RedisConfig) -> Result<Client, Error> {
     Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(refused)
 }
 
-/// A file that holds a block of this kind. The client takes one without any, and tells of a certificate that nobody
-/// signed, or of none.
+/// Reads a PEM file and checks that it has a block of this kind. redis-rs accepts a file without one and later reports
+/// an untrusted or missing certificate.
 async fn read_pem(path: &Path, kind: &str) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), source };
     let bytes = tokio::fs::read(path).await.map_err(failed)?;
     if holds(&bytes, kind) {
         return Ok(bytes);
     }
-    let text = format!("it holds no {} in PEM", kind.to_lowercase());
+    let text = format!("the file has no {} in PEM", kind.to_lowercase());
     Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)))
 }
 
-/// Whether there is a whole block of this kind, such as `PRIVATE KEY` or, for that, `EC PRIVATE KEY`.
+/// Returns `true` if there is a whole block of this kind; `PRIVATE KEY` also matches `EC PRIVATE KEY`.
 fn holds(pem: &[u8], kind: &str) -> bool {
     let text = String::from_utf8_lossy(pem);
     let is = |line: &str, edge: &str| line.starts_with(edge) && line.contains(kind);
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_what_has_a_beginning_and_an_end() {
+    fn a_pem_block_needs_its_first_and_its_last_line() {
         let cases = [
             ("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n", true),
             ("about\n-----BEGIN CERTIFICATE-----\r\nAA==\r\n-----END CERTIFICATE-----", true),
@@ -182,8 +182,8 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", false),
             ("", false),
         ];
-        for (pem, is_held) in cases {
-            assert_eq!(holds(pem.as_bytes(), "CERTIFICATE"), is_held, "{pem}");
+        for (pem, is_block) in cases {
+            assert_eq!(holds(pem.as_bytes(), "CERTIFICATE"), is_block, "{pem}");
         }
     }
 }

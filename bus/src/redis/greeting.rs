@@ -1,8 +1,8 @@
 //! The first commands on a connection.
 //!
-//! The client tells of a refused AUTH no more than that, and drops what a server says before it was asked: a server with
-//! no connection left would be one with a wrong password, or one that is silent. To HELLO it tells the answer as it is.
-//! But it knows HELLO only as the beginning of RESP3, from which [`greet`] goes back.
+//! redis-rs hides the server's reason for a failed AUTH and discards an error sent before the first command, so "max
+//! number of clients reached" would look like a wrong password or a time-out. HELLO returns the error unchanged. redis-rs
+//! sends HELLO only to start RESP3; [`greet`] then switches back to RESP2.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ use redis::{ProtocolVersion, RedisConnectionInfo, RedisResult, Value};
 use crate::config::RedisConfig;
 use crate::error::Error;
 
-/// What the client is to begin with: HELLO, with the credentials that stand in the files now, else in the URL.
+/// Returns the settings for a connection that starts with HELLO, with the credentials of the files, else of the URL.
 ///
 /// # Errors
-/// [`Error::File`] if one cannot be read.
+/// [`Error::File`] if a file cannot be read.
 pub(super) async fn login(redis: &RedisConfig) -> Result<RedisConnectionInfo, Error> {
     let (url, files) = (redis.info.redis_settings(), &redis.files);
-    // Redis 7.0 knows no CLIENT SETINFO, and a restricted user may not be allowed it.
+    // Redis 7.0 has no CLIENT SETINFO, and a restricted user may have no permission for it.
     let mut settings =
         RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
     let username = match &files.username {
@@ -38,11 +38,11 @@ pub(super) async fn login(redis: &RedisConfig) -> Result<RedisConnectionInfo, Er
     Ok(settings)
 }
 
-/// Goes back to RESP2, in whose form replies are read, chooses the database, and has Redis answer: a server that loads
-/// its data lets everybody log in.
+/// Switches to RESP2, in which replies are parsed, selects the database, and pings: a server that is still loading its
+/// data accepts a login, but no ping.
 ///
 /// # Errors
-/// What Redis answered to the first command that it refused.
+/// Greets the server and selects the database. Returns the error of the first command that Redis refused.
 pub(super) async fn greet(
     conn: &mut (impl ConnectionLike + Send),
     database: i64,
@@ -59,13 +59,13 @@ pub(super) async fn greet(
         answer.clone()?;
     }
     match ping {
-        // A user without the right to ping may have all the others.
+        // A user without permission for PING may have permission for all other commands.
         Err(error) if error.code() != Some("NOPERM") => Err(error.clone()),
         _ => Ok(()),
     }
 }
 
-/// Editors and `kubectl create secret --from-file` leave a line end that is no part of a credential.
+/// Reads a credential without its trailing line end, which editors and `kubectl create secret --from-file` add.
 async fn read_line(path: &Path) -> Result<String, Error> {
     let text = tokio::fs::read_to_string(path)
         .await

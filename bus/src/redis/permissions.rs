@@ -1,24 +1,24 @@
-//! Whether the user may do what is needed, each command tried in a form that changes nothing.
+//! Permission checks: each command is tried in a form that changes nothing.
 
 use redis::{Cmd, RedisResult, Value};
 
 use crate::redis::Connection;
 
-/// A command to try, and what it is called where it is missing.
+/// Command to try, after its name for error messages.
 pub(crate) type Needed = (&'static str, Cmd);
 
-/// A command from its words.
+/// Builds a command from its words.
 pub(crate) fn command(words: &[&str]) -> Cmd {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command
 }
 
-/// What was tried.
+/// Result of trying commands.
 pub(crate) struct Tried {
-    /// The commands that the user may not use.
+    /// Names of the commands that the user has no permission for.
     pub missing: Vec<&'static str>,
-    /// What each command was answered.
+    /// The reply to each command.
     pub answers: Vec<RedisResult<Value>>,
 }
 

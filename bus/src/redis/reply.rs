@@ -1,4 +1,4 @@
-//! Reading replies value by value: one entry with odd bytes must not cost the others of its batch.
+//! Decoding of replies, value by value: an entry with bytes that are not UTF-8 does not fail the others of its batch.
 
 use eventbus_core::event::RawEntry;
 use eventbus_core::names::EntryId;
@@ -7,7 +7,7 @@ use redis::Value;
 /// A decoded reply, or the part of it that is missing or malformed.
 pub(crate) type Decoded<T> = Result<T, &'static str>;
 
-/// Returns the entries in the reply to `XRANGE`.
+/// Decodes the reply to `XRANGE`; `None` if it is malformed.
 pub(crate) fn entries(reply: Value) -> Option<Vec<RawEntry>> {
     array(reply)?.into_iter().map(entry).collect()
 }
@@ -51,7 +51,7 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Returns the names and values of an entry, which alternate.
+/// Decodes the fields of an entry: names and values alternate.
 pub(crate) fn fields_of(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut values = array(value)?.into_iter();
     let mut fields = Vec::with_capacity(values.len() / 2);
@@ -68,7 +68,7 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-/// Returns the entry ID in a reply; `None` for nil and for anything else.
+/// Decodes an entry ID; `None` for nil and for anything else.
 pub(crate) fn entry_id(value: &Value) -> Option<EntryId> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
@@ -76,7 +76,7 @@ pub(crate) fn entry_id(value: &Value) -> Option<EntryId> {
     }
 }
 
-/// Returns a text in a reply; bytes that are not UTF-8 are escaped.
+/// Decodes a text; bytes that are not UTF-8 are escaped.
 pub(crate) fn text(value: &Value) -> Option<String> {
     let Value::BulkString(bytes) = value else { return None };
     let escaped = || bytes.escape_ascii().to_string();
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn entries_keep_odd_bytes_and_repeated_fields() {
-        let odd = Value::BulkString(vec![0xff]);
-        let fields = Value::Array(vec![bulk("a"), odd, bulk("a"), bulk("2")]);
+    fn entries_keep_bytes_that_are_not_utf_8_and_repeated_fields() {
+        let binary = Value::BulkString(vec![0xff]);
+        let fields = Value::Array(vec![bulk("a"), binary, bulk("a"), bulk("2")]);
         let reply = Value::Array(vec![Value::Array(vec![bulk("1-2"), fields])]);
         let fields = vec![(b"a".to_vec(), vec![0xff]), (b"a".to_vec(), b"2".to_vec())];
         let id = EntryId { ms: 1, seq: 2 };

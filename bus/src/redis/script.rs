@@ -1,4 +1,4 @@
-//! Running Lua scripts on the server: by hash, and by text where the server does not know the hash yet.
+//! Lua scripts: called by hash, or by text if the server does not have the script yet.
 
 use eventbus_core::names::{GroupName, StreamKey};
 use redis::{Cmd, RedisError, RedisResult, Value};
@@ -114,12 +114,12 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// A script that may write.
+    /// Creates a script that may write.
     pub(crate) fn new(text: &'static str) -> Self {
         Self::with_commands(text, "EVALSHA", "EVAL")
     }
 
-    /// A script that only reads: a user with no more than read permissions on the keys may run it.
+    /// Creates a script that only reads: a user with read permission on the keys may run it.
     pub(crate) fn read_only(text: &'static str) -> Self {
         Self::with_commands(text, "EVALSHA_RO", "EVAL_RO")
     }
@@ -128,8 +128,8 @@ impl Script {
         Self { text, hash: redis::Script::new(text).get_hash().to_owned(), by_hash, by_text }
     }
 
-    /// Runs the script. A server that lost it (a restart, a failover, `SCRIPT FLUSH`) gets the text, which needs no
-    /// permission to load scripts.
+    /// Runs the script by its hash, or by its text if the server has lost it (a restart, a failover, `SCRIPT FLUSH`).
+    /// Needs no permission for `SCRIPT LOAD`.
     async fn run(&self, conn: &mut Connection, words: &Words) -> RedisResult<Value> {
         let by_hash = Self::command(self.by_hash, &self.hash, words);
         let reply = match by_hash.query_async(conn).await {
@@ -151,8 +151,8 @@ impl Script {
     }
 }
 
-/// Gives a missing permission inside a script the code that one outside has. Redis reports it by its text alone: by one
-/// text on Redis 7.0, by another on later servers.
+/// Adds the code `NOPERM` to an error about a missing permission inside a script. Such an error can be recognised only
+/// by its text, which differs between Redis 7.0 and later servers.
 fn with_code(error: RedisError) -> RedisError {
     const TEXTS: [&str; 2] = ["user executing the script can't", "ACL failure in script"];
     let text = error.detail().unwrap_or_default();
@@ -208,16 +208,16 @@ mod tests {
 
     #[test]
     fn a_missing_permission_inside_a_script_has_the_code_of_one_outside() {
-        let coded = |text: &str| {
+        let converted = |text: &str| {
             with_code(redis::make_extension_error("ERR".to_owned(), Some(text.to_owned())))
         };
         for text in [
             "The user executing the script can't run this command or subcommand script: 5a",
             "ACL failure in script: User u has no permissions to run the 'hget' command",
         ] {
-            assert_eq!(coded(text).code(), Some("NOPERM"));
-            assert_eq!(coded(text).detail(), Some(text));
+            assert_eq!(converted(text).code(), Some("NOPERM"));
+            assert_eq!(converted(text).detail(), Some(text));
         }
-        assert_eq!(coded("Error running script: syntax").code(), Some("ERR"));
+        assert_eq!(converted("Error running script: syntax").code(), Some("ERR"));
     }
 }

@@ -1,12 +1,12 @@
-//! One connection that many callers share, and a task that keeps it up: once a command has failed on it, it connects
-//! again, without end. Callers wait for it no longer than they have to, and not at all while the breaker is open.
+//! One connection that many callers share, and a task that reconnects it after a failure, without limit. Callers wait for
+//! the connection within their own time limit; while the circuit breaker is open they fail at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventbus_core::retry::breaker::{Breaker, BreakerState};
-use eventbus_core::retry::outage::{Outage, Said};
+use eventbus_core::retry::outage::{LogThrottle, Outage};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,10 +17,10 @@ use crate::metrics::ConnectionMetrics;
 
 use super::Connection;
 
-/// A connection that lasts this long ends an outage: a server that refuses writes lets everybody connect.
-const STANDS: Duration = Duration::from_secs(2);
+/// Lifetime of a connection that ends an outage: a server that refuses writes still accepts connections.
+const STABLE_AFTER: Duration = Duration::from_secs(2);
 
-/// A connection for commands that do not block; clones share it, and the last one to go ends it.
+/// Connection for commands that do not block. Clones share it; dropping the last clone closes it.
 #[derive(Clone)]
 pub(crate) struct SharedConnection {
     inner: Arc<Inner>,
@@ -29,54 +29,55 @@ pub(crate) struct SharedConnection {
 
 struct Inner {
     redis: RedisConfig,
-    said: Said,
+    throttle: LogThrottle,
     response_timeout: Duration,
     state: watch::Sender<State>,
     breaker: Mutex<Breaker>,
-    /// Whether the breaker has anything to say; most of the time nobody has to ask it.
+    /// `true` while the breaker has no failures, so that the usual case needs no lock.
     is_quiet: AtomicBool,
     metrics: ConnectionMetrics,
-    /// The moment from which times count, also those of `said`.
+    /// Times count from this moment, also those of `throttle`.
     began: Instant,
 }
 
 enum State {
-    /// Nobody has asked for it yet.
+    /// No caller has asked for the connection yet.
     Unused,
-    /// Being made, or made anew.
+    /// Connecting or reconnecting.
     Connecting,
-    /// Numbered, so that a late failure of an old connection does not end its successor.
-    Up { number: u64, conn: Connection },
-    /// The last try failed.
-    Down(Error),
+    /// The number keeps a late failure of an old connection from closing its successor.
+    Connected { number: u64, conn: Connection },
+    /// The last attempt to connect failed.
+    Failed(Error),
 }
 
 impl SharedConnection {
-    /// Connects once it is asked for, on a task of its own. A command that is not answered within `response_timeout` fails.
+    /// Starts the task that connects once a caller asks for the connection. A command that is not answered within
+    /// `response_timeout` fails.
     pub(crate) fn start(
         redis: RedisConfig,
         response_timeout: Duration,
         metrics: ConnectionMetrics,
     ) -> Self {
-        Self::supervised(redis, response_timeout, metrics, (Said::default(), now()))
+        Self::supervised(redis, response_timeout, metrics, (LogThrottle::default(), now()))
     }
 
-    /// Another connection to the same Redis, of which the log says no cause that this one has said, nor the other way
-    /// round.
+    /// Creates another connection to the same server. Both share one log throttle: a cause logged by one is not logged
+    /// again by the other.
     pub(crate) fn beside(&self, response_timeout: Duration, metrics: ConnectionMetrics) -> Self {
-        let (redis, said) = (self.inner.redis.clone(), self.inner.said.clone());
-        Self::supervised(redis, response_timeout, metrics, (said, self.inner.began))
+        let (redis, throttle) = (self.inner.redis.clone(), self.inner.throttle.clone());
+        Self::supervised(redis, response_timeout, metrics, (throttle, self.inner.began))
     }
 
     fn supervised(
         redis: RedisConfig,
         response_timeout: Duration,
         metrics: ConnectionMetrics,
-        (said, began): (Said, Instant),
+        (throttle, began): (LogThrottle, Instant),
     ) -> Self {
         let inner = Arc::new(Inner {
             redis,
-            said,
+            throttle,
             response_timeout,
             state: watch::Sender::new(State::Unused),
             breaker: Mutex::default(),
@@ -88,29 +89,30 @@ impl SharedConnection {
         Self { inner, _supervisor: Arc::new(AbortOnDropHandle::new(supervisor)) }
     }
 
-    /// Where it connects to, without credentials.
+    /// Returns `host:port/db`, without credentials.
     pub(crate) fn endpoint(&self) -> String {
         self.inner.redis.endpoint()
     }
 
-    /// The connection and its number, for [`judge`](Self::judge). Waits while it is being made; the caller bounds that.
+    /// Returns the connection and its number, for [`judge`](Self::judge). Waits while it connects; the caller limits the
+    /// wait.
     ///
     /// # Errors
-    /// [`Error::BreakerOpen`] at once while Redis is known to be away, else why the last try to connect failed.
+    /// [`Error::BreakerOpen`] at once while the circuit breaker is open, else the error of the last attempt to connect.
     pub(crate) async fn open(&self) -> Result<(u64, Connection), Error> {
         if !self.inner.permits() {
-            // A caller that tries again at once must not keep its thread from those who mend it.
+            // A caller that retries at once must not block the task that reconnects.
             tokio::task::consume_budget().await;
             return Err(Error::BreakerOpen { endpoint: self.endpoint() });
         }
-        if let Some(opened) = self.inner.present() {
-            return opened.inspect_err(|error| self.inner.noted(error));
+        if let Some(opened) = self.inner.current() {
+            return opened.inspect_err(|error| self.inner.record(error));
         }
         self.begin();
         let mut changes = self.inner.state.subscribe();
         loop {
-            if let Some(opened) = self.inner.present() {
-                return opened.inspect_err(|error| self.inner.noted(error));
+            if let Some(opened) = self.inner.current() {
+                return opened.inspect_err(|error| self.inner.record(error));
             }
             if changes.changed().await.is_err() {
                 // The runtime is ending, and this caller with it.
@@ -119,7 +121,7 @@ impl SharedConnection {
         }
     }
 
-    /// Has it made, where nobody has asked for it before.
+    /// Starts to connect, if no caller has asked for the connection before.
     pub(crate) fn begin(&self) {
         self.inner.state.send_if_modified(|state| {
             let is_unused = matches!(state, State::Unused);
@@ -130,10 +132,10 @@ impl SharedConnection {
         });
     }
 
-    /// Takes note of how a command on connection `number` ended, and has a new connection made where that may help.
+    /// Records the result of a command on connection `number` in the breaker, and reconnects if that may help.
     pub(crate) fn judge<T>(&self, number: u64, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
-            // However many commands were under way on it, one connection that broke is one failure.
+            // A broken connection is one failure, however many commands were in flight on it.
             Err(error) if error.is_unanswered() => {
                 if self.inner.end(number) {
                     self.inner.failed();
@@ -148,30 +150,30 @@ impl SharedConnection {
         result
     }
 
-    /// Has connection `number` replaced, if it is the present one: what it leads to is not what was looked for.
+    /// Reconnects if connection `number` is the current one, because it leads to the wrong server.
     pub(crate) fn replace(&self, number: u64) {
         self.inner.end(number);
     }
 
-    /// Whether the breaker is open, so that an operation would be refused or be a probe.
+    /// Returns `true` if the breaker is not closed: an operation would be refused or would be a probe.
     pub(crate) fn refuses(&self) -> bool {
         !self.inner.is_quiet.load(Ordering::Relaxed)
             && self.inner.with_breaker(|breaker| breaker.state() != BreakerState::Closed)
     }
 
-    /// Takes note that a caller gave up waiting for an answer.
+    /// Records in the breaker that a caller timed out.
     pub(crate) fn timed_out(&self) {
         self.inner.failed();
     }
 }
 
 impl Inner {
-    /// The connection, or why there is none; `None` while it is being made.
-    fn present(&self) -> Option<Result<(u64, Connection), Error>> {
+    /// Returns the connection, or the error of the last attempt; `None` while it connects.
+    fn current(&self) -> Option<Result<(u64, Connection), Error>> {
         match &*self.state.borrow() {
             State::Unused | State::Connecting => None,
-            State::Up { number, conn } => Some(Ok((*number, conn.clone()))),
-            State::Down(error) => Some(Err(error.again(&self.redis))),
+            State::Connected { number, conn } => Some(Ok((*number, conn.clone()))),
+            State::Failed(error) => Some(Err(error.clone_of_connect(&self.redis))),
         }
     }
 
@@ -189,9 +191,9 @@ impl Inner {
         self.with_breaker(|breaker| breaker.failed(self.uptime()));
     }
 
-    /// Takes note of why there is no connection. What Redis answers is no reason to refuse the next call: it is told the
-    /// cause as quickly. A file that cannot be read says nothing about Redis.
-    fn noted(&self, error: &Error) {
+    /// Records a failed connect in the breaker. An error that Redis answered does not count as a failure, because the
+    /// next call gets it as quickly. A file that cannot be read is no result of Redis.
+    fn record(&self, error: &Error) {
         if error.is_unanswered() {
             self.failed();
         } else if error.code().is_some() {
@@ -212,15 +214,15 @@ impl Inner {
         result
     }
 
-    /// Has connection `number` replaced, if it is the present one: `true` if it was.
+    /// Reconnects if connection `number` is the current one. Returns `true` if it was.
     fn end(&self, number: u64) -> bool {
         self.state.send_if_modified(|state| {
-            let is_present =
-                matches!(state, State::Up { number: present, .. } if *present == number);
-            if is_present {
+            let is_current =
+                matches!(state, State::Connected { number: current, .. } if *current == number);
+            if is_current {
                 *state = State::Connecting;
             }
-            is_present
+            is_current
         })
     }
 
@@ -230,7 +232,7 @@ impl Inner {
 }
 
 async fn supervise(inner: Arc<Inner>) {
-    let (mut number, mut outage) = (0, Outage::sharing(inner.said.clone()));
+    let (mut number, mut outage) = (0, Outage::with_throttle(inner.throttle.clone()));
     let mut state = inner.state.subscribe();
     if state.wait_for(|state| !matches!(state, State::Unused)).await.is_err() {
         return;
@@ -240,20 +242,24 @@ async fn supervise(inner: Arc<Inner>) {
             Ok(conn) => {
                 number += 1;
                 let began = inner.uptime();
-                inner.metrics.up(number);
+                inner.metrics.connected(number);
                 inner.succeeded();
-                inner.state.send_replace(State::Up { number, conn });
-                let broken = state.wait_for(|state| !matches!(state, State::Up { .. }));
-                if said_well(&mut outage, &inner, broken).await.is_err() {
+                inner.state.send_replace(State::Connected { number, conn });
+                let broken = state.wait_for(|state| !matches!(state, State::Connected { .. }));
+                if closed(&mut outage, &inner, broken).await.is_err() {
                     return;
                 }
-                inner.metrics.down();
+                inner.metrics.disconnected();
                 let lasted = inner.uptime() - began;
-                if lasted >= STANDS { Duration::ZERO } else { note(&mut outage, &inner, None) }
+                if lasted >= STABLE_AFTER {
+                    Duration::ZERO
+                } else {
+                    record(&mut outage, &inner, None)
+                }
             }
             Err(error) => {
-                let wait = note(&mut outage, &inner, Some(&error));
-                inner.state.send_replace(State::Down(error));
+                let wait = record(&mut outage, &inner, Some(&error));
+                inner.state.send_replace(State::Failed(error));
                 wait
             }
         };
@@ -261,31 +267,32 @@ async fn supervise(inner: Arc<Inner>) {
     }
 }
 
-/// Waits for the end of a connection; once it has stood for a while, the outage before it is over.
-async fn said_well<T, E>(
+/// Waits until the connection is closed. Ends the outage once the connection has lasted for [`STABLE_AFTER`].
+async fn closed<T, E>(
     outage: &mut Outage,
     inner: &Inner,
     broken: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     tokio::pin!(broken);
-    if let Ok(broken) = tokio::time::timeout(STANDS, &mut broken).await {
+    if let Ok(broken) = tokio::time::timeout(STABLE_AFTER, &mut broken).await {
         return broken;
     }
     let failures = outage.end();
     if failures > 0 {
-        tracing::info!(redis = %inner.redis.endpoint(), failures, "well again");
+        tracing::info!(redis = %inner.redis.endpoint(), failures, "connected to Redis again");
     }
     broken.await
 }
 
-/// Counts a failure, says so now and then, and answers how long to wait.
-fn note(outage: &mut Outage, inner: &Inner, error: Option<&Error>) -> Duration {
-    let cause = error.map_or_else(|| "broken".to_owned(), Error::cause);
-    let (wait, times) = outage.fail(cause, inner.uptime(), die());
+/// Records a failure, logs it if the throttle permits, and returns the wait before the next attempt.
+fn record(outage: &mut Outage, inner: &Inner, error: Option<&Error>) -> Duration {
+    let cause = error.map_or_else(|| "closed".to_owned(), Error::cause);
+    let (wait, times) = outage.fail(cause, inner.uptime(), random());
     if let Some(times) = times {
-        let error = error.map_or_else(|| "the connection broke at once".to_owned(), |e| chain(e));
+        let error =
+            error.map_or_else(|| "the connection was closed at once".to_owned(), |e| chain(e));
         tracing::warn!(redis = %inner.redis.endpoint(), times, error,
-            "Redis cannot be used, trying again");
+            "cannot connect to Redis; retrying");
     }
     wait
 }
@@ -295,7 +302,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that throws the dice of waiting")]
-fn die() -> f64 {
+#[expect(clippy::disallowed_methods, reason = "the edge that draws the jitter")]
+fn random() -> f64 {
     rand::random()
 }

@@ -2,14 +2,20 @@
 
 use std::sync::LazyLock;
 
-use eventbus_core::group::{GroupCreation, ResumePoint, Start};
-use eventbus_core::names::{GroupName, StreamKey};
+use eventbus_core::declaration::Declaration;
+use eventbus_core::group::{
+    GroupCreation, MissingGroup, Placement, ResumePoint, ResumeSource, Start, place,
+};
+use eventbus_core::names::{EntryId, GroupName, StreamKey};
+use jiff::Timestamp;
 use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
 use crate::redis::reply::{Decoded, entry_id, list};
 use crate::redis::script::{Call, Script, Words, call};
+
+use super::declare_group::{Declared, Replace, declare_group, unless_refused};
 
 /// Entries after the start that are counted at most; beyond, the new group's lag is left to be counted in pages.
 const MAX_COUNTED: u64 = 10_000;
@@ -80,9 +86,54 @@ pub async fn create(
     call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))
 }
 
-/// Creates `group` as [`create`] does, but at its resume point if its consumers stored one: a group that was destroyed
-/// repeats what was in flight and loses nothing. `start` is for a group without a resume point, and for a server that lost
-/// its data.
+/// A group that is to exist, for [`ensure_group`].
+#[derive(Clone, Debug, Default)]
+pub struct EnsureGroup {
+    /// Start of a group that never existed.
+    pub start: Start,
+    /// `true` if the group is known to have existed: it is then never created at the stream's end.
+    pub lost: bool,
+    /// Resume point that the caller recorded, with its time by the server's clock. For the same data set only: in
+    /// another one it would skip events.
+    pub known_position: Option<(EntryId, Timestamp)>,
+    /// Owner and types of the group.
+    pub declaration: Declaration,
+}
+
+/// Result of [`ensure_group`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct EnsuredGroup {
+    /// Result of creating the group, with its position.
+    pub creation: GroupCreation,
+    /// Writer of the resume point that the group was created at; `None` for one that existed, or that was created at its
+    /// start.
+    pub resumed_from: Option<ResumeSource>,
+    /// Result of declaring the group.
+    pub declared: Declared,
+}
+
+/// Creates `group` where it is missing, and declares it. A group that exists stays where it is.
+///
+/// A group that was lost resumes at the fresher of the resume point that its consumers wrote and
+/// [`known_position`](EnsureGroup::known_position): it repeats what was in flight and loses nothing. Without either it
+/// starts as asked, and if it is known to have existed never at the stream's end. Where Redis refuses to write the
+/// declaration, that is part of the result and no error. May be repeated after any error.
+///
+/// # Errors
+/// As [`create`]; [`Error::Key`] where the connection broke before the group was declared.
+pub async fn ensure_group(
+    conn: &mut Connection,
+    stream: &StreamKey,
+    group: &GroupName,
+    request: &EnsureGroup,
+) -> Result<EnsuredGroup, Error> {
+    let (creation, resumed_from) = restore(conn, stream, group, request).await?;
+    let declared = declare_group(conn, stream, group, &request.declaration, Replace::Unowned).await;
+    Ok(EnsuredGroup { creation, resumed_from, declared: unless_refused(declared)? })
+}
+
+/// Creates `group` as [`ensure_group`] does, and does not declare it.
 ///
 /// # Errors
 /// As [`create`].
@@ -90,22 +141,42 @@ pub(crate) async fn restore(
     conn: &mut Connection,
     stream: &StreamKey,
     group: &GroupName,
-    start: &Start,
-) -> Result<GroupCreation, Error> {
-    let mut resume = redis::cmd("HGET");
-    resume.arg(stream.consumers_key(group)).arg("resume");
-    let resume = match resume.query_async::<Option<Vec<u8>>>(conn).await {
-        Ok(field) => field.and_then(|field| serde_json::from_slice(&field).ok()),
+    request: &EnsureGroup,
+) -> Result<(GroupCreation, Option<ResumeSource>), Error> {
+    let from_caller = request.known_position;
+    let missing = MissingGroup {
+        start: request.start,
+        lost: request.lost,
+        from_consumers: read_resume_point(conn, stream, group).await?,
+        from_caller: from_caller.map(|(position, at)| ResumePoint { position, at: Some(at) }),
+    };
+    let (start, source) = match place(&missing) {
+        Placement::Start(start) => (start, None),
+        Placement::Resume { position, source } => (Start::Id(position), Some(source)),
+    };
+    let arguments = Arguments { stream, group, start, clamp: source.is_some() };
+    let creation =
+        call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))?;
+    let is_created = matches!(creation, GroupCreation::Created { .. });
+    Ok((creation, source.filter(|_| is_created)))
+}
+
+/// Reads the resume point that the group's consumers wrote.
+async fn read_resume_point(
+    conn: &mut Connection,
+    stream: &StreamKey,
+    group: &GroupName,
+) -> Result<Option<ResumePoint>, Error> {
+    let mut command = redis::cmd("HGET");
+    command.arg(stream.consumers_key(group)).arg("resume");
+    match command.query_async::<Option<Vec<u8>>>(conn).await {
+        Ok(field) => Ok(field.and_then(|field| ResumePoint::parse(&field))),
         // Without the permission, or with another type there, nothing is known of a past.
-        Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => None,
+        Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => Ok(None),
         Err(error) => {
             let (operation, source) = (Arguments::OPERATION, error.into());
             let (stream, group) = (stream.clone(), group.clone());
-            return Err(Error::Group { operation, stream, group, source });
+            Err(Error::Group { operation, stream, group, source })
         }
-    };
-    let position = resume.and_then(ResumePoint::position);
-    let start = position.map_or(*start, Start::Id);
-    let arguments = Arguments { stream, group, start, clamp: position.is_some() };
-    call(conn, &arguments).await.map_err(|failure| failure.on_group(stream, group))
+    }
 }

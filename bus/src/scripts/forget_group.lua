@@ -9,10 +9,8 @@ local groups, group = KEYS[1], ARGV[1]
 local function forget()
   local field = checked(redis.pcall('HGET', groups, group))
   if not field then return 0 end
-  local known, declaration = pcall(cjson.decode, field)
-  local unowned = known and type(declaration) == 'table'
-    and (declaration.uid == nil or declaration.uid == cjson.null)
-  if not unowned then return field end
+  local members = members_of(field)
+  if not members or owner_of(members) ~= nil then return field end
   return checked(redis.pcall('HDEL', groups, group))
 end
 

@@ -33,7 +33,11 @@ impl Call for Arguments<'_> {
 
     fn script() -> &'static Script {
         static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(include_str!("common/reply.lua"), include_str!("forget_group.lua")))
+            Script::new(concat!(
+                include_str!("common/reply.lua"),
+                include_str!("common/declaration.lua"),
+                include_str!("forget_group.lua")
+            ))
         });
         &SCRIPT
     }

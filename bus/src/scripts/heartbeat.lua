@@ -82,15 +82,17 @@ local function inspect(key, owners, search)
   return due, delayed, moved, trimmed
 end
 
--- Returns where the group resumes if it is lost: never after an entry that is not done. Its age costs repeats only.
+-- Returns where the group resumes if it is lost, with the time: never after an entry that is not done. Its age costs repeats only.
 local function resume_point(oldest_pending)
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local fields = record(flat)
     if fields.name == group then
       local last = fields['last-delivered-id']
       -- A position that was set back is read again from there, whatever is pending beyond it.
-      if oldest_pending and not before(last, oldest_pending) then return { v = 1, before = oldest_pending } end
-      return { v = 1, after = last }
+      if oldest_pending and not before(last, oldest_pending) then
+        return { v = 1, at = now, before = oldest_pending }
+      end
+      return { v = 1, at = now, after = last }
     end
   end
 end

@@ -6,7 +6,7 @@
 --       false), max_deleted, group_fields, groups
 --   groups        a list of values for every group, in the order of the names in group_fields
 --   consumers     of a group: false if it was not asked for, the text of an error, or
---                 {{name, pending, idle ms, heartbeat as JSON or false}…}
+--                 {whether a heartbeat was ever written, {{name, pending, idle ms or false, heartbeat as JSON or false}…}}
 --   dead_letters  of a group: false if it was not asked for, the text of an error, or {length, last ID or false, replays}
 
 local stream = KEYS[1]
@@ -18,13 +18,28 @@ local function attempt(part, ...)
   return type(answer) == 'table' and answer.err or tostring(answer)
 end
 
+-- Fields of a consumers' hash that are read in one go: all of them, but for a hash in which thousands of consumers
+-- crashed. It bounds the reply and costs one command, whatever the number of consumers.
+local MAX_FIELDS = 1000
+
+-- Returns whether a consumer of the group ever wrote a heartbeat (1 or 0), and a row for each consumer: those that the
+-- server lists, then those that it does not. Redis 7.0 lists a consumer only once an entry was delivered to it.
 local function consumers(group, hash)
-  local list = {}
+  local page = checked(redis.pcall('HSCAN', hash, 0, 'COUNT', MAX_FIELDS), hash)
+  local fields, has_more, rows = record(page[2]), page[1] ~= '0', {}
+  local has_heartbeats = next(fields) and 1 or 0
   for _, flat in ipairs(checked(redis.pcall('XINFO', 'CONSUMERS', stream, group), stream)) do
     local c = record(flat)
-    list[#list + 1] = { c.name, c.pending, c.idle, checked(redis.pcall('HGET', hash, 'c:' .. c.name), hash) }
+    local field = 'c:' .. c.name
+    local heartbeat = fields[field]
+    if not heartbeat and has_more then heartbeat = checked(redis.pcall('HGET', hash, field), hash) end
+    rows[#rows + 1] = { c.name, c.pending, c.idle, heartbeat or false }
+    fields[field] = nil
   end
-  return list
+  for field, heartbeat in pairs(fields) do
+    if field:sub(1, 2) == 'c:' then rows[#rows + 1] = { field:sub(3), 0, false, heartbeat } end
+  end
+  return { has_heartbeats, rows }
 end
 
 local function dead_letters(group, key)

@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use eventbus_core::facts::{ConsumerFacts, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts};
+use eventbus_core::facts::{
+    ConsumerFacts, ConsumerSource, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts,
+};
 use eventbus_core::names::{DELAYED, GroupName, SUSPECT, StreamKey};
 use redis::Value;
 use serde::Deserialize;
@@ -20,7 +22,7 @@ pub(super) struct Arguments<'a> {
     pub groups: &'a [GroupRequest],
 }
 
-/// A group of which consumers and dead letters are wanted too.
+/// A group of which consumers and dead letters are to be read too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRequest {
     /// The group; it need not exist.
@@ -58,7 +60,8 @@ impl Call for Arguments<'_> {
         }
         let names = stream.list("group_fields")?;
         let groups = stream.list("groups")?.iter();
-        let groups = groups.map(|row| group_facts(&Record::row(names, row).ok_or("group")?));
+        let groups =
+            groups.map(|row| group_facts(&Record::row(names, row).ok_or("group")?, server_ms));
         Ok(StreamFacts {
             exists: true,
             server_ms,
@@ -74,6 +77,9 @@ impl Call for Arguments<'_> {
 
 /// Reads `stream` and all its groups, with consumers and dead letters of `groups`. Needs no permission to write.
 ///
+/// Consumers are those that the server lists and those with a heartbeat; of a consumers' hash with more than about
+/// 1,000 fields, of which most are of consumers that crashed, only so many that the server does not list.
+///
 /// A missing stream or group, and a group whose other keys cannot be read, are no errors but facts.
 ///
 /// # Errors
@@ -87,8 +93,9 @@ pub async fn snapshot(
     facts.map_err(|failure| failure.on_stream(stream))
 }
 
-fn group_facts(group: &Record<'_>) -> Decoded<(String, GroupFacts)> {
+fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFacts)> {
     let (consumers, dead_letters) = (group.value("consumers")?, group.value("dead_letters")?);
+    let (listed, consumer_source) = consumer_list(consumers, server_ms)?;
     let problems: Vec<String> = [consumers, dead_letters].into_iter().filter_map(text).collect();
     let facts = GroupFacts {
         pending: group.number("pending")?,
@@ -100,31 +107,49 @@ fn group_facts(group: &Record<'_>) -> Decoded<(String, GroupFacts)> {
         oldest_pending: entry_id(group.value("oldest_pending")?),
         oldest_undelivered: entry_id(group.value("oldest_undelivered")?),
         registered_consumers: group.number("registered_consumers")?,
-        consumers: consumer_list(list(consumers).unwrap_or_default())?,
+        consumers: listed,
+        consumer_source,
         dead_letters: list(dead_letters).map(dead_letter_facts).transpose()?,
         problem: (!problems.is_empty()).then(|| problems.join("; ")),
     };
     Ok((text(group.value("name")?).ok_or("name")?, facts))
 }
 
-fn consumer_list(replies: &[Value]) -> Decoded<Vec<ConsumerFacts>> {
-    let mut consumers = Vec::with_capacity(replies.len());
-    for reply in replies {
-        let [name, pending, idle, heartbeat] = list(reply).ok_or("consumer")? else {
+/// Returns the consumers, by name, and what they are counted by; none for a reply that is no list.
+fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, ConsumerSource)> {
+    let Some(parts) = list(reply) else { return Ok((Vec::new(), ConsumerSource::NotRead)) };
+    let [has_heartbeats, rows] = parts else { return Err("consumers") };
+    let source = match number(has_heartbeats).ok_or("heartbeats")? {
+        0 => ConsumerSource::ServerList,
+        _ => ConsumerSource::Heartbeats,
+    };
+    let rows = list(rows).ok_or("consumers")?;
+    let mut consumers = Vec::with_capacity(rows.len());
+    for row in rows {
+        let [name, pending, idle, heartbeat] = list(row).ok_or("consumer")? else {
             return Err("consumer");
         };
         let name = text(name).ok_or("name of a consumer")?;
+        let heartbeat = heartbeat_of(heartbeat);
+        let idle = match (number(idle), heartbeat) {
+            (Some(ms), _) => ms,
+            (None, Some(heartbeat)) => server_ms.saturating_sub(heartbeat.at_ms),
+            // Another program's field, of no consumer that the server knows.
+            (None, None) => continue,
+        };
         if name == DELAYED || name == SUSPECT {
             continue;
         }
+        let pending = number(pending).ok_or("pending of a consumer")?;
         consumers.push(ConsumerFacts {
             name,
-            pending: number(pending).ok_or("pending of a consumer")?,
-            idle: Duration::from_millis(number(idle).ok_or("idle time of a consumer")?),
-            heartbeat: heartbeat_of(heartbeat),
+            pending,
+            idle: Duration::from_millis(idle),
+            heartbeat,
         });
     }
-    Ok(consumers)
+    consumers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((consumers, source))
 }
 
 fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use eventbus_core::declaration::Declaration;
 use eventbus_core::delivery::{
     Counts, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, Pool, Source,
 };
@@ -11,10 +12,11 @@ use jiff::Timestamp;
 
 use crate::redis::script::assert_as_documented;
 
+use super::declare_group::Replace;
 use super::snapshot::GroupRequest;
 use super::{
-    acknowledge, claim, count, create_group, dead_letter, delay, drop_oldest, forget_group,
-    heartbeat, leave, next_in_order, replay, snapshot, trim,
+    acknowledge, claim, count, create_group, dead_letter, declare_group, delay, drop_oldest,
+    forget_group, heartbeat, leave, next_in_order, replay, snapshot, trim,
 };
 
 const ID: EntryId = EntryId { ms: 1, seq: 2 };
@@ -95,8 +97,11 @@ fn other_programs_write_their_arguments_as_the_headers_of_the_scripts_name_them(
     let start = Start::Latest;
     assert_as_documented(&create_group::Arguments { stream, group, start, clamp: true });
     assert_as_documented(&drop_oldest::Arguments { stream, count, min_length });
+    let (groups_key, declaration, replace) = ("h", &Declaration::default(), Replace::Unowned);
+    let declared = declare_group::Arguments { groups: groups_key, group, declaration, replace };
+    assert_as_documented(&declared);
     assert_as_documented(&forget_group::Arguments { groups: "h", group });
     assert_as_documented(&replay::Arguments { dead_letters: stream, group, id });
     assert_as_documented(&snapshot::Arguments { stream, groups });
-    assert_as_documented(&trim::Arguments { stream, keep });
+    assert_as_documented(&trim::Arguments { stream, keep, missing_hold: LEASE });
 }

@@ -1,9 +1,11 @@
 //! Trimming what every group has finished.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
 use eventbus_core::retention::SLACK;
+use eventbus_core::time::millis;
 use redis::Value;
 
 use crate::error::Error;
@@ -19,6 +21,8 @@ pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     /// Entries to keep.
     pub keep: u64,
+    /// How long a missing group without owner holds trimming back.
+    pub missing_hold: Duration,
 }
 
 /// Result of trimming.
@@ -30,6 +34,9 @@ pub struct Trimmed {
     pub length: u64,
     /// Reason why more than the target is left although nothing was removed; `None` if that is not the case.
     pub held_by: Option<HeldBy>,
+    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are no text
+    /// are escaped.
+    pub released: Vec<String>,
 }
 
 /// Obstacle that keeps finished entries from being trimmed.
@@ -37,7 +44,7 @@ pub struct Trimmed {
 pub enum HeldBy {
     /// There is no group: no consumer could have read them.
     NoGroup,
-    /// A group that a resource declares is not there yet.
+    /// A declared group is missing.
     Missing {
         /// Its name; bytes that are no text are escaped.
         group: String,
@@ -65,6 +72,7 @@ impl Call for Arguments<'_> {
             Script::new(concat!(
                 include_str!("common/reply.lua"),
                 include_str!("common/id.lua"),
+                include_str!("common/declaration.lua"),
                 include_str!("trim.lua")
             ))
         });
@@ -74,6 +82,7 @@ impl Call for Arguments<'_> {
     fn write(&self, words: &mut Words) {
         words.key("stream", self.stream).key("groups", self.stream.groups_key());
         words.arg("keep", self.keep).arg("max_removed", MAX_REMOVED);
+        words.arg("missing_hold", millis(self.missing_hold));
     }
 
     fn read(&self, reply: Value) -> Decoded<Trimmed> {
@@ -82,7 +91,8 @@ impl Call for Arguments<'_> {
 }
 
 fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
-    let [removed, length, reason, group] = list(reply)? else { return None };
+    let [removed, length, reason, group, released] = list(reply)? else { return None };
+    let released = list(released)?.iter().map(text).collect::<Option<_>>()?;
     let (removed, length) = (number(removed)?, number(length)?);
     let entries = length.saturating_sub(keep);
     let held_by = match (text(reason).as_deref(), text(group)) {
@@ -95,17 +105,23 @@ fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
         }
         _ => None,
     };
-    Some(Trimmed { removed, length, held_by })
+    Some(Trimmed { removed, length, held_by, released })
 }
 
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
 /// Whole nodes are removed, of 100 entries by default, so that up to two nodes more than `keep` are left. Nothing is
-/// removed while there is no group, a declared group is missing, or a group is ahead of the stream.
+/// removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group that
+/// no resource owns holds for `missing_hold` only, by the server's clock, from when this script first found it missing.
 ///
 /// # Errors
 /// [`Error::Stream`], with the code `NOPERM` where the user may not trim.
-pub async fn trim(conn: &mut Connection, stream: &StreamKey, keep: u64) -> Result<Trimmed, Error> {
-    let trimmed = call(conn, &Arguments { stream, keep }).await;
+pub async fn trim(
+    conn: &mut Connection,
+    stream: &StreamKey,
+    keep: u64,
+    missing_hold: Duration,
+) -> Result<Trimmed, Error> {
+    let trimmed = call(conn, &Arguments { stream, keep, missing_hold }).await;
     trimmed.map_err(|failure| failure.on_stream(stream))
 }

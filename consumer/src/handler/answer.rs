@@ -1,4 +1,4 @@
-//! What an HTTP handler's answer means for the event.
+//! Interpretation of an HTTP handler's reply as an answer for the event.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
 
-/// The longest wait that a handler can ask for with `Retry-After`.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
-/// How much of a refusing answer's body is kept as the reason of a dead letter, in bytes.
-const REASON: usize = 512;
+/// Maximum wait that a handler can request with `Retry-After`.
+const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Maximum size of the part of a reply's body that is stored as the reason of a dead letter, in bytes.
+const MAX_REASON: usize = 512;
 
-/// What of a handler's answer decides.
+/// Parts of a handler's reply that decide about the event.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// The header `Retry-After`, where there is one.
+    /// Header `Retry-After`.
     pub retry_after: Option<&'a str>,
-    /// The start of the body, as far as it was read.
+    /// Start of the body, as far as it was read.
     pub body: &'a [u8],
 }
 
-/// Decides what becomes of the event: 2xx is done unless a JSON body with a `status` says otherwise; what a later
-/// try may cure is a retry; every other 3xx and 4xx is dead at once.
+/// Decides about the event: 2xx is done, unless a JSON body with `status` requests a retry or a dead letter; statuses
+/// that may pass are a retry; every other 3xx and 4xx is a dead letter at once.
 ///
 /// `now` turns a `Retry-After` date into a wait. The reason of a retry never quotes the body: it may repeat the payload.
 #[must_use]
@@ -34,7 +34,7 @@ pub fn judge(reply: &Reply<'_>, now: Timestamp) -> Answer {
         429 | 503 => retry(reply, reply.retry_after.and_then(|text| wait(text, now))),
         401 | 403 | 404 | 408 | 409 | 425 => retry(reply, None),
         300..=499 => Answer::Dead { reason: refusal(reply) },
-        // Beside 5xx, what is no final status at all: nothing says that the event is at fault.
+        // 5xx, and numbers that are not final statuses: neither shows a fault of the event.
         _ => retry(reply, None),
     }
 }
@@ -43,7 +43,7 @@ fn retry(reply: &Reply<'_>, after: Option<Duration>) -> Answer {
     Answer::Retry { after, reason: format!("the handler answered {}", reply.status) }
 }
 
-/// The optional reply of the convention that Dapr's subscribers use. Any other body, and any other word, is done.
+/// Optional body in the convention of Dapr's subscribers. Any other body and any other status is done.
 #[derive(Deserialize)]
 struct Verdict {
     status: String,
@@ -64,23 +64,23 @@ fn judge_body(reply: &Reply<'_>) -> Answer {
 }
 
 fn refusal(reply: &Reply<'_>) -> String {
-    let start = &reply.body[..reply.body.len().min(REASON)];
+    let start = &reply.body[..reply.body.len().min(MAX_REASON)];
     if start.is_empty() {
         return format!("the handler answered {}", reply.status);
     }
     format!("the handler answered {}: {}", reply.status, start.escape_ascii())
 }
 
-/// `Retry-After`: seconds, or a date; a date that has passed is no wait at all.
+/// Parses `Retry-After`: seconds, or a date; a past date is no wait.
 fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     let span = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        text.parse().map_or(LONGEST_WAIT, Duration::from_secs)
+        text.parse().map_or(MAX_WAIT, Duration::from_secs)
     } else {
         let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
         Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
     };
-    Some(span.min(LONGEST_WAIT))
+    Some(span.min(MAX_WAIT))
 }
 
 #[cfg(test)]

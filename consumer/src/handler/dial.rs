@@ -1,7 +1,7 @@
-//! Which addresses a handler's URL may lead to.
+//! Dial policy: the addresses that a handler's URL may lead to.
 //!
-//! Whoever may write a handler's URL must not reach, from inside the pod, what only the pod can reach: cloud metadata,
-//! the pod's own ports, the API server.
+//! A user who may set a handler's URL must not reach addresses through the pod that only the pod can reach: cloud
+//! metadata, the pod's own ports, the API server.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,26 +9,27 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Services of cloud providers that answer secrets to whoever asks and lie outside of the link-local ranges.
+/// Metadata services of cloud providers outside of the link-local ranges, which return secrets without authentication.
 const METADATA: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
 ];
-/// A URL's length limit in bytes, the same as the resource's.
+/// Maximum size of a URL in bytes, the same as in the resource.
 const MAX_URL: usize = 2048;
 
-/// What may be dialled: everything but link-local, multicast, unspecified, reserved and metadata addresses, and these.
+/// Dial policy. Link-local, multicast, unspecified, reserved and metadata addresses are always refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialPolicy {
-    /// Whether the handler may listen on this host: with a sidecar, and on a laptop.
+    /// `true` if loopback addresses are allowed: for a sidecar, and on a laptop.
     pub allow_loopback: bool,
-    /// The API server's Service address, which is never dialled.
+    /// Service address of the API server, which is refused.
     pub api_server: Option<IpAddr>,
 }
 
 impl DialPolicy {
-    /// Why `address` must not be dialled; `None` if it may. An IPv4 address in an IPv6 one is judged as itself.
+    /// Returns the reason for refusing `address`; `None` if it is allowed. An IPv4 address within an IPv6 address is checked
+    /// as itself.
     #[must_use]
     pub fn refusal(&self, address: IpAddr) -> Option<&'static str> {
         let address = unwrapped(address);
@@ -57,7 +58,7 @@ impl DialPolicy {
     }
 }
 
-/// Networks that hold services such as those of [`METADATA`]: `192.0.0.0/24` and `fd00:ec2::/32`.
+/// Returns `true` for networks with services such as those of [`METADATA`]: `192.0.0.0/24` and `fd00:ec2::/32`.
 fn in_metadata_network(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.octets()[..3] == [192, 0, 0],
@@ -65,18 +66,18 @@ fn in_metadata_network(address: IpAddr) -> bool {
     }
 }
 
-/// Networks that no handler is in: Teredo (`2001::/32`) and site-local addresses (`fec0::/10`). Not `240.0.0.0/4`:
-/// some clusters give it to their pods.
+/// Returns `true` for Teredo (`2001::/32`) and site-local addresses (`fec0::/10`), which no handler has. Not for
+/// `240.0.0.0/4`: some clusters use it for pods.
 fn is_reserved(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.segments()[..2] == [0x2001, 0] || v6.segments()[0] & 0xffc0 == 0xfec0)
 }
 
-/// `0.0.0.0/8` means "this network", which some systems take for this host.
+/// Returns `true` for `0.0.0.0/8`, "this network", which some systems treat as this host.
 fn in_this_network(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0)
 }
 
-/// The IPv4 address within a mapped, translated, compatible, NAT64 or 6to4 IPv6 address, else the address as it is.
+/// Returns the IPv4 address within a mapped, translated, compatible, NAT64 or 6to4 IPv6 address, else the address itself.
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -96,15 +97,15 @@ fn unwrapped(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A handler's address: `http` or `https`, with a host and without credentials; an address in figures was checked.
+/// URL of a handler: `http` or `https`, with a host and without credentials. A numeric address is already checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HandlerUrl(Url);
 
 impl HandlerUrl {
-    /// Takes a URL.
+    /// Parses a URL and checks it against `policy`.
     ///
     /// # Errors
-    /// What is allowed, if it is not a URL that `policy` lets through.
+    /// The allowed form.
     pub fn parse(text: &str, policy: &DialPolicy) -> Result<Self, String> {
         let form =
             "must be a URL such as http://notifier.default.svc/events, without user and password";
@@ -130,13 +131,13 @@ impl HandlerUrl {
         Ok(Self(url))
     }
 
-    /// The URL to send requests to.
+    /// Returns the URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// Host and port, for logs: path and query may hold a token.
+    /// Returns host and port, for logs: path and query may contain a token.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.0.authority()
@@ -149,13 +150,13 @@ impl fmt::Debug for HandlerUrl {
     }
 }
 
-/// Resolves names and hands out only the addresses that may be dialled, so that what was checked is what is dialled.
+/// Resolver that returns only allowed addresses, so that the checked address is the one that is dialled.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedResolver(pub DialPolicy);
 
-/// A name that leads nowhere where a handler may be.
+/// Host name of which every address is refused.
 #[derive(Debug, thiserror::Error)]
-#[error("{host} leads to {why}")]
+#[error("{host} resolves to {why}")]
 struct Refused {
     host: String,
     why: &'static str,
@@ -172,7 +173,7 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// The addresses that may be dialled; an error if there were some and none may.
+/// Returns the allowed addresses, or an error if there are addresses and all are refused.
 fn checked(
     host: &str,
     found: Vec<SocketAddr>,
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_figures_is_checked_however_it_is_written() {
+    fn a_numeric_address_is_checked_in_every_notation() {
         for url in [
             "http://169.254.169.254/latest",
             "http://2852039166/",
@@ -322,9 +323,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_to_refused_addresses_alone_is_an_error_that_says_so() {
+    fn a_name_with_refused_addresses_only_is_an_error_with_the_reason() {
         let found = vec!["169.254.169.254:0".parse().unwrap()];
         let error = checked("metadata.example", found, &STRICT).unwrap_err();
-        assert_eq!(error.to_string(), "metadata.example leads to a link-local address");
+        assert_eq!(error.to_string(), "metadata.example resolves to a link-local address");
     }
 }

@@ -1,4 +1,4 @@
-//! Calls an HTTP handler.
+//! HTTP handler.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::answer::{self, Reply};
 use super::dial::{CheckedResolver, DialPolicy, HandlerUrl};
 use super::request::{self, Format};
 
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Many servers close an idle connection after five seconds; a request must not race with that.
-const IDLE: Duration = Duration::from_secs(4);
-/// How much of an answer's body is read, in bytes.
-const BODY: usize = 64 * 1024;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Maximum size of the part of a reply's body that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 
-/// Where events go, and how they are written.
+/// Settings of the HTTP handler.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
     /// `HANDLER_URL`.
     pub url: HandlerUrl,
     /// `HANDLER_FORMAT`.
     pub format: Format,
-    /// What the URL's host name may lead to.
+    /// Addresses that the URL's host name may resolve to.
     pub policy: DialPolicy,
 }
 
-/// A client for one handler. Its calls end when they are dropped: the subscriber sets their time limit.
+/// HTTP client for one handler. Dropping a call cancels it; the subscriber sets the time limit.
 #[derive(Clone, Debug)]
 pub struct HttpHandler {
     client: reqwest::Client,
@@ -37,7 +37,7 @@ pub struct HttpHandler {
 }
 
 impl HttpHandler {
-    /// Makes the client: no redirects, no proxy, only checked addresses.
+    /// Creates the client: no redirects, no proxy, only checked addresses.
     ///
     /// # Errors
     /// The client's own error if its TLS cannot be set up.
@@ -50,23 +50,23 @@ impl HttpHandler {
             // A proxy from the environment would resolve names by itself, past our check.
             .no_proxy()
             .dns_resolver(CheckedResolver(settings.policy))
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE);
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT);
         Ok(Self { client: with_authorities(builder)?.build()?, settings })
     }
 
-    /// Hands one event to the handler and tells what its answer means.
+    /// Sends one event to the handler and returns its answer.
     pub async fn handle(&self, delivery: &Delivery) -> Answer {
         let (headers, body) = request::build(delivery, self.settings.format);
         let url = self.settings.url.url().clone();
         match self.client.post(url).headers(headers).body(body).send().await {
             Ok(response) => answered(response).await,
-            Err(error) => retry("the handler cannot be called", error),
+            Err(error) => retry("cannot call the handler", error),
         }
     }
 }
 
-/// Uses the system's authorities, and the built-in ones where the image has none: the client refuses to exist without.
+/// Uses the system's certificate authorities, or the built-in ones if the image has none: the client cannot be built without.
 fn with_authorities(
     builder: reqwest::ClientBuilder,
 ) -> Result<reqwest::ClientBuilder, reqwest::Error> {
@@ -78,18 +78,21 @@ fn with_authorities(
     Ok(builder.tls_certs_only(built_in?))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a Retry-After date is turned into a wait here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge that reads the clock for Retry-After dates"
+)]
 async fn answered(mut response: Response) -> Answer {
     let mut body = Vec::new();
-    while body.len() < BODY {
+    while body.len() < MAX_BODY {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            // The part that is missing could have asked for a retry.
+            // The missing part could have requested a retry.
             Err(error) => return retry("the handler's answer was cut off", error),
         }
     }
-    body.truncate(BODY);
+    body.truncate(MAX_BODY);
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let status = response.status().as_u16();
     answer::judge(&Reply { status, retry_after, body: &body }, jiff::Timestamp::now())

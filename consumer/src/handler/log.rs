@@ -1,10 +1,10 @@
-//! A handler for a first look: one log line an event.
+//! Log handler, for trying things out: one log line per event.
 
 use eventbus::{Answer, Delivery};
 
-/// Logs one line without the payload, which may hold personal data, and is done.
+/// Logs one line without the payload, which may hold personal data, and returns [`Answer::Done`].
 ///
-/// The texts of the event are quoted, so that none of them can forge a line.
+/// Texts of the event are quoted, so that they cannot forge a log line.
 pub fn handle(delivery: &Delivery) -> Answer {
     let event = &delivery.event;
     tracing::info!(

@@ -1,4 +1,4 @@
-//! The request that tells a handler of an event: its headers and its body, without sending anything.
+//! Headers and body of the request that delivers an event to an HTTP handler.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// How an event is written into a request.
+/// Format of an event in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// CloudEvents' binary mode: the body is the payload, byte for byte, the rest is in `ce-` headers.
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format of this name, as in the resource; `None` if there is none.
+    /// Returns the format with this name, as in the resource; `None` if there is none.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -32,10 +32,10 @@ impl Format {
     }
 }
 
-/// The headers and the body that tell of `delivery`.
+/// Builds headers and body of the request for `delivery`.
 ///
-/// No field of an event can add a header or break one: values are percent-encoded as CloudEvents' HTTP binding says,
-/// and a trace context that is none is left out.
+/// No field of an event can add or break a header: values are percent-encoded as CloudEvents' HTTP binding requires, and
+/// a malformed trace context is omitted.
 #[must_use]
 pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
     let event = &delivery.event;
@@ -56,9 +56,9 @@ pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
             ("application/json", event.payload().as_str().as_bytes().to_vec())
         }
         Format::CloudEventStructured => {
-            ("application/cloudevents+json", written(&CloudEvent::of(delivery)))
+            ("application/cloudevents+json", serialized(&CloudEvent::of(delivery)))
         }
-        Format::Json => ("application/json", written(&Plain::of(delivery))),
+        Format::Json => ("application/json", serialized(&Plain::of(delivery))),
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     (headers, body)
@@ -70,7 +70,7 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     headers.insert(name, value);
 }
 
-/// The trace context is passed on as it is, since encoding would change it; `tracestate` means nothing alone.
+/// Adds the trace context unchanged, since encoding would change its meaning. `tracestate` alone is omitted.
 fn put_trace(headers: &mut HeaderMap, delivery: &Delivery) {
     let printable = |text: Option<&str>| {
         let text = text?;
@@ -86,21 +86,21 @@ fn put_trace(headers: &mut HeaderMap, delivery: &Delivery) {
     }
 }
 
-/// CloudEvents needs a source: the stream's name where the publisher gave none.
+/// Returns the source that CloudEvents requires: the publisher's, else the stream's name.
 fn source(delivery: &Delivery) -> &str {
     let source = delivery.event.source_service();
     source.filter(|source| !source.is_empty()).unwrap_or(delivery.stream.as_str())
 }
 
-/// A header's value by section 3.1.3.2 of CloudEvents' HTTP binding: space, quote, per cent and all that is not
-/// visible ASCII become `%XX`, byte by byte.
+/// Encodes a header's value by section 3.1.3.2 of CloudEvents' HTTP binding: space, quote, per cent and every byte that is
+/// not visible ASCII become `%XX`.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%') {
             encoded.push(char::from(byte));
         } else {
-            write!(encoded, "%{byte:02X}").expect("a String takes every write");
+            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
         }
     }
     encoded
@@ -164,14 +164,14 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// The payload's own text, so that no number in it is rounded.
+/// Returns the payload's own text, so that no number in it is rounded.
 fn raw(delivery: &Delivery) -> &RawValue {
     serde_json::from_str(delivery.event.payload().as_str())
         .expect("a payload is checked to be JSON")
 }
 
-fn written(object: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(object).expect("an object of texts and checked JSON can be written")
+fn serialized(object: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(object).expect("texts and checked JSON can be serialized")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A report as metrics, made anew for each scrape: what is not known is absent, never an old value and never 0.
+//! Metrics of a report, built for each scrape. A number that is not known has no sample, instead of an old value or 0.
 
 use std::sync::atomic::AtomicU64;
 
@@ -17,31 +17,35 @@ struct Group {
 type Number = Gauge<u64, AtomicU64>;
 type OfGroup = fn(&GroupNumbers) -> Option<u64>;
 
-/// The gauges of a group: name, help, and where the number stands.
+/// Gauges of a group: name, help text, and the number in the report.
 const GROUP_GAUGES: [(&str, &str, OfGroup); 5] = [
     (
         "eventbus_group_lag",
-        "Entries not delivered to the group yet; a lower bound where too many to count",
+        "Entries not delivered to the group yet; a lower bound if there are too many to count",
         |group| group.lag,
     ),
     ("eventbus_group_pending", "Entries delivered to the group and not acknowledged", |group| {
         Some(group.pending)
     }),
-    ("eventbus_group_consumers", "Consumers of the group", |group| Some(group.consumers)),
+    (
+        "eventbus_group_consumers",
+        "Consumers of the group whose heartbeat is not older than their lease; in a group without any, those that the server lists",
+        |group| Some(group.consumers),
+    ),
     (
         "eventbus_group_oldest_age_seconds",
-        "Age of the oldest entry that is pending or not delivered",
+        "Age of the oldest entry that is pending or not delivered yet",
         |group| group.oldest_age_seconds,
     ),
     ("eventbus_group_dead_letters", "Dead letters of the group", |group| group.dead_letters),
 ];
 
-/// All metrics of `report`.
+/// Returns the metrics of `report`.
 pub fn registry(report: &Report) -> Registry {
     let mut registry = Registry::default();
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("eventbus_build", "The version of this program", version);
-    let help = "Whether Redis answers, as a primary";
+    registry.register("eventbus_build", "Version of this program", version);
+    let help = "1 while Redis answers as a primary, else 0";
     gauge(&mut registry, "eventbus_redis_connected", help, u64::from(report.seen.is_ok()));
     let Ok(stream) = &report.seen else { return registry };
     if let Some(length) = stream.length {
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_group_is_a_gauge_and_what_is_not_is_absent() {
+    fn a_known_number_of_a_group_is_a_gauge_and_an_unknown_one_is_absent() {
         let groups = [
             ("known", numbers(Some(7))),
             ("unknown", numbers(None)),
@@ -113,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn while_redis_is_away_no_old_number_is_told() {
-        let text = text(Err("away".into()));
+    fn while_redis_is_unreachable_no_old_number_is_reported() {
+        let text = text(Err("unreachable".into()));
         assert!(text.contains("eventbus_redis_connected 0"), "{text}");
         assert!(!text.contains("eventbus_stream_length") && !text.contains("group"), "{text}");
     }

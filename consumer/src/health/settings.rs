@@ -1,4 +1,4 @@
-//! The settings of `consumer health`, from a look-up of names: every wrong one is told, all at once.
+//! Settings of `consumer health`, read by name from a look-up. Every invalid one is reported, all in one error.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,29 +7,29 @@ use eventbus::config::{BusConfig, Lookup, RedisConfig, SettingError};
 use eventbus::{GroupName, StreamKey};
 use eventbus_program::Setting;
 
-/// What `consumer health` knows beside the settings of Redis.
+/// Settings of `consumer health`, without those of Redis.
 pub const HEALTH: [Setting; 2] = [
     (
         GROUPS,
-        "Groups to report even when they are missing, with commas [default: applications,matching,bff]",
+        "Comma-separated groups to report even if they are missing [default: applications,matching,bff]",
     ),
-    (LISTEN, "Address of the answers, probes and metrics [default: 0.0.0.0:8080]"),
+    (LISTEN, "Listen address of the health answers, probes and metrics [default: 0.0.0.0:8080]"),
 ];
 
 const GROUPS: &str = "HEALTH_GROUPS";
 const LISTEN: &str = "LISTEN";
 const DEFAULT_GROUPS: &str = "applications,matching,bff";
 
-/// What `consumer health` needs to know.
+/// Settings of the health service.
 #[derive(Clone, Debug)]
 pub struct HealthSettings {
-    /// The server.
+    /// Address of the Redis server.
     pub redis: RedisConfig,
-    /// The stream whose groups are reported.
+    /// Stream whose groups are reported.
     pub stream: StreamKey,
-    /// Reported even when they are missing; every other group of the stream is reported as well.
+    /// Groups that are reported even if they are missing. All other groups of the stream are reported as well.
     pub groups: BTreeSet<GroupName>,
-    /// Where the answers, the probes and the metrics are served.
+    /// Listen address of health answers, probes and metrics.
     pub listen: SocketAddr,
 }
 
@@ -37,7 +37,7 @@ impl HealthSettings {
     /// Reads the settings. An empty value counts as unset.
     ///
     /// # Errors
-    /// Every setting that is wrong.
+    /// Every invalid setting.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, Vec<SettingError>> {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let bus = BusConfig::from_lookup(&lookup);
@@ -62,7 +62,7 @@ impl HealthSettings {
 
 fn groups(text: &str) -> Result<BTreeSet<GroupName>, SettingError> {
     text.split(',').map(|name| GroupName::new(name.trim())).collect::<Result<_, _>>().map_err(
-        |error| SettingError::new(GROUPS, text, format!("{error}; separate groups by commas")),
+        |error| SettingError::new(GROUPS, text, format!("{error}; separate groups with commas")),
     )
 }
 
@@ -76,10 +76,10 @@ mod tests {
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<HealthSettings, Vec<SettingError>> {
-        let look = |name: &str| {
+        let lookup = |name: &str| {
             settings.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         };
-        HealthSettings::from_lookup(&look)
+        HealthSettings::from_lookup(&lookup)
     }
 
     fn names(settings: &HealthSettings) -> Vec<&str> {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn all_wrong_settings_are_told_at_once() {
+    fn all_invalid_settings_are_reported_at_once() {
         let errors = read(&[
             ("REDIS_URL", "http://h"),
             ("REDIS_STREAM_NAME", &"s".repeat(513)),

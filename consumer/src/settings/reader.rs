@@ -1,4 +1,4 @@
-//! Reads settings one by one and keeps what is wrong with them.
+//! Reader of settings, which collects the invalid ones.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
@@ -8,40 +8,40 @@ use std::time::Duration;
 use eventbus::config::{Lookup, SettingError};
 use eventbus_core::time as duration;
 
-/// The settings of one program, and the errors so far.
+/// Reader of one program's settings, with the errors so far.
 pub struct Reader<'a> {
     lookup: Lookup<'a>,
     errors: Vec<SettingError>,
 }
 
 impl<'a> Reader<'a> {
-    /// Nothing read yet.
+    /// Creates a reader of the settings in `lookup`.
     pub fn new(lookup: Lookup<'a>) -> Self {
         Self { lookup, errors: Vec::new() }
     }
 
-    /// The value as it stands.
+    /// Returns the value, unparsed.
     pub fn text(&self, name: &str) -> Option<String> {
         (self.lookup)(name)
     }
 
-    /// Notes that `name` is wrong; an unset one is shown as empty.
+    /// Adds an error about `name` with its value, which is empty if unset.
     pub fn refuse(&mut self, name: &str, allowed: impl Display) {
         let value = self.text(name).unwrap_or_default();
         self.refuse_shown(name, &value, allowed);
     }
 
-    /// Notes that `name` is wrong, and shows `value` instead of its own, which may hold a secret.
+    /// Adds an error about `name` with `value` instead of its own, which may contain a secret.
     pub fn refuse_shown(&mut self, name: &str, value: &str, allowed: impl Display) {
         self.errors.push(SettingError::new(name, value, allowed));
     }
 
-    /// Takes over the errors of settings that were read elsewhere.
-    pub fn take<T>(&mut self, result: Result<T, Vec<SettingError>>) -> Option<T> {
+    /// Adds the errors of settings that were read elsewhere.
+    pub fn check<T>(&mut self, result: Result<T, Vec<SettingError>>) -> Option<T> {
         result.map_err(|errors| self.errors.extend(errors)).ok()
     }
 
-    /// The value, parsed; `None` if it is unset, or wrong, which is then noted.
+    /// Parses the value; `None` if it is unset, or if it is invalid, which adds an error.
     pub fn parsed<T, E: Display>(
         &mut self,
         name: &str,
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// The value, parsed; a missing one is an error too.
+    /// Parses the value; a missing value adds an error too.
     pub fn required<T, E: Display>(
         &mut self,
         name: &str,
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse)
     }
 
-    /// A whole number within `range`.
+    /// Parses a whole number within `range`.
     pub fn number<T>(&mut self, name: &str, default: T, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + Display + Copy,
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse).unwrap_or(default)
     }
 
-    /// A time span within `range`.
+    /// Parses a duration within `range`.
     pub fn span(
         &mut self,
         name: &str,
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse).unwrap_or(default)
     }
 
-    /// All that was wrong.
+    /// Returns the errors.
     pub fn into_errors(self) -> Vec<SettingError> {
         self.errors
     }

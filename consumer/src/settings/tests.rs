@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const LEAST: [(&str, &str); 2] =
+const REQUIRED: [(&str, &str); 2] =
     [("EVENT_GROUP", "notifications"), ("HANDLER_URL", "http://notifier.default.svc/events")];
 
-/// The settings `LEAST`, with `changes` before them.
+/// Reads the required settings, with `changes` before them.
 fn read(changes: &[(&str, &str)]) -> Result<Settings, Vec<SettingError>> {
-    read_only(&[changes, &LEAST].concat())
+    read_only(&[changes, &REQUIRED].concat())
 }
 
 fn read_only(settings: &[(&str, &str)]) -> Result<Settings, Vec<SettingError>> {
@@ -30,9 +30,9 @@ fn a_group_and_a_url_are_enough() {
     assert_eq!(settings.listen, "0.0.0.0:9090".parse().unwrap());
     assert_eq!(subscriber.stream.as_str(), "stream:events");
     assert_eq!(subscriber.consumer.as_str(), "pod-1");
-    let kept = subscriber.dead_letters.as_ref().unwrap();
-    assert_eq!(kept.stream.as_str(), "{stream:events}:dlq:notifications");
-    assert_eq!(kept.max_length, 10_000);
+    let dead_letters = subscriber.dead_letters.as_ref().unwrap();
+    assert_eq!(dead_letters.stream.as_str(), "{stream:events}:dlq:notifications");
+    assert_eq!(dead_letters.max_length, 10_000);
     assert_eq!(subscriber.start, None);
     assert_eq!(subscriber.handler, "http");
     assert!(subscriber.types.matches("any.type"));
@@ -72,8 +72,11 @@ fn every_setting_has_its_effect() {
     assert!(subscriber.types.matches("user.login") && !subscriber.types.matches("user.logout"));
     assert!(subscriber.start.is_some());
     assert_eq!(subscriber.handler, "log");
-    let kept = subscriber.dead_letters.unwrap();
-    assert_eq!((kept.stream.as_str(), kept.max_length), ("{stream:events}:dlq:all", 1));
+    let dead_letters = subscriber.dead_letters.unwrap();
+    assert_eq!(
+        (dead_letters.stream.as_str(), dead_letters.max_length),
+        ("{stream:events}:dlq:all", 1)
+    );
     let delivery = subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(3600));
     assert_eq!((delivery.concurrency, delivery.batch_size), (256, 1000));
@@ -135,7 +138,7 @@ fn a_value_outside_of_its_bounds_is_refused_by_its_name() {
 }
 
 #[test]
-fn an_error_tells_the_name_the_value_and_what_is_allowed() {
+fn an_error_has_the_name_the_value_and_the_allowed_values() {
     let cases = [
         (
             ("DELIVERY_CONCURRENCY", "300"),
@@ -152,7 +155,7 @@ fn an_error_tells_the_name_the_value_and_what_is_allowed() {
 }
 
 #[test]
-fn all_wrong_settings_are_told_at_once() {
+fn all_invalid_settings_are_reported_at_once() {
     let errors = read_only(&[
         ("REDIS_URL", "redis-cluster://a"),
         ("HANDLER", "fax"),
@@ -168,15 +171,15 @@ fn all_wrong_settings_are_told_at_once() {
 }
 
 #[test]
-fn in_order_there_is_one_worker() {
+fn ordered_delivery_has_one_worker() {
     let delivery = read(&[("DELIVERY_ORDERING", "Stream")]).unwrap().subscriber.delivery;
     assert_eq!((delivery.ordering, delivery.concurrency), (DeliveryOrder::Stream, 1));
     let many = refused(&[("DELIVERY_ORDERING", "Stream"), ("DELIVERY_CONCURRENCY", "2")]);
-    assert_eq!(many, [r#"DELIVERY_CONCURRENCY="2": must be 1 where DELIVERY_ORDERING is Stream"#]);
+    assert_eq!(many, [r#"DELIVERY_CONCURRENCY="2": must be 1 if DELIVERY_ORDERING is Stream"#]);
 }
 
 #[test]
-fn a_group_may_do_without_dead_letters() {
+fn dead_letters_can_be_disabled() {
     let subscriber = read(&[("DEAD_LETTER_ENABLED", "false")]).unwrap().subscriber;
     assert_eq!(subscriber.dead_letters, None);
 }
@@ -194,7 +197,7 @@ fn an_empty_value_counts_as_unset() {
 }
 
 #[test]
-fn a_handler_on_this_host_is_allowed_outside_of_a_pod_or_where_it_is_said() {
+fn a_handler_on_this_host_is_allowed_outside_of_a_pod_or_by_its_setting() {
     let url = ("HANDLER_URL", "http://localhost:8000/");
     let pod = ("KUBERNETES_SERVICE_HOST", "10.96.0.1");
     let allow = ("HANDLER_ALLOW_LOOPBACK", "true");
@@ -211,9 +214,9 @@ fn credentials_in_the_handlers_url_are_refused_and_not_shown() {
 }
 
 #[test]
-fn a_host_whose_name_cannot_be_a_consumers_needs_one_to_be_set() {
+fn a_host_name_that_cannot_be_a_consumer_name_needs_the_setting() {
     let lookup = |name: &str| {
-        LEAST.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        REQUIRED.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
     for host in [None, Some(""), Some("my host")] {
         let errors = Settings::from_lookup(&lookup, host).unwrap_err();
@@ -226,7 +229,7 @@ fn every_setting_that_is_read_has_a_flag_and_every_flag_is_read() {
     let asked = RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
         asked.borrow_mut().insert(name.to_owned());
-        LEAST.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        REQUIRED.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
     Settings::from_lookup(&lookup, Some("pod-1")).unwrap();
     let flags: BTreeSet<String> =

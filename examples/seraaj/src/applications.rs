@@ -1,8 +1,8 @@
 //! Applications of volunteers for opportunities.
 //!
-//! - `POST /api/applications` takes `volunteerId` and `opportunityId`, and answers 201 with the application.
-//! - `PATCH /api/applications/{id}` takes a `status` and answers with the application.
-//! - `GET /api/applications/{id}` answers with it.
+//! - `POST /api/applications` accepts `volunteerId` and `opportunityId`, and answers 201 with the application.
+//! - `PATCH /api/applications/{id}` accepts a `status` and answers with the application.
+//! - `GET /api/applications/{id}` answers with the application.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +20,10 @@ use crate::event_types::{APPLICATION_CREATED, APPLICATION_STATE_CHANGED, APPLICA
 use crate::input::{Fields, Id, Refusal};
 use crate::publishing::{Publishing, now};
 
-/// What an application can come to.
+/// Statuses of an application.
 const STATUSES: [&str; 5] = ["submitted", "reviewed", "accepted", "rejected", "withdrawn"];
-/// Applications that are kept; the oldest beyond that are forgotten, for this is an example without a database.
-const KEPT: usize = 10_000;
+/// Maximum number of applications in memory. The oldest ones beyond it are dropped: this example has no database.
+const MAX_APPLICATIONS: usize = 10_000;
 
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,14 +37,14 @@ struct Application {
 
 struct Applications {
     publishing: Publishing,
-    /// By their IDs, which are in the order of time.
+    /// By ID; IDs are in the order of time.
     known: Mutex<BTreeMap<String, Known>>,
 }
 
-/// Held until file and bus are told of a change, so that both have the changes of an application in their order.
+/// Locked until a change is in the file and on the bus, so that both have an application's changes in order.
 type Known = Arc<tokio::sync::Mutex<Application>>;
 
-/// The service's own routes.
+/// Returns the service's own routes.
 pub fn router(publishing: Publishing) -> Router {
     let applications = Applications { publishing, known: Mutex::default() };
     Router::new()
@@ -89,14 +89,14 @@ impl Applications {
         application: Application,
     ) -> Result<(StatusCode, Json<Application>), Refusal> {
         let time = application.created_at;
-        let payload = |status, time_name: &str| told_of(&application, status, (time_name, time));
+        let payload = |status, time_name: &str| payload_of(&application, status, (time_name, time));
         let created = payload("created", "createdAt");
         let submitted = payload("submitted", "submittedAt");
         let events = vec![
             self.publishing.event(APPLICATION_CREATED, created, time),
             self.publishing.event(APPLICATION_SUBMITTED, submitted, time),
         ];
-        // Nobody knows the ID before this is answered.
+        // No other request knows the ID before this one is answered.
         let recorded = self.publishing.record(events).await?;
         self.publishing.send(recorded).await;
         let known = Arc::new(tokio::sync::Mutex::new(application.clone()));
@@ -104,7 +104,7 @@ impl Applications {
         Ok((StatusCode::CREATED, Json(application)))
     }
 
-    /// Gives an application another status; the one that it has is no change, and no event.
+    /// Changes the status of an application. Its current status is not a change and publishes no event.
     async fn change(&self, id: &str, status: &'static str) -> Result<Json<Application>, Refusal> {
         let known = self.find(id)?;
         let mut application = known.lock().await;
@@ -128,7 +128,7 @@ impl Applications {
     fn remember(&self, id: String, application: Known) {
         let mut known = self.known();
         known.insert(id, application);
-        if known.len() > KEPT {
+        if known.len() > MAX_APPLICATIONS {
             known.pop_first();
         }
     }
@@ -138,7 +138,7 @@ impl Applications {
     }
 }
 
-fn told_of(application: &Application, status: &str, time: (&str, Timestamp)) -> Value {
+fn payload_of(application: &Application, status: &str, time: (&str, Timestamp)) -> Value {
     json!({
         "applicationId": application.application_id,
         "volunteerId": application.volunteer_id,
@@ -153,8 +153,8 @@ fn status(text: &str) -> Result<&'static str, Refusal> {
     known.ok_or_else(|| Refusal::bad(format!("status must be one of {}", STATUSES.join(", "))))
 }
 
-/// An ID of something new, later in order than those before it.
-#[expect(clippy::disallowed_methods, reason = "the edge where things get their IDs")]
+/// Returns a new ID, which sorts after earlier ones.
+#[expect(clippy::disallowed_methods, reason = "the edge that generates IDs")]
 pub(crate) fn new_id() -> String {
     Uuid::now_v7().to_string()
 }

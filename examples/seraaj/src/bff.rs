@@ -1,8 +1,9 @@
-//! What the platform's pages talk to: volunteers, and the health of the event bus.
+//! Backend for the frontend: volunteers, and the health of the event bus.
 //!
-//! - `POST /api/volunteers` takes a `name` and answers 201 with the volunteer's ID.
-//! - `POST /api/login` takes a `volunteerId` and a `password`. This example keeps no passwords: any will do.
-//! - `GET /api/health/events` and `/health/events` tell how Redis and the groups are, with 200 also while Redis is away.
+//! - `POST /api/volunteers` accepts a `name` and answers 201 with the volunteer's ID.
+//! - `POST /api/login` accepts a `volunteerId` and a `password`. This example stores no passwords and accepts any.
+//! - `GET /api/health/events` and `/health/events` answer with the health of Redis and of the groups, with status 200 also
+//!   while Redis is unreachable.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use eventbus::GroupName;
-use eventbus::observe::health::Looks;
+use eventbus::observe::health::Reports;
 use serde_json::{Value, json};
 
 use crate::applications::new_id;
@@ -21,30 +22,30 @@ use crate::event_types::{USER_LOGIN, VOLUNTEER_REGISTERED};
 use crate::input::{Fields, Refusal};
 use crate::publishing::{Publishing, now};
 
-/// The groups of the platform's services, which are told of even while they are missing.
+/// Groups of the platform's services, which are reported even while they are missing.
 pub const GROUPS: [&str; 3] = ["applications", "matching", "bff"];
-/// Volunteers that are kept; the oldest beyond that are forgotten, for this is an example without a database.
-const KEPT: usize = 10_000;
+/// Maximum number of volunteers in memory. The oldest ones beyond it are dropped: this example has no database.
+const MAX_VOLUNTEERS: usize = 10_000;
 
 struct Bff {
     publishing: Publishing,
-    looks: Looks,
-    /// By their IDs, which are in the order of time.
+    reports: Reports,
+    /// IDs, in the order of time.
     volunteers: Mutex<BTreeSet<String>>,
 }
 
-/// [`GROUPS`] as names.
+/// Returns [`GROUPS`] as names.
 ///
 /// # Panics
-/// Never: they are names.
+/// Never: they are valid names.
 #[must_use]
 pub fn groups() -> BTreeSet<GroupName> {
-    GROUPS.map(|name| GroupName::new(name).expect("it is a name of a group")).into()
+    GROUPS.map(|name| GroupName::new(name).expect("it is a valid name of a group")).into()
 }
 
-/// The service's own routes; `looks` answer for its health.
-pub fn router(publishing: Publishing, looks: Looks) -> Router {
-    let bff = Bff { publishing, looks, volunteers: Mutex::default() };
+/// Returns the service's own routes; `reports` reads the health of the bus.
+pub fn router(publishing: Publishing, reports: Reports) -> Router {
+    let bff = Bff { publishing, reports, volunteers: Mutex::default() };
     Router::new()
         .route("/api/volunteers", post(register))
         .route("/api/login", post(log_in))
@@ -63,18 +64,18 @@ async fn register(
     State(this): State<Arc<Bff>>,
     fields: Fields,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    // The name is the platform's affair, and none of those who read its events.
+    // The name is personal data, which the event's consumers do not need.
     fields.text("name")?;
     let (id, time) = (new_id(), now());
-    let told = json!({"volunteerId": id, "registeredAt": time});
-    let event = this.publishing.event(VOLUNTEER_REGISTERED, told.clone(), time);
+    let payload = json!({"volunteerId": id, "registeredAt": time});
+    let event = this.publishing.event(VOLUNTEER_REGISTERED, payload.clone(), time);
     this.publishing.publish(event).await?;
     let mut volunteers = this.volunteers();
     volunteers.insert(id);
-    if volunteers.len() > KEPT {
+    if volunteers.len() > MAX_VOLUNTEERS {
         volunteers.pop_first();
     }
-    Ok((StatusCode::CREATED, Json(told)))
+    Ok((StatusCode::CREATED, Json(payload)))
 }
 
 async fn log_in(State(this): State<Arc<Bff>>, fields: Fields) -> Result<Json<Value>, Refusal> {
@@ -83,12 +84,12 @@ async fn log_in(State(this): State<Arc<Bff>>, fields: Fields) -> Result<Json<Val
     if !this.volunteers().contains(&id) {
         return Err(Refusal::unknown("volunteer"));
     }
-    let told = json!({"volunteerId": id, "loggedInAt": time});
-    this.publishing.publish(this.publishing.event(USER_LOGIN, told.clone(), time)).await?;
-    Ok(Json(told))
+    let payload = json!({"volunteerId": id, "loggedInAt": time});
+    this.publishing.publish(this.publishing.event(USER_LOGIN, payload.clone(), time)).await?;
+    Ok(Json(payload))
 }
 
 async fn health(State(this): State<Arc<Bff>>) -> Result<Response, StatusCode> {
-    let report = this.looks.take().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let report = this.reports.report().await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(&*report)).into_response())
 }

@@ -1,4 +1,4 @@
-//! A reader of the platform's events by the library: the same lines as the services print, in a process of its own.
+//! Consumer of the platform's events with the library, in a process of its own. It prints the same lines as the services.
 
 use std::sync::Arc;
 
@@ -11,16 +11,17 @@ use tokio_util::sync::CancellationToken;
 use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 use crate::received::Received;
 
-/// Its name in the group.
+/// Name of the consumer in the group.
 pub const CONSUMER: &str = "app-consumer-1";
 
-/// Reads `group` from its beginning until `stop`; Redis may be away at any time.
+/// Creates `group` at the start of the stream if it is missing, and consumes it until `stop`. Redis may be unreachable at
+/// any time.
 ///
 /// # Errors
-/// What only a person can mend, or [`Error::ShutdownTimedOut`] where Redis is away at the end.
+/// An error that needs a manual fix, or [`Error::ShutdownTimedOut`] if Redis is unreachable at the end.
 ///
 /// # Panics
-/// Never: its name and its types are right.
+/// Never: its name and its types are valid.
 pub async fn run(
     config: BusConfig,
     group: GroupName,
@@ -36,7 +37,7 @@ pub async fn run(
     let received = Arc::new(Received::new(&mut registry));
     let types = TypeFilter::parse([APPLICATION_SUBMITTED, APPLICATION_STATE_CHANGED]);
     let types = types.expect("known types are patterns");
-    let consumer = ConsumerName::new(CONSUMER).expect("it is a name of a consumer");
+    let consumer = ConsumerName::new(CONSUMER).expect("it is a valid name of a consumer");
     let handle = move |delivery: Arc<Delivery>| std::future::ready(take(&received, &delivery));
     let subscription = bus.subscribe(&group, &consumer, types, handle);
     tracing::info!(%group, consumer = CONSUMER, "reading events");
@@ -49,6 +50,8 @@ fn take(received: &Received, delivery: &Delivery) -> Answer {
     let payload = event.payload().as_str().as_bytes();
     match received.take(event.event_id(), event.event_type(), payload) {
         Ok(()) => Answer::Done,
-        Err(_) => Answer::dead(format!("the payload is none of an event {}", event.event_type())),
+        Err(_) => {
+            Answer::dead(format!("the payload does not fit the event type {}", event.event_type()))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Dual publishing: the platform's file first, as ever, then the event bus, with the same event ID.
+//! Dual publishing: to the platform's file first, then to the event bus, with the same event ID.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use crate::file_publisher::{Event, FilePublisher};
 
-/// Publishes a service's events; clones share it.
+/// Publisher of a service's events to file and bus. Clones share it.
 #[derive(Clone)]
 pub struct DualPublisher {
     service: &'static str,
     file: FilePublisher,
     bus: EventBus,
-    counted: Counted,
-    /// Why the bus did not take the last event.
+    metrics: DualMetrics,
+    /// Label of the error of the last event; `None` if it was published.
     failure: Arc<Mutex<Option<&'static str>>>,
 }
 
@@ -31,17 +31,17 @@ struct Failure {
 }
 
 #[derive(Clone, Default)]
-struct Counted {
+struct DualMetrics {
     lines: Counter,
     failures: Family<Failure, Counter>,
 }
 
-/// Events that stand in the file, and are yet to be sent.
-#[must_use = "the bus is not told of them yet"]
+/// Events that are in the file and have to be sent to the bus.
+#[must_use = "the events are not published yet"]
 pub struct Recorded(Vec<Event>);
 
 impl DualPublisher {
-    /// A publisher for `service`, which counts in `registry`.
+    /// Creates a publisher for `service`, which counts in `registry`.
     #[must_use]
     pub fn new(
         service: &'static str,
@@ -49,47 +49,46 @@ impl DualPublisher {
         bus: EventBus,
         registry: &mut Registry,
     ) -> Self {
-        let counted = Counted::default();
+        let metrics = DualMetrics::default();
         let seraaj = registry.sub_registry_with_prefix("seraaj");
-        seraaj.register("file_events", "Events written to the file", counted.lines.clone());
-        let help =
-            "Events that stand in the file and that the bus did not take, by the kind of error";
-        seraaj.register("bus_failures", help, counted.failures.clone());
-        Self { service, file, bus, counted, failure: Arc::default() }
+        seraaj.register("file_events", "Events written to the file", metrics.lines.clone());
+        let help = "Events in the file that could not be published to the bus, by kind of error";
+        seraaj.register("bus_failures", help, metrics.failures.clone());
+        Self { service, file, bus, metrics, failure: Arc::default() }
     }
 
-    /// The service.
+    /// Returns the name of the service.
     #[must_use]
     pub fn service(&self) -> &'static str {
         self.service
     }
 
-    /// An event of this service, with an ID of its own.
+    /// Creates an event of this service with a new ID.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the edge where events get their IDs")]
+    #[expect(clippy::disallowed_methods, reason = "the edge that generates IDs")]
     pub fn event(&self, event_type: &str, payload: Value, time: Timestamp) -> Event {
         let (id, source) = (Uuid::now_v7().to_string(), self.service.to_owned());
         Event { id, event_type: event_type.to_owned(), payload, source, time }
     }
 
-    /// The first half: writes `events` to the file, in their order.
+    /// Writes `events` to the file, in their order: the first step.
     ///
     /// # Errors
-    /// That of the file; the bus is not to be told of them then.
+    /// The error of the file; the events must not be published then.
     pub async fn record(&self, events: Vec<Event>) -> io::Result<Recorded> {
         self.file.publish(&events).await?;
-        self.counted.lines.inc_by(events.len() as u64);
+        self.metrics.lines.inc_by(events.len() as u64);
         Ok(Recorded(events))
     }
 
-    /// The second half: tells the bus, which takes no longer than its publish timeout for each event. A failure is
-    /// logged where its kind changes, and counted.
+    /// Publishes the events to the bus: the second step. Each takes at most the publish timeout. A failure is counted, and
+    /// logged when its kind changes.
     pub async fn send(&self, recorded: Recorded) {
         for event in recorded.0 {
             let (id, event_type) = (event.id.clone(), event.event_type.clone());
             let failure = self.send_one(event).await.err();
             if let Some(error) = &failure {
-                self.counted.failures.get_or_create(&Failure { error: error.label() }).inc();
+                self.metrics.failures.get_or_create(&Failure { error: error.label() }).inc();
             }
             self.log(&id, &event_type, failure.as_ref());
         }
@@ -105,7 +104,7 @@ impl DualPublisher {
         Ok(())
     }
 
-    /// One line when the kind of failure changes, not one for each event of an outage.
+    /// Logs one line when the kind of failure changes, not one for each event of an outage.
     fn log(&self, event_id: &str, event_type: &str, failure: Option<&Error>) {
         let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let label = failure.map(Error::label);
@@ -118,9 +117,9 @@ impl DualPublisher {
                 event_id,
                 event_type,
                 error = chain(error),
-                "the event stands in the file alone: the bus did not take it"
+                "cannot publish the event to the bus; it is only in the file"
             ),
-            None => tracing::info!("the bus takes events again"),
+            None => tracing::info!("publishing to the bus recovered"),
         }
     }
 }

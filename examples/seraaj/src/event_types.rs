@@ -1,24 +1,24 @@
-//! The event types of the platform.
+//! Event types of the platform.
 
 use eventbus::{EventTypeError, EventTypes};
 
-/// A volunteer began an application.
+/// Application that a volunteer created.
 pub const APPLICATION_CREATED: &str = "application.created";
-/// A volunteer sent an application.
+/// Application that a volunteer submitted.
 pub const APPLICATION_SUBMITTED: &str = "application.submitted";
-/// An application moved to another state.
+/// Change of an application's status.
 pub const APPLICATION_STATE_CHANGED: &str = "application.state.changed";
-/// Matches were computed for a volunteer.
+/// Computed matches for a volunteer.
 pub const MATCH_SUGGESTIONS_GENERATED: &str = "match.suggestions.generated";
-/// A volunteer applied to a suggested match.
+/// Application to a suggested match.
 pub const MATCH_SUGGESTION_APPLIED: &str = "match.suggestion.applied";
-/// A volunteer signed up.
+/// Registration of a volunteer.
 pub const VOLUNTEER_REGISTERED: &str = "volunteer.registered";
-/// Someone logged in.
+/// Login of a volunteer.
 pub const USER_LOGIN: &str = "user.login";
-/// A service came up.
+/// Start of a service.
 pub const SERVICE_STARTED: &str = "service.started";
-/// A service looked after its health.
+/// Health check of a service.
 pub const SERVICE_HEALTH_CHECK: &str = "service.health.check";
 
 /// Returns the registry of all types above.

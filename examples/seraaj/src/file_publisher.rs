@@ -1,4 +1,4 @@
-//! The platform's own publisher: one line of JSON for each event, at the end of a file. It knows of no other way.
+//! The platform's own publisher, which appends one line of JSON per event to a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,29 +10,29 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An event of the platform.
+/// Event of the platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its own ID, different for each event.
+    /// Unique ID.
     pub id: String,
-    /// Such as `application.submitted`.
+    /// Type, such as `application.submitted`.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// What it tells.
+    /// Content, by event type.
     pub payload: Value,
-    /// Which service it comes from.
+    /// Name of the publishing service.
     pub source: String,
-    /// When it happened.
+    /// Time of the event.
     pub time: Timestamp,
 }
 
-/// Writes events to a file, to which other processes may write in the same way; clones share it.
+/// Publisher to a file, to which other processes may write in the same way. Clones share it.
 #[derive(Clone)]
 pub struct FilePublisher {
     file: Arc<Mutex<Lines>>,
 }
 
-/// A file, and whether its last line is torn, by a full disk or a crash.
+/// File of lines. `is_torn` is `true` if a full disk or a crash left its last line incomplete.
 struct Lines {
     file: File,
     is_torn: bool,
@@ -42,20 +42,20 @@ impl FilePublisher {
     /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // What is no file, such as a pipe, cannot be read from behind.
+        // Only a regular file can be read from its end, not a pipe.
         let is_file = std::fs::metadata(path).map_or(true, |found| found.is_file());
         let file = OpenOptions::new().append(true).read(is_file).create(true).open(path)?;
         let is_torn = is_torn(&file)?;
         Ok(Self { file: Arc::new(Mutex::new(Lines { file, is_torn })) })
     }
 
-    /// Writes `events`, a line each and all in one write, so that lines of others do not come between; the system has
-    /// them when this answers. Cancelled, it is finished all the same.
+    /// Writes `events`, one per line and all in one write, so that lines of other processes do not come between them. A
+    /// cancelled write is completed all the same.
     ///
     /// # Errors
-    /// What the system says. A part of them may stand in the file then, at most the last line of it torn.
+    /// The system's error. Some of the events may be in the file then, and its last line may be incomplete.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -76,7 +76,7 @@ impl Lines {
         if self.is_torn {
             text.insert(0, b'\n');
         }
-        // As long as nothing fails, this is one call of the system.
+        // Without a failure this is one system call.
         let written = self.file.write_all(&text);
         self.is_torn = written.is_err();
         written
@@ -92,7 +92,7 @@ fn is_torn(file: &File) -> io::Result<bool> {
     Ok(last != [b'\n'])
 }
 
-/// The events in the text of a file. Lines that are none are passed over: a full disk may have torn them.
+/// Parses the events in the text of a file. Incomplete lines, which a full disk may have left, are skipped.
 pub fn read(text: &str) -> impl Iterator<Item = Event> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
@@ -126,7 +126,7 @@ mod tests {
     async fn lines_of_many_writers_do_not_mix() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
-        // As two processes have it: each its own descriptor of the file.
+        // Two descriptors of the file, as of two processes.
         let publishers = [FilePublisher::open(&path).unwrap(), FilePublisher::open(&path).unwrap()];
         let writes = (0..200).map(|n| {
             let (publisher, id) = (&publishers[n % 2], n.to_string());
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_written_is_told_to_the_caller() {
+    async fn a_failed_write_is_returned_to_the_caller() {
         let publisher = FilePublisher::open(Path::new("/dev/full")).unwrap();
         let error = publisher.publish(&[event("1")]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 
     #[tokio::test]
-    async fn after_a_line_that_was_torn_before_the_start_or_after_it_the_next_one_is_whole() {
+    async fn the_line_after_a_torn_one_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events");
         std::fs::write(&path, r#"{"id":"tor"#).unwrap();

@@ -1,4 +1,4 @@
-//! What comes in by HTTP: bodies of JSON, and why one is refused.
+//! Input by HTTP: JSON bodies, and refusals.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 
-/// A body may have this many bytes.
+/// Maximum size of a body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// So many bytes of a larger one are read, and forgotten, so that its sender comes to read the answer.
-const MOST_READ: usize = 32 * 1024 * 1024;
-/// A body may take this long.
-const SLOWEST: Duration = Duration::from_secs(10);
-/// Characters of a field.
+/// Maximum number of bytes that are read and discarded of a larger body, so that its sender reads the answer.
+const MAX_DISCARDED: usize = 32 * 1024 * 1024;
+/// Time limit of reading a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of characters of a field.
 const MAX_TEXT: usize = 128;
 
-/// Why a request is refused: the answer's status, and its reason for people, in JSON as `error`.
+/// Refusal of a request: the answer's status, and the reason as field `error` of its JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: StatusCode,
@@ -28,24 +28,24 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// 400: the request makes no sense.
+    /// Returns a 400: the request is malformed.
     pub fn bad(reason: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, reason: reason.into() }
     }
 
-    /// 404: there is no such thing.
+    /// Returns a 404: `what` does not exist.
     pub fn unknown(what: &str) -> Self {
         Self { status: StatusCode::NOT_FOUND, reason: format!("there is no such {what}") }
     }
 
-    /// 405: this path has other methods.
+    /// Returns a 405: the path does not support the method.
     #[must_use]
     pub fn method() -> Self {
-        let reason = "this path does not take this method".to_owned();
+        let reason = "this path does not support this method".to_owned();
         Self { status: StatusCode::METHOD_NOT_ALLOWED, reason }
     }
 
-    /// 500: the platform itself cannot do it. The cause is for its log.
+    /// Returns a 500: the platform failed. The cause belongs in its log.
     #[must_use]
     pub fn broken() -> Self {
         let reason = "the event cannot be recorded".to_owned();
@@ -59,15 +59,15 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The body of a request: a JSON object.
+/// Fields of a request's body, which is a JSON object.
 #[derive(Debug)]
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a body. The reason of a refusal shows nothing of it.
+    /// Parses a body. The reason of a refusal never quotes it.
     ///
     /// # Errors
-    /// [`Refusal`] of what is no object of JSON.
+    /// [`Refusal`] if it is not a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
@@ -80,10 +80,10 @@ impl Fields {
         }
     }
 
-    /// The text of field `name`.
+    /// Returns the text of field `name`.
     ///
     /// # Errors
-    /// [`Refusal`] where it is missing, no text, empty, or too long.
+    /// [`Refusal`] if it is missing, not a text, empty, or too long.
     pub fn text(&self, name: &str) -> Result<String, Refusal> {
         let text = match self.0.get(name) {
             Some(Value::String(text)) => text,
@@ -100,14 +100,14 @@ impl Fields {
     }
 }
 
-/// The ID in a path. One that makes no sense is an ID of nothing.
+/// ID in a path; empty if it is malformed.
 pub struct Id(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        // The empty text is nobody's ID: what asks for it reads the body, and then finds nothing.
+        // No object has the empty ID: the handler reads the body and then answers 404.
         let id = Path::<String>::from_request_parts(parts, state).await;
         Ok(Self(id.map(|Path(id)| id).unwrap_or_default()))
     }
@@ -121,21 +121,21 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     }
 }
 
-/// All of a body.
+/// Reads a whole body.
 ///
 /// # Errors
-/// [`Refusal`] of one that has more than `limit` bytes, broke off, or is too slow.
+/// [`Refusal`] if it has more than `limit` bytes, is incomplete, or takes too long.
 pub(crate) async fn whole(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let late = |_| {
-        let reason = format!("the body must come within {SLOWEST:?}");
+        let reason = format!("the body must arrive within {BODY_TIMEOUT:?}");
         Err(Refusal { status: StatusCode::REQUEST_TIMEOUT, reason })
     };
-    tokio::time::timeout(SLOWEST, read(body, limit)).await.unwrap_or_else(late)
+    tokio::time::timeout(BODY_TIMEOUT, read(body, limit)).await.unwrap_or_else(late)
 }
 
-/// Reads a body that is not wanted, so that its sender comes to read the answer.
+/// Reads and discards a body, so that its sender reads the answer.
 pub(crate) async fn drain(body: Body) {
-    // Why it cannot be read to its end changes nothing.
+    // A body that cannot be read to its end needs no other answer.
     whole(body, 0).await.ok();
 }
 
@@ -143,18 +143,18 @@ async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let (mut bytes, mut size) = (Vec::new(), 0);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Refusal::bad("the body broke off"))?;
+        let chunk = chunk.map_err(|_| Refusal::bad("the body is incomplete"))?;
         size += chunk.len();
         if size <= limit {
             bytes.extend_from_slice(&chunk);
-        } else if size > MOST_READ {
+        } else if size > MAX_DISCARDED {
             break;
         }
     }
     if size <= limit {
         return Ok(bytes);
     }
-    let reason = format!("the body may have {limit} bytes");
+    let reason = format!("the body must have at most {limit} bytes");
     Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, reason })
 }
 
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_body_is_told_without_showing_it() {
+    fn the_error_of_a_body_never_quotes_it() {
         assert_eq!(reason(r#"{"a": secret}"#), "the body is not JSON: line 1, column 7");
         assert_eq!(reason(r#"["secret"]"#), "the body must be a JSON object");
         assert_eq!(reason(r#"{"b": "secret"}"#), "a is missing");

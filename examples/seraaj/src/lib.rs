@@ -1,9 +1,9 @@
-//! The volunteer platform Seraaj in small: services that wrote their events to a file, and now tell an event bus too.
+//! Small model of the volunteer platform Seraaj: services that wrote their events to a file, and now also publish them.
 //!
-//! [`file_publisher`] is what the platform had before; it knows nothing of Redis. [`dual`] calls it first and the bus
+//! [`file_publisher`] is the platform's old publisher, without Redis. [`dual`] writes to the file first and publishes
 //! second, so that no request fails, and none waits long, because of Redis. [`applications`], [`matching`] and [`bff`]
-//! are the services, [`service`] is what they share; [`consumer`] is a program that reads their events by the library,
-//! [`report`] tries the whole and tells what it saw.
+//! are the services, with [`service`] as their common part; [`consumer`] reads their events with the library;
+//! [`report`] checks the running platform.
 
 pub mod applications;
 pub mod bff;

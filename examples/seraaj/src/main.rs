@@ -1,6 +1,7 @@
-//! `seraaj applications`, `matching` and `bff` are the services, `consumer` reads their events, `report` tries it all.
+//! Program `seraaj`: `applications`, `matching` and `bff` run the services, `consumer` reads their events, and `report`
+//! checks the running platform.
 //!
-//! `REDIS_URL`, `REDIS_STREAM_NAME` and the other settings of the library say where the events go.
+//! `REDIS_URL`, `REDIS_STREAM_NAME` and the library's other settings select Redis and the stream.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,70 +17,70 @@ use seraaj::file_publisher::FilePublisher;
 use seraaj::report::{Platform, Report};
 use seraaj::service::{self, Service};
 
-/// The volunteer platform Seraaj in small.
+/// Small model of the volunteer platform Seraaj
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    program: Work,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Work {
-    /// Run the service that takes applications.
+enum Command {
+    /// Run the service that accepts applications
     Applications(ServiceSettings),
-    /// Run the service that suggests opportunities.
+    /// Run the service that suggests opportunities
     Matching(ServiceSettings),
-    /// Run the service in front of the other two, with the health of the event bus.
+    /// Run the backend for the frontend, with the health of the event bus
     Bff(ServiceSettings),
-    /// Print what happens to applications.
+    /// Print submitted applications and their changes
     Consumer {
-        /// The group to read, from the beginning of the stream where it is missing.
+        /// Group to read; a missing one is created at the start of the stream
         #[arg(long, default_value = "applications")]
         group: String,
     },
-    /// Try the running platform, and print as JSON what came of it; exit with 1 if anything is not as it should be.
+    /// Check the running platform and print a report as JSON; exit with status 1 if a check fails
     Report(ReportSettings),
 }
 
 #[derive(Args)]
 struct ServiceSettings {
-    /// Address to listen on.
+    /// Address to listen on
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// The platform's file of events; services may share one.
+    /// The platform's event file; services may share one
     #[arg(long, env = "SERAAJ_EVENTS_FILE", default_value = "seraaj-events.jsonl")]
     events_file: PathBuf,
 }
 
 #[derive(Args)]
 struct ReportSettings {
-    /// Where the service applications is.
+    /// URL of the service applications
     #[arg(long, default_value = "http://127.0.0.1:8081")]
     applications: String,
-    /// Where the service matching is.
+    /// URL of the service matching
     #[arg(long, default_value = "http://127.0.0.1:8082")]
     matching: String,
-    /// Where the bff is.
+    /// URL of the bff
     #[arg(long, default_value = "http://127.0.0.1:8083")]
     bff: String,
-    /// The file of events of the service applications.
+    /// Event file of the service applications
     #[arg(long, env = "SERAAJ_EVENTS_FILE", default_value = "seraaj-events.jsonl")]
     events_file: PathBuf,
-    /// Measure how long publishing takes, at 1,000 events a second for so many seconds, and how fast they are handled,
-    /// on a stream of its own, which is left behind.
+    /// Measure the latency of publishing 1,000 events a second for this number of seconds, and the rate of handling
+    /// them, on a stream of its own, which is not deleted
     #[arg(long)]
     speed: Option<u32>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { program } = Arguments::parse();
+    let Arguments { command } = Arguments::parse();
     let start = Program { lookup: &environment::variable, check: false, log_filter: "info" };
-    start.run(BusConfig::from_lookup, async |config| match program {
-        Work::Applications(settings) => serve(Service::Applications, config, settings).await,
-        Work::Matching(settings) => serve(Service::Matching, config, settings).await,
-        Work::Bff(settings) => serve(Service::Bff, config, settings).await,
-        Work::Consumer { group } => read(config, group).await,
-        Work::Report(settings) => report(config, settings).await,
+    start.run(BusConfig::from_lookup, async |config| match command {
+        Command::Applications(settings) => serve(Service::Applications, config, settings).await,
+        Command::Matching(settings) => serve(Service::Matching, config, settings).await,
+        Command::Bff(settings) => serve(Service::Bff, config, settings).await,
+        Command::Consumer { group } => read(config, group).await,
+        Command::Report(settings) => report(config, settings).await,
     })
 }
 
@@ -110,7 +111,7 @@ async fn report(config: BusConfig, settings: ReportSettings) -> Result<(), Strin
     let ReportSettings { applications, matching, bff, events_file, speed: seconds } = settings;
     let platform = Platform { applications, matching, bff, events_file, seconds };
     let report = Report::make(config, platform).await?;
-    // Where standard output is closed, the exit status remains.
+    // If standard output is closed, only the exit status reports the result.
     writeln!(io::stdout(), "{report}").ok();
-    if report.is_good() { Ok(()) } else { Err("the report has failures".to_owned()) }
+    if report.is_good() { Ok(()) } else { Err("a check of the report failed".to_owned()) }
 }

@@ -1,7 +1,7 @@
-//! Opportunities that suit a volunteer.
+//! Matching of volunteers and opportunities.
 //!
-//! - `POST /api/matching/quick` takes a `volunteerId` and answers with `matches`, the best first.
-//! - `POST /api/matching/{opportunityId}/apply` takes a `volunteerId` and answers 201 with the application's ID.
+//! - `POST /api/matching/quick` accepts a `volunteerId` and answers with `matches`, the best first.
+//! - `POST /api/matching/{opportunityId}/apply` accepts a `volunteerId` and answers 201 with the application's ID.
 
 use std::cmp::Reverse;
 
@@ -17,21 +17,21 @@ use crate::event_types::{MATCH_SUGGESTION_APPLIED, MATCH_SUGGESTIONS_GENERATED};
 use crate::input::{Fields, Id, Refusal};
 use crate::publishing::{Publishing, now};
 
-/// All that there is to apply for.
+/// Opportunities to apply for.
 const OPPORTUNITIES: [&str; 6] =
     ["beach-clean-up", "food-bank", "library", "reading-aloud", "sea-rescue", "tree-planting"];
-/// Matches in an answer.
-const BEST: usize = 3;
+/// Maximum number of matches in an answer.
+const MAX_MATCHES: usize = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Match {
     opportunity_id: &'static str,
-    /// Of 100.
+    /// 0 to 100.
     score: u32,
 }
 
-/// The service's own routes.
+/// Returns the service's own routes.
 pub fn router(publishing: Publishing) -> Router {
     Router::new()
         .route("/api/matching/quick", post(suggest))
@@ -45,14 +45,16 @@ async fn suggest(
 ) -> Result<Json<Value>, Refusal> {
     let (volunteer_id, time) = (fields.text("volunteerId")?, now());
     let matches = generate_quick_matches(&volunteer_id);
-    let told = json!({
+    let payload = json!({
         "volunteerId": volunteer_id,
         "matchCount": matches.len(),
         "matches": matches,
         "generatedAt": time,
     });
-    publishing.publish(publishing.event(MATCH_SUGGESTIONS_GENERATED, told.clone(), time)).await?;
-    Ok(Json(told))
+    publishing
+        .publish(publishing.event(MATCH_SUGGESTIONS_GENERATED, payload.clone(), time))
+        .await?;
+    Ok(Json(payload))
 }
 
 async fn apply(
@@ -64,17 +66,18 @@ async fn apply(
     if !OPPORTUNITIES.contains(&opportunity_id.as_str()) {
         return Err(Refusal::unknown("opportunity"));
     }
-    let told = json!({
+    let payload = json!({
         "volunteerId": volunteer_id,
         "opportunityId": opportunity_id,
         "applicationId": new_id(),
         "appliedAt": time,
     });
-    publishing.publish(publishing.event(MATCH_SUGGESTION_APPLIED, told.clone(), time)).await?;
-    Ok((StatusCode::CREATED, Json(told)))
+    publishing.publish(publishing.event(MATCH_SUGGESTION_APPLIED, payload.clone(), time)).await?;
+    Ok((StatusCode::CREATED, Json(payload)))
 }
 
-/// The same for a volunteer each time. What suits is not the point here: the score is a hash of the two (FNV-1a).
+/// Returns the best matches of a volunteer, always the same ones. The score is only a hash of volunteer and opportunity
+/// (FNV-1a).
 fn generate_quick_matches(volunteer_id: &str) -> Vec<Match> {
     let score = |opportunity: &str| {
         let bytes = volunteer_id.bytes().chain(opportunity.bytes());
@@ -85,7 +88,7 @@ fn generate_quick_matches(volunteer_id: &str) -> Vec<Match> {
         .map(|opportunity_id| Match { opportunity_id, score: score(opportunity_id) })
         .to_vec();
     matches.sort_by_key(|found| Reverse(found.score));
-    matches.truncate(BEST);
+    matches.truncate(MAX_MATCHES);
     matches
 }
 

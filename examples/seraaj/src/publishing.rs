@@ -1,4 +1,4 @@
-//! Publishing for a request: to the platform's file first, then to the bus.
+//! Publishing of a request's events: to the platform's file first, then to the bus.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use crate::dual::{DualPublisher, Recorded};
 use crate::file_publisher::Event;
 use crate::input::Refusal;
 
-/// Publishes what a request has come to; clones share all.
+/// Publisher of requests' events, with the tasks that publish them. Clones share both.
 #[derive(Clone)]
 pub struct Publishing {
     pub(crate) publisher: DualPublisher,
@@ -17,13 +17,13 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    /// An event of this service.
+    /// Creates an event of this service.
     #[must_use]
     pub fn event(&self, event_type: &str, payload: serde_json::Value, time: Timestamp) -> Event {
         self.publisher.event(event_type, payload, time)
     }
 
-    /// Does `work` to its end, also when the client has gone away: what stands in the file is told to the bus.
+    /// Completes `work` also if the client disconnects, so that events in the file are also published to the bus.
     ///
     /// # Panics
     /// If `work` does.
@@ -47,17 +47,17 @@ impl Publishing {
     /// [`Refusal::broken`], with the cause in the log.
     pub async fn record(&self, events: Vec<Event>) -> Result<Recorded, Refusal> {
         self.publisher.record(events).await.map_err(|error| {
-            tracing::error!(%error, "cannot write to the file of events");
+            tracing::error!(%error, "cannot write to the event file");
             Refusal::broken()
         })
     }
 
-    /// Tells the bus.
+    /// Publishes recorded events to the bus.
     pub async fn send(&self, recorded: Recorded) {
         self.publisher.send(recorded).await;
     }
 
-    /// Both, to their end.
+    /// Writes an event to the file and publishes it to the bus; completes also if the client disconnects.
     ///
     /// # Errors
     /// As [`record`](Self::record).
@@ -72,8 +72,8 @@ impl Publishing {
     }
 }
 
-/// The time of a request.
-#[expect(clippy::disallowed_methods, reason = "the edge where requests get their time")]
+/// Returns the time of a request.
+#[expect(clippy::disallowed_methods, reason = "the edge that reads the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -1,4 +1,4 @@
-//! What the platform does with an event that comes in, from whichever way: it says so, once.
+//! Handling of a received event: it prints a line, once per event.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::event_types::{APPLICATION_STATE_CHANGED, APPLICATION_SUBMITTED};
 
-/// Event IDs that are remembered; a repeat comes long before so many other events, as a rule.
-const REMEMBERED: usize = 10_000;
+/// Maximum number of event IDs in memory. A repeat usually arrives long before this many other events.
+const MAX_IDS: usize = 10_000;
 
-/// Takes events, and drops those that it has had.
+/// Handler of events, which drops repeats.
 pub struct Received {
     recent: Mutex<Recent>,
     events: Counter,
@@ -28,21 +28,21 @@ struct Recent {
 }
 
 impl Received {
-    /// Has had nothing yet; counts in `registry`.
+    /// Creates a handler that counts in `registry`.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
         let (events, repeats) = (Counter::default(), Counter::default());
         let seraaj = registry.sub_registry_with_prefix("seraaj");
-        seraaj.register("events_received", "Events that came in, without repeats", events.clone());
-        let help = "Events that came in again and were dropped by their ID";
+        seraaj.register("events_received", "Events received, without repeats", events.clone());
+        let help = "Repeated events, dropped by their ID";
         seraaj.register("events_repeated", help, repeats.clone());
         Self { recent: Mutex::default(), events, repeats }
     }
 
-    /// Takes an event: prints a line on standard output if its type has one and `event_id` is new.
+    /// Handles an event: prints a line on standard output if its type has one and `event_id` is new.
     ///
     /// # Errors
-    /// A payload without what the line tells, which no repetition mends.
+    /// The payload lacks a field of the line; a retry would fail as well.
     pub fn take(
         &self,
         event_id: &str,
@@ -51,13 +51,13 @@ impl Received {
     ) -> Result<(), serde_json::Error> {
         let line = line(event_type, payload)?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if !recent.add(event_id, REMEMBERED) {
+        if !recent.add(event_id, MAX_IDS) {
             self.repeats.inc();
             return Ok(());
         }
         self.events.inc();
         if let Some(line) = line {
-            // A closed standard output is no reason to have an event delivered again.
+            // A closed standard output is no reason to retry the event.
             writeln!(io::stdout(), "{line}").ok();
         }
         Ok(())
@@ -65,7 +65,7 @@ impl Received {
 }
 
 impl Recent {
-    /// Whether `id` is new; the oldest of more than `limit` is forgotten.
+    /// Returns `true` if `id` is new, and drops the oldest of more than `limit` IDs.
     fn add(&mut self, id: &str, limit: usize) -> bool {
         if !self.known.insert(id.to_owned()) {
             return false;
@@ -80,7 +80,7 @@ impl Recent {
     }
 }
 
-/// What is said of an event, on one line whatever stands in it; of most types nothing.
+/// Returns the line of an event, without control characters; `None` for most types.
 fn line(event_type: &str, payload: &[u8]) -> Result<Option<String>, serde_json::Error> {
     let payload: Map<String, Value> = serde_json::from_slice(payload)?;
     let text = |name: &'static str| match payload.get(name) {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_what_its_line_tells_is_refused() {
+    fn an_event_without_a_field_of_its_line_is_refused() {
         assert!(line("application.submitted", br#"{"volunteerId": "v"}"#).is_err());
         assert!(line("application.state.changed", br#"{"applicationId": "a"}"#).is_err());
         assert!(line("application.submitted", br#"["a"]"#).is_err());
@@ -125,12 +125,12 @@ mod tests {
     #[test]
     fn a_payload_can_add_no_line_of_its_own() {
         let payload = br#"{"applicationId": "a\nb"}"#;
-        let said = line("application.submitted", payload).unwrap().unwrap();
-        assert_eq!(said, "New application submitted: a\u{fffd}b");
+        let line = line("application.submitted", payload).unwrap().unwrap();
+        assert_eq!(line, "New application submitted: a\u{fffd}b");
     }
 
     #[test]
-    fn a_repeat_is_told_from_a_new_event_as_long_as_it_is_remembered() {
+    fn a_repeat_is_recognised_as_long_as_its_id_is_in_memory() {
         let mut recent = Recent::default();
         let new: Vec<bool> = ["a", "b", "a", "c", "a"].map(|id| recent.add(id, 2)).to_vec();
         assert_eq!(new, [true, true, false, true, true]);

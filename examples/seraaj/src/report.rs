@@ -1,4 +1,4 @@
-//! The report on a running platform, computed from real requests and real reads.
+//! Report on a running platform, from real requests and real reads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,11 +25,11 @@ mod speed;
 pub use speed::Speed;
 
 const HEALTH: &str = "/api/health/events";
-/// How long an event may take to all groups.
-const SOON: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(50);
+/// Time limit of an event's way to all groups.
+const GROUPS_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// What is to be tried.
+/// Platform to check.
 pub struct Platform {
     /// URL of the service applications.
     pub applications: String,
@@ -37,47 +37,47 @@ pub struct Platform {
     pub matching: String,
     /// URL of the bff.
     pub bff: String,
-    /// The file of events of the service applications.
+    /// Event file of the service applications.
     pub events_file: PathBuf,
-    /// Seconds for which events are published to measure the speed; `None`: it is not measured.
+    /// Duration of the speed measurement in seconds; `None` for no measurement.
     pub seconds: Option<u32>,
 }
 
-/// What was seen. As text it is JSON.
+/// Results of the checks. `Display` writes JSON.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// When.
+    /// Time of the report.
     pub timestamp: Timestamp,
-    /// Whether Redis answered.
+    /// `true` if Redis answered.
     pub redis_connected: bool,
-    /// Whether the events of a request stood in the file and in Redis with the same IDs.
+    /// `true` if the events of a request were in the file and in Redis with the same IDs.
     pub dual_publishing: bool,
-    /// By the groups' names, whether each stood and soon had acknowledged everything, without a dead letter more.
+    /// By group: `true` if it exists and soon acknowledged everything, without new dead letters.
     pub consumer_groups: BTreeMap<String, bool>,
-    /// The path under which the bff told that Redis and the groups are well; `None` where it did not.
+    /// Path on which the bff reported Redis and the groups as healthy; `None` if it did not.
     pub health_endpoint: Option<&'static str>,
-    /// Whether an application that was sent was seen in the stream, came to the service as the handler of the group
-    /// `applications`, and was acknowledged by it; and the service matching answered.
+    /// `true` if an application was found in the stream, delivered to the service that is the handler of the group
+    /// `applications`, and acknowledged; and if the service matching answered.
     pub e2e_test_passing: bool,
-    /// Where it was measured.
+    /// Speed, if it was measured.
     #[serde(flatten)]
     pub speed: Option<Speed>,
-    /// How this program was built, which decides those numbers: `release` or `debug`.
+    /// Build profile of this program, which affects the speed: `release` or `debug`.
     pub build: &'static str,
 }
 
 impl Report {
-    /// Tries `platform`. What does not work is told in the report.
+    /// Checks `platform`. Failed checks are part of the report.
     ///
     /// # Errors
-    /// Why nothing could be tried at all.
+    /// A message for the log, if the checks could not be started.
     pub async fn make(config: BusConfig, platform: Platform) -> Result<Self, String> {
-        // An error is one only if somebody else has done it already, which is as good.
+        // It fails if a provider is installed already, which is as good.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let client = reqwest::Client::builder().no_proxy().timeout(SOON).build();
-        let client = client.map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        let client = reqwest::Client::builder().no_proxy().timeout(GROUPS_TIMEOUT).build();
+        let client = client.map_err(|error| format!("cannot create an HTTP client: {error}"))?;
         let metrics = Metrics::register(&mut Registry::default());
-        // The services have outboxes; this looks only.
+        // The directory of the outbox belongs to a service.
         let mut without = config;
         without.outbox = None;
         let bus = EventBus::builder(without.clone())
@@ -128,7 +128,7 @@ impl Report {
         })
     }
 
-    /// Returns whether all is as it should be. The speed has to be measured, not to reach a bound.
+    /// Returns `true` if all checks passed. The speed has to be measured, but need not reach a bound.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.redis_connected
@@ -146,11 +146,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// Where the events of an application were seen.
+/// Places in which the events of an application were found.
 #[derive(Default)]
 struct Published {
     in_redis: bool,
-    /// In the file too, with the same IDs.
+    /// Also in the file, with the same IDs.
     in_both: bool,
 }
 
@@ -161,7 +161,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Sends an application, and looks where its events are.
+    /// Submits an application and searches for its events.
     async fn is_published(&self) -> Published {
         let types = [APPLICATION_CREATED, APPLICATION_SUBMITTED];
         let Some((since, application)) = self.send().await else { return Published::default() };
@@ -171,7 +171,7 @@ impl Trial {
         Published { in_redis, in_both: in_redis && file == redis }
     }
 
-    /// Sends an application; answers the stream's end before it, and its ID.
+    /// Submits an application. Returns the last entry ID of the stream before it, and the application's ID.
     async fn send(&self) -> Option<(EntryId, String)> {
         let since = self.bus.get_stream_info().await.ok()?.last_generated;
         let url = format!("{}/api/applications", self.platform.applications);
@@ -181,17 +181,18 @@ impl Trial {
         Some((since, answer["applicationId"].as_str()?.to_owned()))
     }
 
-    /// The IDs of the application's events of `types`, in the order of the types.
+    /// Returns the IDs of the application's events in the file, in the order of `types`.
     async fn ids_in_file(&self, application: &str, types: [&str; 2]) -> Vec<String> {
         let text = tokio::fs::read_to_string(&self.platform.events_file).await.unwrap_or_default();
         let of = |event: &Event, event_type: &str| {
             event.event_type == event_type && event.payload["applicationId"] == application
         };
-        let found = types.map(|wanted| read(&text).find(|event| of(event, wanted)));
+        let found = types.map(|event_type| read(&text).find(|event| of(event, event_type)));
         found.into_iter().flatten().map(|event| event.id).collect()
     }
 
-    /// Alike, of the events after `since`, as soon as all are there: a service may send them a little later.
+    /// Returns the IDs of the application's events in Redis after `since`, once all are there: a service may send them a
+    /// little later.
     async fn ids_soon_in_redis(
         &self,
         since: EntryId,
@@ -204,10 +205,10 @@ impl Trial {
                 if ids.len() == types.len() {
                     return ids;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_EVERY).await;
             }
         };
-        timeout(SOON, all).await.unwrap_or_default()
+        timeout(GROUPS_TIMEOUT, all).await.unwrap_or_default()
     }
 
     async fn ids_in_redis(
@@ -216,7 +217,7 @@ impl Trial {
         application: &str,
         types: [&str; 2],
     ) -> Vec<String> {
-        // A group that nobody declares is shown events of all types.
+        // A group without a declaration gets events of all types.
         let Ok(group) = GroupName::new("report") else { return Vec::new() };
         let page = async |from| self.bus.get_events_since(&group, from).await.ok();
         let (mut from, mut found) = (since, [None, None]);
@@ -224,7 +225,7 @@ impl Trial {
             for event in page.events {
                 let is_ours =
                     event.payload().json().is_ok_and(|p| p["applicationId"] == application);
-                let place = types.iter().position(|wanted| *wanted == event.event_type());
+                let place = types.iter().position(|known| *known == event.event_type());
                 if let Some(place) = place.filter(|_| is_ours) {
                     found[place] = Some(event.event_id().to_owned());
                 }
@@ -237,31 +238,31 @@ impl Trial {
         found.into_iter().flatten().collect()
     }
 
-    /// Whether `group` is there and soon has acknowledged all that there is.
+    /// Returns `true` if `group` exists and soon has acknowledged everything.
     async fn settles(&self, group: &GroupName) -> bool {
         let settled = async {
             loop {
                 match self.bus.get_consumer_group_info(group).await {
                     Ok(None) => return false,
                     Ok(Some(info)) if info.lag == Some(0) && info.pending == 0 => return true,
-                    _ => tokio::time::sleep(LOOK).await,
+                    _ => tokio::time::sleep(POLL_EVERY).await,
                 }
             }
         };
-        timeout(SOON, settled).await.unwrap_or(false)
+        timeout(GROUPS_TIMEOUT, settled).await.unwrap_or(false)
     }
 
-    /// Dead letters by group, as the bff tells them.
+    /// Returns the number of dead letters by group, as the bff reports it.
     async fn dead_letters(&self) -> BTreeMap<String, u64> {
         let answer = self.health().await.unwrap_or_default();
         let of = |group: GroupName| {
-            let told = &answer["consumer_groups"][group.as_str()]["dead_letters"];
-            Some((group.to_string(), told.as_u64()?))
+            let number = &answer["consumer_groups"][group.as_str()]["dead_letters"];
+            Some((group.to_string(), number.as_u64()?))
         };
         groups().into_iter().filter_map(of).collect()
     }
 
-    /// Events that the service applications has got as a handler.
+    /// Returns the number of events that the service applications received as a handler.
     async fn received(&self) -> Option<u64> {
         let url = format!("{}/metrics", self.platform.applications);
         let page = self.client.get(url).send().await.ok()?.text().await.ok()?;
@@ -269,7 +270,7 @@ impl Trial {
         page.lines().find_map(line)
     }
 
-    /// Whether the service matching suggests something.
+    /// Returns `true` if the service matching answers.
     async fn matches(&self) -> bool {
         let url = format!("{}/api/matching/quick", self.platform.matching);
         let answer = self.client.post(url).json(&json!({"volunteerId": "report"})).send().await;

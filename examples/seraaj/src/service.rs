@@ -1,4 +1,4 @@
-//! What the services share: how they begin, answer, publish and end.
+//! Common part of the services: start, routes, publishing and shutdown.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use eventbus::config::BusConfig;
-use eventbus::observe::health::looks;
+use eventbus::observe::health::reports;
 use eventbus::{EventBus, MAX_PAYLOAD, Metrics};
 use eventbus_program::http;
 use prometheus_client::registry::Registry;
@@ -27,24 +27,24 @@ use crate::publishing::{Publishing, now};
 use crate::received::Received;
 use crate::{applications, bff, matching};
 
-/// How long requests, then what they still have to publish, and then the outbox may go on after the end.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
-/// Bytes of a header that is kept.
+/// Time limit at the end, first for open requests, then for their publishes, then for the outbox.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum size of a header, in bytes.
 const MAX_HEADER: usize = 256;
 
-/// Which service.
+/// Service of the platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Takes applications of volunteers for opportunities.
+    /// Applications of volunteers for opportunities.
     Applications,
-    /// Suggests opportunities to volunteers.
+    /// Suggestions of opportunities for volunteers.
     Matching,
-    /// In front of the other two: who the volunteers are, and how the event bus is.
+    /// Backend for the frontend: volunteers, and the health of the event bus.
     Bff,
 }
 
 impl Service {
-    /// As it is named in its events.
+    /// Returns the name in the service's events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -55,10 +55,10 @@ impl Service {
     }
 }
 
-/// Runs `service` on `listener` until `stop`. Redis may be away at the start, and go away at any time.
+/// Runs `service` on `listener` until `stop`. Redis may be unreachable at any time, also at the start.
 ///
 /// # Errors
-/// That of the listener, of the file where it cannot be written at the start, or of the outbox.
+/// The error of the listener, of the outbox, or of the file if it cannot be written at the start.
 pub async fn run(
     service: Service,
     config: BusConfig,
@@ -69,7 +69,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let groups = bff::groups();
-    let (looks, answering) = looks(config.redis.clone(), config.stream.clone(), groups);
+    let (reports, reporter) = reports(config.redis.clone(), config.stream.clone(), groups);
     let bus = EventBus::builder(config)
         .metrics(&metrics)
         .connect_lazy()
@@ -78,12 +78,12 @@ pub async fn run(
     let publisher = DualPublisher::new(service.name(), file, bus.clone(), &mut registry);
     let publishing = Publishing { publisher, tasks: TaskTracker::new() };
     let received = Arc::new(Received::new(&mut registry));
-    tell_start(&publishing).await?;
+    publish_start(&publishing).await?;
 
     let own = match service {
         Service::Applications => applications::router(publishing.clone()),
         Service::Matching => matching::router(publishing.clone()),
-        Service::Bff => bff::router(publishing.clone(), looks),
+        Service::Bff => bff::router(publishing.clone(), reports),
     };
     let router = own
         .merge(shared(Arc::new(registry), received))
@@ -96,21 +96,23 @@ pub async fn run(
             Refusal::method()
         });
     let served = tokio::select! {
-        served = http::serve(listener, router, LAST_REQUESTS, stop) => served,
-        never = answering.answer() => match never {},
+        served = http::serve(listener, router, SHUTDOWN_TIMEOUT, stop) => served,
+        never = reporter.run() => match never {},
     };
     publishing.tasks.close();
-    if tokio::time::timeout(LAST_REQUESTS, publishing.tasks.wait()).await.is_err() {
-        tracing::warn!("some events stand in the file alone: the bus did not take them in time");
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, publishing.tasks.wait()).await.is_err() {
+        tracing::warn!(
+            "some events were not published to the bus in time; they are only in the file"
+        );
     }
-    let waiting = bus.flush_outbox(LAST_REQUESTS).await;
+    let waiting = bus.flush_outbox(SHUTDOWN_TIMEOUT).await;
     if waiting > 0 {
-        tracing::warn!(waiting, "the outbox is not empty: the next start sends what is in it");
+        tracing::warn!(waiting, "the outbox has unsent events; the next start sends them");
     }
     served
 }
 
-async fn tell_start(publishing: &Publishing) -> io::Result<()> {
+async fn publish_start(publishing: &Publishing) -> io::Result<()> {
     let time = now();
     let payload = json!({"service": publishing.publisher.service(), "startedAt": time});
     let event = publishing.event(SERVICE_STARTED, payload, time);
@@ -125,17 +127,18 @@ fn shared(registry: Arc<Registry>, received: Arc<Received>) -> Router {
         .route("/events", post(take))
         .with_state(received)
         .layer(DefaultBodyLimit::disable())
-        // Ready at once: the service serves without Redis.
+        // Ready at once, because the service works without Redis.
         .merge(http::probes(get(http::ok), http::metrics_of(registry)))
 }
 
-/// An event, as the consumer image brings it: a CloudEvent in binary mode. One that makes no sense is refused for good.
+/// Handles an event that the consumer delivers: a CloudEvent in binary mode. A malformed one is refused, which makes it a
+/// dead letter.
 async fn take(
     State(received): State<Arc<Received>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    // First, so that whoever sends it comes to read the answer.
+    // First, so that the sender reads the answer.
     let payload = whole(body, MAX_PAYLOAD).await?;
     let header = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -145,7 +148,7 @@ async fn take(
         })
     };
     let (id, event_type) = (header("ce-id")?, header("ce-type")?);
-    let refused = |_| Refusal::bad(format!("the payload is none of an event {event_type}"));
+    let refused = |_| Refusal::bad(format!("the payload does not fit the event type {event_type}"));
     received.take(id, event_type, &payload).map_err(refused)?;
     Ok(StatusCode::OK)
 }
@@ -158,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// A publisher on a Redis that is not there.
+    /// Returns a publisher with an unreachable Redis.
     async fn publishing(registry: &mut Registry) -> Publishing {
         let redis =
             RedisConfig::new("REDIS_URL", "redis://127.0.0.1:1", CredentialFiles::default());
@@ -174,12 +177,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_request_has_begun_is_finished_when_its_client_goes_away_and_the_end_waits_for_it()
-     {
+    async fn work_is_finished_after_its_client_disconnected_and_the_shutdown_waits_for_it() {
         let publishing = publishing(&mut Registry::default()).await;
-        let ((go_on, told), (done, finished)) = (oneshot::channel(), oneshot::channel());
+        let ((go_on, may_go_on), (done, finished)) = (oneshot::channel(), oneshot::channel());
         let work = async move {
-            told.await.unwrap();
+            may_go_on.await.unwrap();
             done.send("finished").unwrap();
         };
         let request = publishing.finish(work);

@@ -1,14 +1,14 @@
-//! A handler to try the event bus with: takes events over HTTP, prints them, and tells what it got.
+//! Handler for trying out the event bus: receives events over HTTP, prints them, and reports what it received.
 //!
-//! - `POST /events` takes a CloudEvent in binary mode, prints its type and ID, and answers 200.
-//! - `GET /received` answers JSON: `count` (deliveries that were answered with 200), `types` (how many of each),
-//!   `event_ids` (each once, the first 10,000), `refused` (deliveries that were answered otherwise),
-//!   and `begun` (deliveries that came in).
-//! - `POST /delay/5000` makes it wait so many milliseconds before each answer from then on, `POST /delay/0` ends that.
-//! - `POST /fail/503` makes it answer 503 to every event from then on, `POST /fail/200` ends that.
+//! - `POST /events` accepts a CloudEvent in binary mode, prints its type and ID, and answers 200.
+//! - `GET /received` answers JSON: `count` (deliveries answered with 200), `types` (their number by event type),
+//!   `event_ids` (each once, the first 10,000), `refused` (deliveries with any other answer), and `begun` (all deliveries,
+//!   unanswered ones included).
+//! - `POST /delay/5000` delays each later answer by 5,000 ms; `POST /delay/0` ends that.
+//! - `POST /fail/503` answers 503 to each later event; `POST /fail/200` ends that.
 //! - `GET /livez` answers 200.
 //!
-//! `LISTEN` is its address, default `0.0.0.0:8080`.
+//! `LISTEN` is the address, default `0.0.0.0:8080`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
@@ -26,20 +26,20 @@ use clap::Parser;
 use eventbus_program::{Program, environment, http, signals};
 use serde::Serialize;
 
-/// How long answers that are delayed may go on after the end.
+/// Time limit of open requests, such as delayed ones, after the stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(20);
-/// How many event IDs are kept.
-const IDS: usize = 10_000;
+/// Maximum number of event IDs in memory.
+const MAX_IDS: usize = 10_000;
 
-/// A handler to try the event bus with.
+/// Handler for trying out the event bus
 #[derive(Parser)]
 struct Settings {
-    /// Address to listen on.
+    /// Address to listen on
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 }
 
-/// What came in so far.
+/// Deliveries so far.
 #[derive(Clone, Default, Serialize)]
 struct Received {
     count: u64,
@@ -108,7 +108,7 @@ async fn take(State(notifier): State<Arc<Notifier>>, headers: HeaderMap) -> Stat
         notifier.received().refused += 1;
         return StatusCode::BAD_REQUEST;
     };
-    // A closed standard output is no reason to have an event delivered again.
+    // A closed standard output is no reason to retry the event.
     writeln!(io::stdout(), "{event_type} {id}").ok();
     notifier.received().add(event_type, id);
     answer
@@ -118,7 +118,7 @@ impl Received {
     fn add(&mut self, event_type: &str, id: &str) {
         self.count += 1;
         *self.types.entry(event_type.to_owned()).or_default() += 1;
-        if self.event_ids.len() < IDS && self.known.insert(id.to_owned()) {
+        if self.event_ids.len() < MAX_IDS && self.known.insert(id.to_owned()) {
             self.event_ids.push(id.to_owned());
         }
     }

@@ -1,7 +1,7 @@
-//! Publishes events by the library, as a service would: `publish --count 300 --rate 50`.
+//! Publishes events with the library, as a service does: `publish --count 300 --rate 50`.
 //!
-//! `REDIS_URL`, `REDIS_STREAM_NAME` and the other settings of the library say where to. An event that Redis does not
-//! confirm in time is published again under the same ID, so that handlers can tell a repeat.
+//! `REDIS_URL`, `REDIS_STREAM_NAME` and the library's other settings select Redis and the stream. An event that Redis does
+//! not confirm in time is published again with the same ID, so that handlers can recognise the repeat.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,24 +16,24 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
-/// How often an event is tried, and how long is waited in between: 10 s and the tries' own time, in which a restart of
-/// Redis fits.
-const TRIES: u32 = 40;
-const BETWEEN_TRIES: Duration = Duration::from_millis(250);
+/// Maximum number of attempts for an event. With the waits between them they last at least 10 s, enough for a restart of
+/// Redis.
+const MAX_ATTEMPTS: u32 = 40;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Publish events to try the event bus with.
+/// Publish events, for trying out the event bus
 #[derive(Parser)]
 struct Settings {
-    /// How many events.
+    /// Number of events
     #[arg(long, default_value_t = 100)]
     count: u64,
-    /// The events' type.
+    /// Type of the events
     #[arg(long = "type", default_value = "application.submitted")]
     event_type: String,
-    /// Events a second; as fast as they are taken where it is not given.
+    /// Events per second [default: as fast as Redis accepts them]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
-    /// Who publishes.
+    /// Name of the publishing service
     #[arg(long, default_value = "applications")]
     source: String,
 }
@@ -51,12 +51,12 @@ fn main() -> ExitCode {
 }
 
 async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
-    // Nobody asks a program that ends by itself for its metrics.
+    // A program that ends by itself is not scraped.
     let metrics = Metrics::register(&mut Registry::default());
     let bus = EventBus::builder(config).metrics(&metrics).connect().await?;
     let mut pace = settings.rate.map(|rate| interval(Duration::from_secs(1) / rate));
     if let Some(pace) = &mut pace {
-        // Where the bus is slower than the pace, a burst afterwards would not be that pace either.
+        // A burst to catch up after a slow moment would exceed the rate.
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     for number in 1..=settings.count {
@@ -74,24 +74,24 @@ async fn publish(config: BusConfig, settings: &Settings) -> Result<(), Error> {
         let event = NewEvent::new(settings.event_type.as_str(), payload)
             .with_source_service(settings.source.as_str())
             .with_id(new_id());
-        publish_patiently(&bus, event).await?;
+        publish_with_retries(&bus, event).await?;
     }
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that names events")]
+#[expect(clippy::disallowed_methods, reason = "the edge that generates IDs")]
 fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// Publishes an event, again and again under its one ID while another try may help.
-async fn publish_patiently(bus: &EventBus, event: NewEvent) -> Result<(), Error> {
-    for _ in 1..TRIES {
+/// Publishes an event, and retries it with the same ID while a retry may succeed.
+async fn publish_with_retries(bus: &EventBus, event: NewEvent) -> Result<(), Error> {
+    for _ in 1..MAX_ATTEMPTS {
         match bus.publish_event(event.clone()).await {
             Err(error) if error.is_transient() => tracing::debug!("{}", chain(&error)),
             outcome => return outcome.map(drop),
         }
-        sleep(BETWEEN_TRIES).await;
+        sleep(RETRY_AFTER).await;
     }
     bus.publish_event(event).await.map(drop)
 }

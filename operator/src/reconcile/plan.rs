@@ -1,10 +1,11 @@
 //! Decides the steps for one resource from its desired and its observed state. Pure.
 
+use eventbus::observe::StreamFacts;
 use eventbus::{EntryId, Start};
 use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::redis::state::{GroupSnapshot, RedisState};
+use crate::redis::state::RedisState;
 use crate::workload::{self, DeploymentView};
 
 use super::claim::Claim;
@@ -47,11 +48,13 @@ pub fn decide(
     // A position in another Redis server must not be used.
     let last = last.filter(|status| status.target_hash() == Some(&observed.target_hash));
     let known = last.and_then(|status| status.group_origin);
-    let (create_group, origin) = match (&snapshot.group, known) {
+    let (create_group, origin) = match (snapshot.view.facts(), known) {
         (Some(_), None) => (None, GroupOrigin::Adopted),
         (Some(_), Some(origin)) => (None, origin),
         (None, None) => (Some(desired.start), GroupOrigin::Created),
-        (None, Some(_)) => (Some(start_again(desired, snapshot, last)), GroupOrigin::Recreated),
+        (None, Some(_)) => {
+            (Some(start_again(desired, snapshot.stream(), last)), GroupOrigin::Recreated)
+        }
     };
     let deployment = changed(desired, observed, replicas);
     Plan { create_group, origin: Some(origin), replicas, deployment }
@@ -78,16 +81,16 @@ fn stopped(desired: &Desired, observed: &Observed) -> Option<Deployment> {
 /// of the spec. A start at the end of the stream then counts as its beginning, because it was meant for the first creation.
 fn start_again(
     desired: &Desired,
-    snapshot: &GroupSnapshot,
+    stream: &StreamFacts,
     last: Option<&EventConsumerGroupStatus>,
 ) -> Start {
     let position = last.and_then(|status| status.position.as_ref());
     let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<EntryId>().ok());
     let resume = position.and_then(|position| {
-        let grown = snapshot.stream.entries_added >= position.entries_added?
-            && snapshot.stream.last_generated >= id(&position.last_generated_id)?;
+        let grown = stream.entries_added >= position.entries_added?
+            && stream.last_generated >= id(&position.last_generated_id)?;
         let resume = id(&position.resume_id)?;
-        (snapshot.stream_exists && grown).then(|| resume.min(snapshot.stream.last_generated))
+        (stream.exists && grown).then(|| resume.min(stream.last_generated))
     });
     match (resume, desired.start) {
         (Some(resume), _) => Start::Id(resume),
@@ -101,7 +104,7 @@ mod tests {
     use eventbus_api::{PositionStatus, RedisStatus};
 
     use crate::redis::state::ReadFailure;
-    use crate::testing::{self, deployed, desired, read};
+    use crate::testing::{self, changed, deployed, desired, read};
 
     use super::*;
 
@@ -193,10 +196,9 @@ mod tests {
 
     #[test]
     fn in_another_data_set_a_lost_group_starts_again_and_never_at_the_end() {
-        let RedisState::Read(mut snapshot) = read(None) else { unreachable!() };
-        snapshot.stream.entries_added = 3;
+        let redis = changed(read(None), |stream, _| stream.entries_added = 3);
         let latest = Desired { start: Start::Latest, ..desired() };
-        let observed = testing::observed(RedisState::Read(snapshot));
+        let observed = testing::observed(redis);
         let plan = decide(&latest, &observed, Some(&known(GroupOrigin::Created)));
         assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
     }

@@ -1,17 +1,14 @@
 //! The observer of one stream: a connection of its own, one snapshot for all its groups.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventbus::admin;
-use eventbus::admin::{Connection, GroupCreation};
+use eventbus::admin::{self, GroupCreation};
 use eventbus::config::RedisConfig;
-use eventbus::observe::{
-    GroupRequest, Lag, LagReader, ServerInfo, StreamFacts, server_info, snapshot,
-};
-use eventbus::{Error, GroupName, Start, chain};
+use eventbus::observe::{GroupRequest, GroupView, Monitor, Snapshot};
+use eventbus::{Error, GroupName, Start};
 use eventbus_api::ResourceId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,15 +28,11 @@ const MOVING: Duration = Duration::from_secs(1);
 const AT_REST: Duration = Duration::from_millis(1_500);
 /// Maximum of the groups without a resource that are reported.
 const MAX_UNMANAGED: usize = 20;
-/// Maximum age of what is known of the server: a primary may have become a replica on the same connection.
-const MAX_SERVER_INFO_AGE: Duration = Duration::from_secs(15);
-
 /// Reads one stream again and again.
 pub(super) struct Observer {
     target: Target,
-    redis: RedisConfig,
+    monitor: Monitor,
     members: Mutex<BTreeMap<String, Member>>,
-    connection: Mutex<Option<Connection>>,
     read_now: Notify,
     /// Snapshots that were begun.
     begun: AtomicU64,
@@ -56,21 +49,13 @@ struct Member {
     progress: Option<Progress>,
 }
 
-/// What lasts from snapshot to snapshot besides the groups.
-#[derive(Default)]
-struct Session {
-    lags: LagReader,
-    server: Option<(ServerInfo, Option<Instant>)>,
-    failure: Option<ReadFailure>,
-}
-
 impl Observer {
     pub(super) fn new(target: Target, redis: RedisConfig, stop: CancellationToken) -> Self {
+        let monitor = Monitor::new(redis, target.stream.clone(), LIMIT);
         Self {
             target,
-            redis,
+            monitor,
             members: Mutex::default(),
-            connection: Mutex::default(),
             read_now: Notify::new(),
             begun: AtomicU64::new(0),
             finished: watch::Sender::new(0),
@@ -126,40 +111,29 @@ impl Observer {
         group: &GroupName,
         start: &Start,
     ) -> Result<GroupCreation, Error> {
-        let connection = locked(&self.connection).clone();
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => eventbus::admin::Connection::open(&self.redis, LIMIT).await?,
-        };
+        let mut connection = self.monitor.connection().await?;
         admin::create(&mut connection, &self.target.stream, group, start).await
     }
 
     /// Takes snapshots of the stream until it is stopped.
     pub(super) async fn run(&self, shared: &Shared) {
-        let mut session = Session::default();
+        let mut last_failure = None;
         loop {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
             let (asked, requests): (BTreeSet<String>, Vec<GroupRequest>) = locked(&self.members)
                 .iter()
                 .map(|(uid, member)| (uid.clone(), member.request.clone()))
                 .unzip();
-            let read = tokio::time::timeout(LIMIT, self.read(&mut session, &requests)).await;
-            let read = read.unwrap_or_else(|_| {
-                let endpoint = self.redis.endpoint();
-                Err(ReadFailure::Unreachable(format!("Redis at {endpoint} does not answer")))
-            });
+            let read = self.monitor.read(&requests).await;
+            let read = read.map_err(|error| ReadFailure::from(&error));
             let up = !matches!(read, Err(ReadFailure::Unreachable(_) | ReadFailure::AuthFailed(_)));
-            if !up {
-                // The next snapshot begins with a new connection, and asks the new server what it is.
-                *locked(&self.connection) = None;
-                session.server = None;
-            }
-            self.log_failure(&mut session, read.as_ref().err());
+            self.log_failure(last_failure.as_ref(), read.as_ref().err());
+            last_failure = read.as_ref().err().cloned();
             let stream = self.target.stream.as_str();
             shared.metrics.set_redis_up(&self.target.endpoint, stream, Some(up));
             let busy = self.publish(shared, read, &asked);
             self.finished.send_replace(number);
-            let pause = if busy || session.failure.is_some() { MOVING } else { AT_REST };
+            let pause = if busy || last_failure.is_some() { MOVING } else { AT_REST };
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = self.read_now.notified() => {}
@@ -173,84 +147,27 @@ impl Observer {
         }
     }
 
-    async fn read(
-        &self,
-        session: &mut Session,
-        requests: &[GroupRequest],
-    ) -> Result<Snapshot, ReadFailure> {
-        let mut connection = self.connected().await.map_err(|error| read_failure(&error))?;
-        let known = session.server.take().filter(|(_, read)| {
-            read.is_some_and(|read| now().saturating_duration_since(read) < MAX_SERVER_INFO_AGE)
-        });
-        let (server, read) = match known {
-            Some(known) => known,
-            None => {
-                let server = server_info(&mut connection, &self.redis.endpoint())
-                    .await
-                    .map_err(|error| read_failure(&error))?;
-                (server, Some(now()))
-            }
-        };
-        session.server = Some((server.clone(), read));
-        self.check(&server)?;
-        let stream = &self.target.stream;
-        let facts = snapshot(&mut connection, stream, requests)
-            .await
-            .map_err(|error| read_failure(&error))?;
-        let lags = session.lags.read(&mut connection, stream, &facts, &server).await;
-        let lags = lags.map_err(|error| read_failure(&error))?;
-        Ok(Snapshot { facts, lags, server })
-    }
-
-    fn check(&self, server: &ServerInfo) -> Result<(), ReadFailure> {
-        let endpoint = self.redis.endpoint();
-        if server.is_replica() {
-            let text = format!("{endpoint} is a replica; the endpoint must name the primary");
-            return Err(ReadFailure::Unreachable(text));
-        }
-        if !server.is_supported() {
-            let text = format!(
-                "{} {} at {endpoint} is too old: Redis 7.0 or Valkey 7.2 is needed",
-                server.name, server.version
-            );
-            return Err(ReadFailure::UnsupportedServer(text));
-        }
-        Ok(())
-    }
-
-    async fn connected(&self) -> Result<Connection, Error> {
-        let present = locked(&self.connection).clone();
-        if let Some(connection) = present {
-            return Ok(connection);
-        }
-        let mut connection = eventbus::admin::Connection::open(&self.redis, LIMIT).await?;
-        // A server that wants a password says so with the first command; alone, its answer keeps its code.
-        redis::cmd("PING").exec_async(&mut connection).await.map_err(|source| {
-            let endpoint = self.redis.endpoint();
-            Error::Server { operation: "ping Redis", endpoint, source: source.into() }
-        })?;
-        *locked(&self.connection) = Some(connection.clone());
-        Ok(connection)
-    }
-
     /// Sets the state of every resource, and requeues those for which something is new; returns true while something
     /// moves. One that joined while Redis was read waits for the next snapshot, which has its group too.
     fn publish(
         &self,
         shared: &Shared,
-        read: Result<Snapshot, ReadFailure>,
+        read: Result<Arc<Snapshot>, ReadFailure>,
         asked: &BTreeSet<String>,
     ) -> bool {
         let unmanaged = read.as_ref().map_or(Vec::new(), |snapshot| {
             let declared = shared.declared(&self.target);
-            let groups = snapshot.facts.groups.keys().filter(|group| !declared.contains(*group));
+            let groups = snapshot.stream.groups.keys().filter(|group| !declared.contains(*group));
             groups.take(MAX_UNMANAGED).cloned().collect()
         });
         let mut members = locked(&self.members);
         let mut busy = false;
         for (_, member) in members.iter_mut().filter(|(uid, _)| asked.contains(*uid)) {
             let state = match &read {
-                Ok(snapshot) => snapshot.of_group(member.request.group.as_str(), &unmanaged),
+                Ok(snapshot) => {
+                    let view = GroupView::new(Arc::clone(snapshot), member.request.group.as_str());
+                    RedisState::Read(Box::new(GroupSnapshot::new(view, unmanaged.clone())))
+                }
                 Err(failure) => RedisState::Failed(failure.clone()),
             };
             shared.metrics.set_group(&self.labels(member), &state.numbers());
@@ -266,17 +183,16 @@ impl Observer {
     }
 
     /// Writes one log line when the stream cannot be read, for each cause, and one when it can be read again.
-    fn log_failure(&self, session: &mut Session, failure: Option<&ReadFailure>) {
+    fn log_failure(&self, before: Option<&ReadFailure>, failure: Option<&ReadFailure>) {
         let (endpoint, stream) = (&self.target.endpoint, &self.target.stream);
-        match (&session.failure, failure) {
-            (before, Some(failure)) if before.as_ref() != Some(failure) => {
+        match (before, failure) {
+            (before, Some(failure)) if before != Some(failure) => {
                 let why = failure.message();
                 tracing::warn!(%endpoint, %stream, why, "cannot read the stream");
             }
             (Some(_), None) => tracing::info!(%endpoint, %stream, "the stream can be read again"),
             _ => {}
         }
-        session.failure = failure.cloned();
     }
 
     fn labels(&self, member: &Member) -> GroupLabels {
@@ -286,34 +202,6 @@ impl Observer {
             stream: self.target.stream.to_string(),
             group: member.request.group.to_string(),
         }
-    }
-}
-
-/// All groups of the stream at one moment.
-struct Snapshot {
-    facts: StreamFacts,
-    lags: BTreeMap<String, Lag>,
-    server: ServerInfo,
-}
-
-impl Snapshot {
-    fn of_group(&self, group: &str, unmanaged: &[String]) -> RedisState {
-        let lag = self.lags.get(group).copied().unwrap_or(Lag::UNKNOWN);
-        let mut snapshot = GroupSnapshot::new(&self.facts, group, lag, &self.server);
-        snapshot.unmanaged = unmanaged.to_vec();
-        RedisState::Read(Box::new(snapshot))
-    }
-}
-
-/// Classifies an error of the library.
-fn read_failure(error: &Error) -> ReadFailure {
-    let text = chain(error);
-    if error.is_wrong_type() {
-        ReadFailure::WrongType(text)
-    } else if error.is_auth() || matches!(error, Error::File { .. }) {
-        ReadFailure::AuthFailed(text)
-    } else {
-        ReadFailure::Unreachable(text)
     }
 }
 

@@ -55,8 +55,8 @@ fn marker(state: &RedisState) -> (Option<(EntryId, u64)>, bool) {
     let RedisState::Read(snapshot) = state else {
         return (None, false);
     };
-    let marker = snapshot.group.as_ref().map(|group| (group.last_delivered, group.pending));
-    (marker, snapshot.backlog() != Some(0))
+    let marker = snapshot.view.facts().map(|group| (group.last_delivered, group.pending));
+    (marker, snapshot.view.backlog() != Some(0))
 }
 
 fn without_clocks(state: &RedisState) -> RedisState {
@@ -79,7 +79,7 @@ fn with_flags(state: RedisState, moving: bool, stalled: bool) -> RedisState {
 #[cfg(test)]
 mod tests {
     use crate::redis::state::ReadFailure;
-    use crate::testing::{instant, read};
+    use crate::testing::{changed, instant, read};
 
     use super::*;
 
@@ -108,16 +108,12 @@ mod tests {
     #[test]
     fn the_servers_clock_alone_is_nothing_new() {
         let start = instant();
-        let later = |ms| {
-            let RedisState::Read(mut view) = read(Some(0)) else { panic!() };
-            view.stream.server_ms = ms;
-            RedisState::Read(view)
-        };
+        let later = |ms| changed(read(Some(0)), |stream, _| stream.server_ms = ms);
         let (first, _) = Progress::advance(None, later(1), true, start);
         let (second, new) = Progress::advance(Some(&first), later(2_000), true, at(1, start));
         assert!(!new);
         let RedisState::Read(view) = second.state else { panic!() };
-        assert_eq!(view.stream.server_ms, 2_000);
+        assert_eq!(view.stream().server_ms, 2_000);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What was last read from Redis about a stream and one of its groups. Values only; `observers` fills them.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::EntryId;
-use eventbus::observe::{GroupFacts, Lag, ServerInfo, StreamFacts};
+use eventbus::chain;
+use eventbus::observe::{GroupView, Heartbeat, MonitorError, Snapshot, StreamFacts};
 
 use crate::metrics::GroupNumbers;
 
@@ -34,39 +36,14 @@ pub enum ReadFailure {
 /// A stream and one of its groups, at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupSnapshot {
-    /// There is a stream.
-    pub stream_exists: bool,
-    /// The stream's counters.
-    pub stream: StreamCounters,
-    /// The group; `None` where it is missing.
-    pub group: Option<GroupFacts>,
-    /// The group's lag.
-    pub lag: Lag,
-    /// The server.
-    pub server: ServerInfo,
+    /// The group in a snapshot of its stream.
+    pub view: GroupView,
     /// Groups of the stream that no resource declares, 20 at most.
     pub unmanaged: Vec<String>,
-    /// Anything of this differs from the snapshot before.
+    /// Anything of the group, or of its stream, differs from the snapshot before.
     pub is_moving: bool,
     /// For 60 s there was work, pods were ready, and neither a delivery nor an acknowledgement was seen.
     pub is_stalled: bool,
-}
-
-/// A stream's counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamCounters {
-    /// The server's clock, milliseconds since 1970.
-    pub server_ms: u64,
-    /// Entries.
-    pub length: u64,
-    /// Entries ever added.
-    pub entries_added: u64,
-    /// The last entry ever added.
-    pub last_generated: EntryId,
-    /// The oldest entry.
-    pub first_entry: Option<EntryId>,
-    /// The largest ID that was ever deleted.
-    pub max_deleted: EntryId,
 }
 
 impl ReadFailure {
@@ -93,73 +70,69 @@ impl RedisState {
     }
 }
 
-impl GroupSnapshot {
-    /// Takes what `facts` say about `group`. The caller, who knows the snapshot before, sets `is_moving` and
-    /// `is_stalled`.
-    #[must_use]
-    pub fn new(facts: &StreamFacts, group: &str, lag: Lag, server: &ServerInfo) -> Self {
-        Self {
-            stream_exists: facts.exists,
-            stream: StreamCounters {
-                server_ms: facts.server_ms,
-                length: facts.length,
-                entries_added: facts.entries_added,
-                last_generated: facts.last_generated,
-                first_entry: facts.first_entry,
-                max_deleted: facts.max_deleted,
-            },
-            group: facts.groups.get(group).cloned(),
-            lag,
-            server: server.clone(),
-            unmanaged: Vec::new(),
-            is_moving: false,
-            is_stalled: false,
+impl From<&MonitorError> for ReadFailure {
+    fn from(error: &MonitorError) -> Self {
+        let text = chain(error);
+        match error {
+            MonitorError::AuthFailed(_) => Self::AuthFailed(text),
+            MonitorError::UnsupportedServer { .. } => Self::UnsupportedServer(text),
+            MonitorError::WrongType(_) => Self::WrongType(text),
+            _ => Self::Unreachable(text),
         }
     }
+}
 
-    /// Whether the group stands past the last entry ever added.
+impl GroupSnapshot {
+    /// Takes a view of the group. The caller, who knows the snapshot before, sets `is_moving` and `is_stalled`.
     #[must_use]
-    pub fn is_ahead(&self) -> bool {
-        let position = self.group.as_ref().map(|group| group.last_delivered);
-        position.is_some_and(|position| position > self.stream.last_generated)
+    pub fn new(view: GroupView, unmanaged: Vec<String>) -> Self {
+        Self { view, unmanaged, is_moving: false, is_stalled: false }
     }
 
-    /// Events not done: lag, pending and replays; `None` where that cannot be known.
+    /// Returns the stream.
     #[must_use]
-    pub fn backlog(&self) -> Option<u64> {
-        let group = self.group.as_ref()?;
-        let replays = group.dead_letters.map_or(0, |letters| letters.replays);
-        Some(self.lag.value? + group.pending + replays)
+    pub fn stream(&self) -> &StreamFacts {
+        &self.view.snapshot().stream
     }
 
     fn numbers(&self) -> GroupNumbers {
-        let Some(group) = &self.group else {
-            return GroupNumbers { lag: self.lag.value, ..GroupNumbers::default() };
+        let lag = self.view.lag().value;
+        let Some(group) = self.view.facts() else {
+            return GroupNumbers { lag, ..GroupNumbers::default() };
         };
-        let age = |id: EntryId| Duration::from_millis(self.stream.server_ms.saturating_sub(id.ms));
         GroupNumbers {
-            lag: self.lag.value,
+            lag,
             pending: Some(group.pending),
             // Nothing is old in a group that has done everything.
-            oldest_age: Some(group.oldest_unprocessed().map_or(Duration::ZERO, age)),
+            oldest_age: Some(self.view.oldest_age().unwrap_or(Duration::ZERO)),
             dead_letters: group.dead_letters.map(|letters| letters.length),
         }
     }
 
-    /// Returns the snapshot without what changes by itself: clocks, idle times, heartbeats.
+    /// Returns the snapshot without what changes by itself (clocks, idle times, heartbeats) and without other groups.
     #[must_use]
     pub fn without_clocks(&self) -> Self {
-        let mut snapshot = self.clone();
-        let server_ms = std::mem::take(&mut snapshot.stream.server_ms);
-        (snapshot.is_moving, snapshot.is_stalled) = (false, false);
-        for consumer in snapshot.group.iter_mut().flat_map(|group| &mut group.consumers) {
+        let (name, stream) = (self.view.name(), self.stream());
+        let mut group = self.view.facts().cloned();
+        for consumer in group.iter_mut().flat_map(|group| &mut group.consumers) {
+            let lease = Duration::from_secs(u64::from(consumer.is_live(stream.server_ms)));
             consumer.idle = Duration::ZERO;
-            let is_live = consumer.is_live(server_ms);
-            let lease = Duration::from_secs(u64::from(is_live));
-            consumer.heartbeat =
-                consumer.heartbeat.map(|_| eventbus::observe::Heartbeat { at_ms: 0, lease });
+            consumer.heartbeat = consumer.heartbeat.map(|_| Heartbeat { at_ms: 0, lease });
         }
-        snapshot
+        let stream = StreamFacts {
+            exists: stream.exists,
+            server_ms: 0,
+            length: stream.length,
+            entries_added: stream.entries_added,
+            last_generated: stream.last_generated,
+            first_entry: stream.first_entry,
+            max_deleted: stream.max_deleted,
+            groups: group.map(|group| (name.to_owned(), group)).into_iter().collect(),
+        };
+        let lags = BTreeMap::from([(name.to_owned(), self.view.lag())]);
+        let server = self.view.snapshot().server.clone();
+        let snapshot = Arc::new(Snapshot { server, stream, lags });
+        Self::new(GroupView::new(snapshot, name), self.unmanaged.clone())
     }
 }
 

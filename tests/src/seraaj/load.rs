@@ -43,28 +43,28 @@ struct Progress {
     ended: Vec<usize>,
 }
 
-/// How a request was answered.
+/// Answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Method and path.
     pub request: &'static str,
     /// The status, or why there is none.
     pub status: Result<u16, String>,
-    /// How long that took.
+    /// Duration of the request.
     pub took: Duration,
-    /// The events that have to stand in the file: types, and the subject of each.
+    /// Events that must be in the file: types, and the subject of each.
     pub events: Vec<(&'static str, String)>,
 }
 
 impl Answer {
-    /// Whether the request did what it was to do.
+    /// Returns `true` if the request succeeded.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.status.as_ref().is_ok_and(|status| (200..300).contains(status))
     }
 }
 
-/// What an event is about: an application, else a volunteer.
+/// Returns the ID of the event's application, else of its volunteer.
 #[must_use]
 pub fn subject(event: &FileEvent) -> Option<&str> {
     let field = |name: &str| event.payload[name].as_str();
@@ -80,13 +80,13 @@ impl Load {
         Self { rounds, stop, progress }
     }
 
-    /// How many rounds of requests have begun.
+    /// Returns the number of rounds of requests that have begun.
     #[must_use]
     pub fn begun(&self) -> usize {
         locked(&self.progress).begun
     }
 
-    /// How many requests are answered, of the rounds that began after `begun` had.
+    /// Returns the number of answered requests, of the rounds after the first `begun`.
     #[must_use]
     pub fn answered_since(&self, begun: usize) -> usize {
         let progress = locked(&self.progress);

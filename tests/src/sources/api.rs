@@ -40,7 +40,7 @@ pub struct Line {
     pub member: Option<String>,
     /// The line.
     pub text: String,
-    /// What is mentioned in it.
+    /// Items mentioned in it.
     pub mentions: Mentions,
 }
 

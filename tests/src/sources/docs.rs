@@ -1,4 +1,4 @@
-//! How the documentation of public items begins.
+//! First words of the documentation of public items.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

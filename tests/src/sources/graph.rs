@@ -1,4 +1,4 @@
-//! Which modules of a crate use each other, and where they do so in a circle.
+//! Graph of the modules of a crate that use each other, and its cycles.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;

@@ -20,13 +20,13 @@ pub struct Reference {
 pub struct Import {
     /// The name; `*` for all that a module has.
     pub name: String,
-    /// What it stands for.
+    /// Target of the name.
     pub target: Reference,
     /// Declared with plain `pub`.
     pub public: bool,
 }
 
-/// What the items of one module name.
+/// References of the items of one module.
 #[derive(Clone, Debug, Default)]
 pub struct References {
     /// By `use`, those inside functions included.

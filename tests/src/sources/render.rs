@@ -7,7 +7,7 @@ use quote::ToTokens;
 
 use super::resolve::{Place, Resolved, Resolver};
 
-/// What a signature says, apart from its text.
+/// Items mentioned in a signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mentions {
     /// Items of these crates.
@@ -21,7 +21,7 @@ pub struct Renderer<'a, 'b> {
     resolver: &'a Resolver<'b>,
     krate: usize,
     module: &'a [String],
-    /// What was mentioned in all that was rendered.
+    /// Items mentioned in everything rendered.
     pub mentions: Mentions,
 }
 

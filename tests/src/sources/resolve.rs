@@ -1,4 +1,4 @@
-//! Where a path leads: through imports and re-exports to the module that defines an item, across the workspace's crates.
+//! Resolution of paths: through imports and re-exports to the module that defines an item, across the workspace's crates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::{Crate, ModulePath};
 /// The place of an item: its crate, its module and its name there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// Which of the crates, by number.
+    /// Number of the crate.
     pub krate: usize,
     /// The module that defines it.
     pub module: ModulePath,
@@ -18,7 +18,7 @@ pub struct Place {
     pub name: String,
 }
 
-/// Where a path leads.
+/// Result of resolving a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// To a module of these crates.

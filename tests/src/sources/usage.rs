@@ -1,4 +1,4 @@
-//! Which public items other crates use: by naming them, or by a signature of what they name.
+//! Usage of public items by other crates: by naming them, or by a signature of what they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::Crate;
 use super::api::Api;
 use super::resolve::{Place, Resolved, Resolver};
 
-/// How the items of an [`Api`] are used.
+/// Usage of the items of an [`Api`].
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
     /// The packages that name an item by a path.

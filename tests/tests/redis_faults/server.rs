@@ -84,7 +84,7 @@ async fn f26_trimming_goes_on_without_memory() {
     }
     command(&mut conn, "XGROUP CREATE s g $").await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
-    let removed = eventbus::admin::trim(&mut conn, &quick().stream, 100).await.unwrap();
+    let removed = eventbus::admin::trim(&mut conn, &quick().stream, 100, LONG).await.unwrap();
     let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
     // Entries go by the hundred.
     assert!((100..=300).contains(&length), "{length} entries are left, {removed:?}");

@@ -4,10 +4,12 @@
 #![cfg(test)]
 
 mod cap;
+mod missing;
 mod permissions;
 mod trim;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use eventbus::admin::{Connection, Trimmed};
 use eventbus::config::{
@@ -18,6 +20,9 @@ use tests::event_bus::connect;
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
+
+/// How long a missing group without owner holds trimming back.
+const HOLD: Duration = Duration::from_secs(3600);
 
 struct Fixture {
     server: RedisServer,
@@ -66,6 +71,15 @@ impl Fixture {
         batch.query_async::<()>(&mut self.conn).await.unwrap();
     }
 
+    /// Adds so many entries with the server's time.
+    async fn add_later(&mut self, count: usize) {
+        let mut batch = redis::pipe();
+        for _ in 0..count {
+            batch.cmd("XADD").arg("s").arg("*").arg("f").arg("v").ignore();
+        }
+        batch.query_async::<()>(&mut self.conn).await.unwrap();
+    }
+
     /// A group that has read up to entry `read`-0 and acknowledged that.
     async fn group(&mut self, group: &str, read: u64) {
         self.run(&format!("XGROUP CREATE s {group} {read}-0 MKSTREAM")).await;
@@ -76,7 +90,7 @@ impl Fixture {
     }
 
     async fn trim(&mut self, keep: u64) -> Trimmed {
-        admin::trim(&mut self.conn, &self.stream, keep).await.unwrap()
+        admin::trim(&mut self.conn, &self.stream, keep, HOLD).await.unwrap()
     }
 
     async fn lost(&mut self) -> BTreeMap<String, u64> {

@@ -24,7 +24,7 @@ async fn the_group_would_resume_before_its_oldest_pending_entry_whoever_has_it()
     world.give("3-0", "me", 0, 1).await;
     world.come_to("3-0").await;
     world.heartbeat(Heartbeat { of_stream: &["3-0"], ..Heartbeat::default() }).await;
-    assert_eq!(world.json("resume").await, json!({"v": 1, "before": "2-0"}));
+    assert_eq!(world.resume_point().await, json!({"v": 1, "before": "2-0"}));
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn with_nothing_pending_it_would_resume_after_the_last_one_delivered() {
     world.run(&["XACK", "s", "g", "1-0"]).await;
     world.add("2-0").await;
     world.heartbeat(Heartbeat::default()).await;
-    assert_eq!(world.json("resume").await, json!({"v": 1, "after": "1-0"}));
+    assert_eq!(world.resume_point().await, json!({"v": 1, "after": "1-0"}));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn after_its_position_was_set_back_it_would_resume_there_whatever_is_pendi
     world.give("10-0", "other", 0, 1).await;
     world.come_to("9-0").await;
     world.heartbeat(Heartbeat::default()).await;
-    assert_eq!(world.json("resume").await, json!({"v": 1, "after": "9-0"}));
+    assert_eq!(world.resume_point().await, json!({"v": 1, "after": "9-0"}));
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn the_resume_point_is_before_an_entry_that_the_heartbeat_itself_releases(
     world.give("1-0", "me", 90_000, 1).await;
     world.come_to("1-0").await;
     world.heartbeat(Heartbeat { search: (true, true), ..Heartbeat::default() }).await;
-    assert_eq!(world.json("resume").await, json!({"v": 1, "before": "1-0"}));
+    assert_eq!(world.resume_point().await, json!({"v": 1, "before": "1-0"}));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn whole_life(world: &mut World, id: &str) {
         .heartbeat(Heartbeat { of_stream: &[id], search: (true, false), ..Heartbeat::default() })
         .await;
     assert_eq!((report.lost, report.moved), (vec![id.to_owned()], 1));
-    assert_eq!(world.json("resume").await, json!({"v": 1, "before": id}));
+    assert_eq!(world.resume_point().await, json!({"v": 1, "before": id}));
     let (stream, group) = (world.stream.clone(), world.group.clone());
     let xclaim = ["XCLAIM", &stream, &group, SUSPECT, "0", id, "IDLE", "86400000", "JUSTID"];
     world.run(&xclaim).await;

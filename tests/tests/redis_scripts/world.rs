@@ -236,6 +236,14 @@ impl World {
         serde_json::from_str(self.field(name).await.as_str().unwrap()).unwrap()
     }
 
+    /// The resume point that the last heartbeat stored, without the time, which is that of the server.
+    pub async fn resume_point(&mut self) -> serde_json::Value {
+        let (mut point, now) = (self.json("resume").await, self.now().await);
+        let at = point.as_object_mut().unwrap().remove("at").unwrap().as_u64().unwrap();
+        assert!(at <= now && is_about(now - at, 0), "written at {at}, it is {now}");
+        point
+    }
+
     pub async fn set_field(&mut self, name: &str, value: &str) {
         let hash = self.hash.clone();
         self.run(&["HSET", &hash, name, value]).await;

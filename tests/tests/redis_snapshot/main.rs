@@ -3,16 +3,17 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+mod consumers;
 mod lag;
+mod monitor;
 mod random_walk;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use eventbus::admin::Connection;
 use eventbus::observe::{
-    DeadLetterFacts, GroupRequest, Heartbeat, Lag, LagReader, LagSource, ServerInfo, StreamFacts,
-    server_info, snapshot,
+    DeadLetterFacts, GroupRequest, Lag, LagReader, LagSource, ServerInfo, StreamFacts, server_info,
+    snapshot,
 };
 use eventbus::{EntryId, GroupName, StreamKey};
 use redis::Value;
@@ -189,22 +190,6 @@ async fn groups_that_share_their_dead_letters_each_see_their_own_replays() {
 }
 
 #[tokio::test]
-async fn a_consumer_of_this_library_is_known_by_its_beat_and_a_foreign_one_has_none() {
-    let mut s = Fixture::new().await;
-    s.run("XGROUP CREATE s g 0 MKSTREAM").await;
-    for name in ["ours", "foreign", "odd"] {
-        s.run(&format!("XGROUP CREATECONSUMER s g {name}")).await;
-    }
-    let heartbeat = r#"{"v":1,"at":5000,"lease":30000,"received":7,"later":true}"#;
-    s.run(&format!("HSET {{s}}:eventbus:consumers:g c:ours {heartbeat} c:odd 17 swept 1")).await;
-    let facts = s.snapshot(&["g"]).await;
-    let beats: BTreeMap<_, _> =
-        facts.groups["g"].consumers.iter().map(|c| (c.name.as_str(), c.heartbeat)).collect();
-    let ours = Heartbeat { at_ms: 5_000, lease: Duration::from_secs(30) };
-    assert_eq!(beats, BTreeMap::from([("ours", Some(ours)), ("foreign", None), ("odd", None)]));
-}
-
-#[tokio::test]
 async fn a_key_of_another_type_beside_the_stream_is_a_problem_of_its_group_alone() {
     let mut s = Fixture::new().await;
     s.add(1, 3).await;
@@ -245,6 +230,8 @@ async fn five_hundred_groups_take_one_script() {
     let stats: String =
         redis::cmd("INFO").arg("commandstats").query_async(&mut s.conn).await.unwrap();
     assert!(stats.contains("cmdstat_evalsha_ro:calls=1,"), "{stats}");
+    let heartbeats = stats.contains("cmdstat_hscan:calls=500,") && !stats.contains("cmdstat_hget:");
+    assert!(heartbeats, "one command reads the heartbeats of a group: {stats}");
     assert_eq!(facts.groups.len(), 500);
     for (n, name) in names.iter().enumerate() {
         let group = &facts.groups[*name];
@@ -259,7 +246,7 @@ async fn read_rights_are_enough_to_sweep_and_to_count() {
     s.add(1, 10).await;
     s.run("XGROUP CREATE s g 4-0").await;
     let rights = "+info +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups +xinfo|consumers \
-        +xpending +xrange +xrevrange +xlen +hget +memory|usage";
+        +xpending +xrange +xrevrange +xlen +hscan +hget +memory|usage";
     let rights = rights.split_whitespace().collect::<Vec<_>>().join(" ");
     s.run(&format!("ACL SETUSER health on >p %R~s %R~{{s}}:* {rights}")).await;
     s.conn = s.server.connection_as("health", "p").await;

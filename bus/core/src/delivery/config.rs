@@ -15,18 +15,18 @@ const MAX_WORKERS: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryConfig {
-    /// Handler calls begun for one event, from 1, before it becomes a dead letter; one more for an event that kills its
-    /// process. Default 5.
+    /// Maximum number of handler calls for one event, from 1; then it becomes a dead letter. One more for an event whose
+    /// process crashed. Default 5.
     pub max_attempts: u32,
-    /// Ends one handler call; above 0 s, up to 1 h. Default 30 s.
+    /// Time limit of a handler call; above 0 s, up to 1 h. Default 30 s.
     pub timeout: Duration,
-    /// Handler calls at once, 1 to 10,000; 1 where the order is kept. Default 8.
+    /// Maximum number of concurrent handler calls, 1 to 10,000; 1 for ordered delivery. Default 8.
     pub concurrency: usize,
-    /// Entries a read, 1 to 1000. Default 16. Never more than `concurrency + batch_size` are in flight.
+    /// Maximum number of entries per read, 1 to 1000. Default 16. At most `concurrency + batch_size` are in flight.
     pub batch_size: usize,
-    /// Time that an entry stays with a consumer that went silent, 1 s to 1 h. Default 30 s.
+    /// Time without a heartbeat after which other consumers claim a consumer's entries, 1 s to 1 h. Default 30 s.
     pub lease: Duration,
-    /// Delay before a failed event is tried again.
+    /// Delay before a failed event is retried.
     pub backoff: Backoff,
     /// Order of delivery: none, or one by one in the stream's order. Default: none.
     pub ordering: DeliveryOrder,
@@ -34,14 +34,14 @@ pub struct DeliveryConfig {
     pub grace: Duration,
 }
 
-/// Which order is kept.
+/// Order of delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryOrder {
-    /// None: a failed event does not keep others waiting.
+    /// No order: a failed event does not delay others.
     #[default]
     None,
-    /// The stream's, over all consumers of the group: the next event is begun when the one before is settled. A failing
-    /// event holds the others up until it is handled or dead; a dead letter leaves a gap.
+    /// Order of the stream, across all consumers of the group: the next event is started once the one before is settled. A
+    /// failing event blocks the others until it is handled or dead-lettered; a dead letter leaves a gap.
     Stream,
 }
 
@@ -64,10 +64,10 @@ impl DeliveryConfig {
     /// Checks every field against its range.
     ///
     /// # Errors
-    /// Every field that is wrong, by its name here.
+    /// Every invalid field, by its name.
     pub fn check(&self) -> Result<(), Vec<SettingError>> {
         let backoff = &self.backoff;
-        let most_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MAX_WORKERS };
+        let max_workers = if self.ordering == DeliveryOrder::Stream { 1 } else { MAX_WORKERS };
         let mut wrong = Vec::new();
         let mut check = |name: &str, value: &dyn fmt::Debug, ok: bool, allowed: &str| {
             if !ok {
@@ -79,8 +79,8 @@ impl DeliveryConfig {
         check("max_attempts", &self.max_attempts, self.max_attempts > 0, from_one);
         let ok = above_zero(self.timeout) && self.timeout <= HOUR;
         check("timeout", &self.timeout, ok, "must be above 0s and at most 1h");
-        let ok = (1..=most_workers).contains(&self.concurrency);
-        let allowed = "must be between 1 and 10000, and 1 where the stream's order is kept";
+        let ok = (1..=max_workers).contains(&self.concurrency);
+        let allowed = "must be between 1 and 10000, and 1 for ordered delivery";
         check("concurrency", &self.concurrency, ok, allowed);
         let ok = (1..=1000).contains(&self.batch_size);
         check("batch_size", &self.batch_size, ok, "must be between 1 and 1000");
@@ -145,7 +145,7 @@ mod tests {
         let errors = ordered.check().unwrap_err();
         assert_eq!(
             errors[0].to_string(),
-            "concurrency=\"8\": must be between 1 and 10000, and 1 where the stream's order is kept"
+            "concurrency=\"8\": must be between 1 and 10000, and 1 for ordered delivery"
         );
         assert_eq!(DeliveryConfig { concurrency: 1, ..ordered }.check(), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! What each input changes.
+//! Effects of each input on the state.
 
 use crate::event::RawEntry;
 
@@ -40,7 +40,7 @@ impl Machine {
         });
     }
 
-    /// Nothing is pending any more. Handlers that run may finish; the end of their calls means nothing.
+    /// Forgets the pending entries. Running handlers may finish; the end of their calls has no effect.
     pub(super) fn on_no_group(&mut self, reading: bool) {
         self.on_disconnected(reading);
         self.skipped.clear();
@@ -197,7 +197,7 @@ impl Machine {
             self.counts.lost += 1;
             out.push(Output::Trimmed(entry));
         }
-        // Refused: it stays pending here under its lease, and is taken over when that ends.
+        // Refused: it stays pending here under its lease, and is claimed when that ends.
         if let Mode::Unordered(mode) = &mut self.mode
             && result == WriteResult::Done
             && entry.source == Source::Stream

@@ -22,13 +22,13 @@ pub(super) struct EntryState {
 /// Progress of an entry in flight. `sent`: the command is outstanding on the present connection.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// It waits for a free worker.
+    /// Waiting for a free worker.
     Waiting(Arc<Delivery>),
-    /// Its handler runs; `forgotten`: the group it belonged to is gone, so the end of the call means nothing.
+    /// Its handler runs. `forgotten`: its group was lost, so the end of the call has no effect.
     Running {
         forgotten: bool,
     },
-    /// It is to be acknowledged.
+    /// Finished, to be acknowledged.
     Finished {
         sent: bool,
     },
@@ -56,7 +56,7 @@ pub(super) struct InFlight {
     index: Index,
 }
 
-/// The entries by what is to be done with them.
+/// Entries by stage.
 #[derive(Debug, Default)]
 struct Index {
     /// Those that a handler has or will have, by the end of their lease.

@@ -58,7 +58,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes a consumer with nothing in flight and no connection. `config` is [checked](DeliveryConfig::check).
+    /// Creates a consumer with nothing in flight and no connection. `config` is [checked](DeliveryConfig::check).
     #[must_use]
     pub fn new(
         stream: StreamKey,

@@ -1,4 +1,4 @@
-//! Keeping the stream's order: the oldest entry that is not done comes next, and nothing beside it.
+//! Delivery in the stream's order: only the oldest unfinished entry is in flight.
 
 use crate::names::EntryId;
 

@@ -17,7 +17,7 @@ impl Machine {
     /// or end of a lease after `now`, the moment of the last input. What was due by then waits for another input, not for
     /// time.
     #[must_use]
-    pub fn wake_at(&self, now: Moment) -> Option<Moment> {
+    pub fn due_at(&self, now: Moment) -> Option<Moment> {
         let up = self.connection == ConnectionState::Up;
         let heartbeat = (up && self.outstanding.heartbeat.is_none()).then_some(self.next_heartbeat);
         let may_claim = up && self.outstanding.claim.is_none() && !self.stopping;

@@ -17,12 +17,12 @@ pub enum Source {
     DeadLetters,
 }
 
-/// An entry by its place: two streams may have entries of the same ID.
+/// Stream and ID of an entry: two streams may have entries with the same ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryRef {
-    /// The stream it is in.
+    /// Stream of the entry.
     pub source: Source,
-    /// Its ID there.
+    /// ID in that stream.
     pub id: EntryId,
 }
 
@@ -31,7 +31,7 @@ pub struct EntryRef {
 pub enum Pool {
     /// Entries that wait for another attempt.
     Delayed,
-    /// Entries whose consumer vanished with them.
+    /// Entries whose consumer vanished while they were in flight.
     Suspect,
 }
 
@@ -49,76 +49,76 @@ impl Pool {
 /// An entry that was claimed from a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Which one.
+    /// Entry ID.
     pub id: EntryId,
     /// The attempt that its next handler call is.
     pub attempt: u32,
-    /// `None`: it was trimmed from the stream while it waited, and is gone.
+    /// The entry; `None` if it was trimmed from the stream while it waited.
     pub entry: Option<RawEntry>,
 }
 
-/// The group's oldest entry that is not done, where the order is kept.
+/// Oldest unfinished entry of the group, in ordered delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextInOrder {
-    /// This one; the consumer holds it from now on.
+    /// The entry, which is now in flight at this consumer.
     Entry {
-        /// From a pool; `None`: never delivered before, or mine already.
+        /// Pool it was claimed from; `None` if it is new or was already this consumer's.
         pool: Option<Pool>,
-        /// With its attempt.
+        /// The entry with its attempt.
         claimed: Claimed,
     },
-    /// It is not due, or another consumer has it: ask again after this.
+    /// The entry is not due, or another consumer has it: ask again after this time.
     Wait(Duration),
-    /// There is none; the last that was delivered.
+    /// No unfinished entry; the last entry that was delivered.
     Empty(EntryId),
 }
 
 /// Reply to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatReport {
-    /// Of the entries in flight: those that another consumer holds by now.
+    /// Entries in flight that another consumer has claimed.
     pub lost: Vec<EntryRef>,
-    /// Entries just taken over from consumers that vanished.
+    /// Number of entries just claimed from consumers that vanished.
     pub moved: u64,
-    /// Entries of such consumers that were trimmed from the stream before that.
+    /// Number of entries of such consumers that were already trimmed from the stream.
     pub trimmed: u64,
     /// Sources in which entries of vanished consumers are due.
     pub suspects: Vec<Source>,
-    /// Entries of the stream that wait for their time in the group.
+    /// Number of delayed entries of the stream in the group.
     pub delayed: u64,
-    /// Dead letters that wait to be replayed to the group.
+    /// Number of dead letters that wait to be replayed to the group.
     pub replays: u64,
 }
 
 /// Result for an entry that was to be delayed or dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteResult {
-    /// As asked.
+    /// The entry was written.
     Done,
-    /// Another consumer holds it, or it is not pending any more: forget it.
+    /// Another consumer has the entry, or it is no longer pending: forget it.
     NotMine,
-    /// The server refused to write it (out of memory, wrong type, no right).
+    /// The server refused the write (out of memory, wrong type, no permission).
     Refused,
-    /// It was trimmed from the stream meanwhile, and is gone.
+    /// The entry was trimmed from the stream.
     Trimmed,
 }
 
 /// Event that the state machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The connections are made; nothing is known of the group yet.
+    /// The connections are open; nothing is known about the group yet.
     Connected,
-    /// A connection broke: the outstanding commands will not be answered, but for the read.
+    /// A connection was closed: no outstanding command will be answered, except the read.
     Disconnected {
         /// `true` if the read is outstanding.
         reading: bool,
     },
-    /// The group or the stream is missing; alike.
+    /// The group or the stream is missing; no outstanding command will be answered, except the read.
     NoGroup {
         /// `true` if the read is outstanding.
         reading: bool,
     },
-    /// The outstanding read was answered, or failed and brought nothing.
+    /// The outstanding read was answered, or failed without entries.
     Read {
         /// Moment at which it was sent.
         sent: Moment,
@@ -129,9 +129,9 @@ pub enum Input {
     Claimed {
         /// Moment at which it was sent.
         sent: Moment,
-        /// From where.
+        /// Stream of the entries.
         source: Source,
-        /// From which of the two.
+        /// Pool of the entries.
         pool: Pool,
         /// Claimed entries, maybe none.
         entries: Vec<Claimed>,
@@ -140,14 +140,14 @@ pub enum Input {
     Next {
         /// Moment at which it was sent.
         sent: Moment,
-        /// The acknowledged entry, and `true` if it was still mine.
+        /// The acknowledged entry, and `true` if it was still this consumer's.
         done: Option<(EntryId, bool)>,
-        /// The next entry; `None`: the acknowledged one was not mine, ask again.
+        /// The next entry; `None` to ask again, because the acknowledged one was another consumer's.
         next: Option<NextInOrder>,
     },
-    /// [`Output::WaitForEntry`] was answered: there may be something.
+    /// [`Output::WaitForEntry`] was answered: there may be a new entry.
     Arrived,
-    /// Handler calls ended: of which entries, and how.
+    /// Handler calls ended: entries and outcomes.
     Handled(Vec<(EntryRef, Outcome)>),
     /// The outstanding heartbeat was answered.
     Heartbeat {
@@ -158,7 +158,7 @@ pub enum Input {
     },
     /// An acknowledgement was answered.
     Acked {
-        /// Which.
+        /// Acknowledged entries.
         entries: Vec<EntryRef>,
         /// Number of them that were pending until then.
         confirmed: u64,
@@ -167,11 +167,11 @@ pub enum Input {
     Delayed(Vec<(EntryRef, WriteResult)>),
     /// Dead-lettering was answered.
     DeadLettered(EntryRef, WriteResult),
-    /// The name was removed from the group, or kept because something is pending.
+    /// The consumer was removed from the group, or left there because it has pending entries.
     Left,
-    /// The moment of [`Machine::wake_at`](super::Machine::wake_at) came.
+    /// The moment of [`Machine::due_at`](super::Machine::due_at) came.
     Tick,
-    /// Read no more, finish, leave.
+    /// Stop reading, finish, leave the group.
     Stop,
     /// Cut off the handlers that still run.
     GraceOver,
@@ -187,21 +187,21 @@ pub enum Output {
     },
     /// Claim waiting entries that are due; answered by [`Input::Claimed`].
     Claim {
-        /// From where.
+        /// Stream of the entries.
         source: Source,
-        /// From which of the two.
+        /// Pool of the entries.
         pool: Pool,
         /// At most this many.
         count: usize,
     },
-    /// Acknowledge `done`, then get the oldest entry that is not; answered by [`Input::Next`].
+    /// Acknowledge `done`, then get the oldest unfinished entry; answered by [`Input::Next`].
     Next {
         /// The entry handled last.
         done: Option<EntryId>,
     },
     /// Wait for an entry after this one without reading it; answered by [`Input::Arrived`].
     WaitForEntry {
-        /// The last that was delivered.
+        /// The last entry that was delivered.
         after: EntryId,
     },
     /// Call the handler; answered by [`Input::Handled`].
@@ -210,16 +210,16 @@ pub enum Output {
     Cancel(EntryRef),
     /// Acknowledge; answered by [`Input::Acked`]. Replays are removed from the dead letters with it.
     Ack {
-        /// Which; all of one source.
+        /// Entries to acknowledge, all of one source.
         entries: Vec<EntryRef>,
-        /// Only those that still belong to this consumer: their lease is over.
+        /// `true` to acknowledge only those that are still this consumer's, because their lease is over.
         checked: bool,
     },
     /// Delay entries of one source, all in one pool; answered by [`Input::Delayed`].
     Delay(Source, Vec<DelayRequest>),
     /// Store as a dead letter and acknowledge; answered by [`Input::DeadLettered`].
     DeadLetter(DeadLetter),
-    /// Renew the leases and read what waits in the group; answered by [`Input::Heartbeat`].
+    /// Renew the leases and read the state of the group; answered by [`Input::Heartbeat`].
     Heartbeat {
         /// Entries in flight.
         entries: Vec<EntryRef>,
@@ -228,56 +228,56 @@ pub enum Output {
         /// The counts to publish.
         counts: Counts,
     },
-    /// Remove the name from the group and keep its counts; answered by [`Input::Left`].
+    /// Remove the consumer from the group and keep its counts; answered by [`Input::Left`].
     Leave(Counts),
     /// Log that this entry was trimmed from the stream before it was done.
     Trimmed(EntryRef),
-    /// Nothing is left to do: the consumer has stopped.
+    /// The consumer has stopped.
     Stopped,
 }
 
 /// An entry to delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DelayRequest {
-    /// Which.
+    /// Entry ID.
     pub id: EntryId,
     /// Handler calls begun so far.
     pub attempts: u32,
-    /// Due after this long, at most [`DAY`](super::DAY).
+    /// Delay until the entry is due, at most [`DAY`](super::DAY).
     pub delay: Duration,
-    /// Target: a suspect that was not begun stays one.
+    /// Target pool: a suspect that was not begun stays a suspect.
     pub pool: Pool,
 }
 
 /// An entry to store as a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Which. A replay that failed becomes a new dead letter in the old one's place.
+    /// The entry. A replay that failed becomes a new dead letter, which replaces the old one.
     pub entry: EntryRef,
     /// Handler calls begun so far.
     pub attempts: u32,
-    /// A fixed word: `unreadable`, `rejected` (the handler said so), `exhausted` (no attempt is left), `crashed` (its
-    /// consumers vanished with it).
+    /// Fixed word: `unreadable`, `rejected` (the handler refused it), `exhausted` (no attempt is left), or `crashed` (its
+    /// consumers vanished while it was in flight).
     pub reason: &'static str,
-    /// For people; no payload.
+    /// Error text for people, without the payload.
     pub error: String,
 }
 
-/// Counts of a consumer since its start; for people and metrics, nothing is decided by them.
+/// Counts of a consumer since its start, for people and metrics; no decision depends on them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Entries read or claimed.
     pub received: u64,
     /// Entries acknowledged after their handler was done.
     pub acknowledged: u64,
-    /// Of all acknowledgements: those of entries that were not pending any more, because their group was lost or
-    /// another consumer had settled them.
+    /// Acknowledgements of entries that were no longer pending, because their group was lost or another consumer had
+    /// settled them.
     pub unconfirmed: u64,
     /// Attempts that failed and will be repeated.
     pub retried: u64,
-    /// Dead letters stored, or dropped where none are kept.
+    /// Dead letters stored, or dropped if dead letters are disabled.
     pub dead: u64,
-    /// Entries of unwanted types, acknowledged unseen.
+    /// Entries of types that are filtered out, acknowledged without a handler call.
     pub skipped: u64,
     /// Entries that were trimmed from the stream before they were done.
     pub lost: u64,

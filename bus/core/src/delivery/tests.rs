@@ -129,8 +129,8 @@ impl Story {
     }
 
     /// The time from the start at which the next tick is due.
-    fn wakes(&self) -> Option<Duration> {
-        self.machine.wake_at(self.now).map(|moment| moment - Moment::START)
+    fn due_at(&self) -> Option<Duration> {
+        self.machine.due_at(self.now).map(|moment| moment - Moment::START)
     }
 
     fn after(&mut self, seconds: u64) -> Vec<Output> {
@@ -176,7 +176,7 @@ fn acknowledgements_gather_while_other_entries_are_in_flight() {
     let mut story = Story::reading(2, 4);
     story.read(vec![entry(1), entry(2)]);
     assert_eq!(story.on(done(1)), []);
-    assert_eq!(story.wakes(), Some(Duration::from_millis(5)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(5)));
     let outputs = story.on(done(2));
     assert_eq!(outputs[0], ack(&[1, 2]));
 }
@@ -410,7 +410,7 @@ fn an_unwanted_event_beside_a_slow_handler_is_acknowledged_within_milliseconds()
     let mut unwanted = entry(2);
     unwanted.fields[0].1 = b"other".to_vec();
     story.read(vec![entry(1), unwanted]);
-    assert_eq!(story.wakes(), Some(Duration::from_millis(5)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(5)));
     story.now = at(Duration::from_millis(5));
     let outputs = story.on(Input::Tick);
     assert_eq!(outputs, [ack(&[2])]);
@@ -469,5 +469,5 @@ fn what_falls_due_after_the_last_input_is_not_missed() {
     story.on(done(1));
     story.now = at(Duration::from_micros(4_990));
     story.on(Input::Tick);
-    assert_eq!(story.wakes(), Some(Duration::from_millis(5)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(5)));
 }

@@ -1,4 +1,4 @@
-//! The payload: JSON text, checked once, never rebuilt.
+//! Payload of an event: JSON text, checked once and never reformatted.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// JSON text exactly as it stood in the entry. `Debug` shows its length only, because payloads may be personal.
+/// JSON text exactly as it is in the entry. `Debug` shows only its length, because payloads may hold personal data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload(String);
 
-/// Place at which the text stops being JSON. The message shows the place, never the text.
+/// Syntax error of a payload. The message has its position, never the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error at line {line}, column {column}")]
 pub struct PayloadError {
@@ -19,10 +19,10 @@ pub struct PayloadError {
 }
 
 impl Payload {
-    /// Takes JSON text. Only its syntax is checked: any depth and any number will do.
+    /// Checks that `text` is JSON and takes it unchanged. Depth and number range are not limited.
     ///
     /// # Errors
-    /// [`PayloadError`] with the place of the first mistake.
+    /// [`PayloadError`] with the position of the first error.
     pub fn from_text(text: String) -> Result<Self, PayloadError> {
         match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Self(text)),
@@ -30,39 +30,39 @@ impl Payload {
         }
     }
 
-    /// Writes a value as JSON.
+    /// Serializes a value as JSON.
     ///
     /// # Errors
-    /// What `serde_json` says of a value that has no JSON form, such as a map with non-text keys.
+    /// The error of `serde_json` for a value without JSON form, such as a map whose keys are not text.
     pub fn from_value(value: &impl Serialize) -> Result<Self, serde_json::Error> {
         serde_json::to_string(value).map(Self)
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text as a tree.
+    /// Parses the text into a JSON tree.
     ///
     /// # Errors
-    /// A depth or number that `serde_json` cannot hold.
+    /// The error of `serde_json` for a depth or number beyond its limits.
     pub fn json(&self) -> serde_json::Result<serde_json::Value> {
         self.parse()
     }
 
-    /// The text as a value of your own type.
+    /// Parses the text into a value of type `T`.
     ///
     /// # Errors
-    /// What does not fit the type.
+    /// The error of `serde_json` for text that does not fit the type.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0)
     }
 }
 
 impl Serialize for Payload {
-    /// Writes the text unchanged into the surrounding JSON.
+    /// Inserts the text unchanged into the surrounding JSON.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_and_number_range_are_no_error() {
+    fn depth_and_number_range_are_not_limited() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(Payload::from_text(deep).is_ok());
         assert!(Payload::from_text("1e99999".into()).is_ok());
     }
 
     #[test]
-    fn what_follows_the_json_is_an_error_with_its_place() {
+    fn text_after_the_json_is_an_error_with_its_position() {
         let error = Payload::from_text("{} secret".into()).unwrap_err();
         assert_eq!(error.to_string(), "syntax error at line 1, column 4");
     }

@@ -1,27 +1,27 @@
-//! Event types: a registry of the types that a program knows, and patterns that select among all.
+//! Event types: filters by pattern, and a registry of the types that a program uses.
 
 use std::collections::BTreeSet;
 
 const MAX_PATTERN: usize = 128;
 
-/// A pattern that was refused.
+/// Refused pattern or event type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "event type {0:?} must have 1 to 128 of letters, digits, '_', '-', '*', in parts joined by single dots"
 )]
 pub struct EventTypeError(pub String);
 
-/// Which event types are wanted: any of some patterns, or all where there is none.
+/// Filter of event types: types that match any of the patterns, or all types without a pattern.
 ///
-/// `*` stands for any run of characters, dots included; the whole type must match, and case counts.
+/// `*` matches any run of characters, dots included. A pattern must match the whole type; case matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeFilter(Vec<String>);
 
 impl TypeFilter {
-    /// Takes patterns such as `application.*`.
+    /// Parses patterns such as `application.*`.
     ///
     /// # Errors
-    /// [`EventTypeError`] with the first pattern that is none.
+    /// [`EventTypeError`] with the first malformed pattern.
     pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
         let check = |pattern: &str| {
             let good = is_pattern(pattern).then(|| pattern.to_owned());
@@ -30,22 +30,22 @@ impl TypeFilter {
         patterns.into_iter().map(check).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Returns `true` if events of this type are selected.
+    /// Returns `true` if the filter selects events of this type.
     #[must_use]
     pub fn matches(&self, event_type: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| fits(pattern, event_type))
     }
 
-    /// The patterns.
+    /// Returns the patterns.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.0
     }
 }
 
-/// A registry of event types, for a program to list the types that it publishes or handles.
+/// Registry of the event types that a program publishes or handles.
 ///
-/// The bus itself takes any type that is well formed; the registry is there to find a misspelled one early.
+/// The bus itself accepts any well-formed type; a registry finds a misspelled one early.
 ///
 /// ```
 /// let types = eventbus_core::event::EventTypes::new(["order.created", "order.paid"])?;
@@ -56,10 +56,10 @@ impl TypeFilter {
 pub struct EventTypes(BTreeSet<String>);
 
 impl EventTypes {
-    /// Registers these types.
+    /// Creates a registry of these types.
     ///
     /// # Errors
-    /// [`EventTypeError`] with the first one that cannot be published.
+    /// [`EventTypeError`] with the first malformed type.
     pub fn new<'a>(types: impl IntoIterator<Item = &'a str>) -> Result<Self, EventTypeError> {
         let check = |event_type: &str| {
             let good = is_type(event_type).then(|| event_type.to_owned());
@@ -68,7 +68,7 @@ impl EventTypes {
         types.into_iter().map(check).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Returns `true` if the type is registered; case counts.
+    /// Returns `true` if the type is registered; case matters.
     #[must_use]
     pub fn contains(&self, event_type: &str) -> bool {
         self.0.contains(event_type)
@@ -80,7 +80,7 @@ impl EventTypes {
     }
 }
 
-/// Returns `true` if events of this type may be published: a pattern without `*`.
+/// Returns `true` if the type is well formed: a pattern without `*`.
 pub fn is_type(event_type: &str) -> bool {
     is_pattern(event_type) && !event_type.contains('*')
 }
@@ -92,7 +92,7 @@ fn is_pattern(text: &str) -> bool {
     text.len() <= MAX_PATTERN && text.split('.').all(part)
 }
 
-/// The parts between the `*` must stand in the text in their order, the first at its start, the last at its end.
+/// Returns `true` if the text has the parts between the `*` in their order, the first at its start, the last at its end.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_run_dots_included_and_the_whole_type_must_match() {
+    fn a_star_matches_any_run_dots_included_and_the_whole_type_must_match() {
         let cases = [
             ("application.*", "application.state.changed", true),
             ("application.*", "application", false),
@@ -129,26 +129,26 @@ mod tests {
             ("user.login", "User.login", false),
             ("user.login", "user.login.failed", false),
         ];
-        for (pattern, event_type, wanted) in cases {
+        for (pattern, event_type, is_selected) in cases {
             let filter = TypeFilter::parse([pattern]).unwrap();
-            assert_eq!(filter.matches(event_type), wanted, "{pattern} on {event_type}");
+            assert_eq!(filter.matches(event_type), is_selected, "{pattern} on {event_type}");
         }
     }
 
     #[test]
-    fn without_patterns_every_type_is_wanted() {
+    fn without_patterns_every_type_is_selected() {
         assert!(TypeFilter::default().matches("x"));
     }
 
     #[test]
-    fn a_pattern_with_an_empty_part_or_an_odd_character_is_refused() {
+    fn a_pattern_with_an_empty_part_or_another_character_is_refused() {
         for pattern in ["", ".", "a..b", "a.", "a b", "ä", &"a".repeat(129)] {
             assert!(TypeFilter::parse([pattern]).is_err(), "{pattern}");
         }
     }
 
     #[test]
-    fn a_registry_takes_types_and_no_patterns() {
+    fn a_registry_accepts_types_but_no_patterns() {
         let types = EventTypes::new(["b.c", "a"]).unwrap();
         assert_eq!(types.iter().collect::<Vec<_>>(), ["a", "b.c"]);
         assert!(types.contains("a") && !types.contains("A"));

@@ -1,13 +1,13 @@
-//! Exponential backoff with jitter, as a pure function of the attempt and a die.
+//! Exponential backoff with jitter, as a pure function of the attempt and a random number.
 
 use std::time::Duration;
 
-/// Delay after the n-th failure: `initial × multiplier^(n-1)`, at most `max`, ± `jitter_percent`.
+/// Exponential backoff: `initial × multiplier^(n-1)` after the n-th failure, at most `max`, ± `jitter_percent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure. Default 1 s.
+    /// Delay after the first failure. Default 1 s.
     pub initial: Duration,
-    /// Never longer than this, jitter included. Default 5 min.
+    /// Maximum delay, jitter included. Default 5 min.
     pub max: Duration,
     /// Factor from one failure to the next, 1 to 10. Default 2.
     pub multiplier: u32,
@@ -27,24 +27,24 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after failure number `attempt` (from 1; 0 counts as 1); `die` is uniform in `0.0..1.0`.
+    /// Returns the delay after failure number `attempt` (from 1; 0 counts as 1); `random` is uniform in `0.0..1.0`.
     #[must_use]
-    pub fn delay(&self, attempt: u32, die: f64) -> Duration {
+    pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let max = self.max.as_secs_f64();
         let exponent = f64::from(attempt.saturating_sub(1));
         let factor = f64::from(self.multiplier).powf(exponent);
-        // An overflow to infinity is cut by `min` like every other large value.
+        // `min` also caps a factor that overflowed to infinity.
         let base = (self.initial.as_secs_f64() * factor).min(max);
-        let spread = f64::from(self.jitter_percent) / 100.0 * (2.0 * die - 1.0);
+        let spread = f64::from(self.jitter_percent) / 100.0 * (2.0 * random - 1.0);
         Duration::from_secs_f64((base * (1.0 + spread)).clamp(0.0, max))
     }
 }
 
-/// Full jitter for reconnecting: uniform between 0 and `initial × 2^(attempt-1)`, capped at `max`.
+/// Returns a delay with full jitter, for reconnecting: uniform between 0 and `initial × 2^(attempt-1)`, at most `max`.
 #[must_use]
-pub fn full_jitter(attempt: u32, initial: Duration, max: Duration, die: f64) -> Duration {
+pub fn full_jitter(attempt: u32, initial: Duration, max: Duration, random: f64) -> Duration {
     let steady = Backoff { initial, max, multiplier: 2, jitter_percent: 0 };
-    steady.delay(attempt, 0.5).mul_f64(die.clamp(0.0, 1.0))
+    steady.delay(attempt, 0.5).mul_f64(random.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The circuit breaker around Redis operations: while Redis is away, nobody waits to be told so.
+//! Circuit breaker around Redis operations: while Redis is unreachable, operations fail at once instead of waiting.
 
 use std::time::Duration;
 
-/// So many failures in a row open it.
+/// Consecutive failures that open the breaker.
 pub const OPENS_AFTER: u32 = 5;
-/// While it is open, one operation in this time is let through to see whether Redis is back.
+/// Interval of probes while the breaker is open: one operation passes, to find out whether Redis is reachable again.
 pub const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// A breaker. Moments count from any fixed one.
+/// Circuit breaker. Times count from any fixed moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker(State);
 
@@ -21,11 +21,11 @@ enum State {
 /// State of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// They pass.
+    /// Operations pass.
     Closed,
-    /// One of them is under way, to see whether Redis is back; the others are refused.
+    /// One operation is running as a probe; the others are refused.
     HalfOpen,
-    /// They are refused at once.
+    /// Operations are refused at once.
     Open,
 }
 
@@ -36,8 +36,8 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Returns `true` if an operation may begin at `now`. One that may has to end in [`succeeded`](Self::succeeded) or
-    /// [`failed`](Self::failed); a probe that never does is followed by the next.
+    /// Returns `true` if an operation may start at `now`. It must end in [`succeeded`](Self::succeeded) or
+    /// [`failed`](Self::failed); a probe that ends in neither is followed by the next one.
     pub fn permits(&mut self, now: Duration) -> bool {
         match self.0 {
             State::Closed { .. } => true,
@@ -51,12 +51,12 @@ impl Breaker {
         }
     }
 
-    /// Redis answered, be it with an error.
+    /// Records that Redis answered, also with an error.
     pub fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// There was no connection, or no answer in time.
+    /// Records that there was no connection, or no answer in time.
     pub fn failed(&mut self, now: Duration) {
         self.0 = match self.0 {
             State::Closed { failures } if failures + 1 < OPENS_AFTER => {
@@ -79,7 +79,7 @@ impl Breaker {
         }
     }
 
-    /// Returns `true` if nothing failed lately.
+    /// Returns `true` if the last operation did not fail.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         *self == Self::default()
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn open_it_lets_one_probe_a_second_through() {
+    fn an_open_breaker_permits_one_probe_a_second() {
         let mut breaker = opened_at(ms(0));
-        let passed: Vec<u64> =
+        let permitted: Vec<u64> =
             (0..35).map(|n| n * 100).filter(|t| breaker.permits(ms(*t))).collect();
-        assert_eq!(passed, [1000, 2000, 3000]);
+        assert_eq!(permitted, [1000, 2000, 3000]);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_failure_of_an_earlier_operation_puts_no_probe_off() {
+    fn a_late_failure_of_an_earlier_operation_does_not_delay_the_probe() {
         let mut breaker = opened_at(ms(0));
         breaker.failed(ms(990));
         assert!(breaker.permits(ms(1000)));

@@ -21,10 +21,10 @@ fn id(ms: u64) -> EntryId {
     EntryId { ms, seq: 0 }
 }
 
-/// Adds a record of `bytes` that ends at `end`; what is answered waits for it to be sent.
+/// Adds a record of `bytes` that ends at `end`. The returned receiver gets the entry's ID once it is sent.
 fn add(queue: &Queue, bytes: usize, end: Position) -> oneshot::Receiver<EntryId> {
     let (sent, is_sent) = oneshot::channel();
-    queue.add([Kept { body: vec![0; bytes].into(), end, sent }]);
+    queue.add([Stored { body: vec![0; bytes].into(), end, sent }]);
     is_sent
 }
 
@@ -84,7 +84,7 @@ fn more_than_fits_in_memory_is_read_back_from_disk_until_the_rest_of_it_is_in_me
 #[test]
 fn bytes_count_as_records_do_and_one_large_record_fits_all_the_same() {
     let queue = empty();
-    add(&queue, MOST_BYTES + 1, at(1, 1));
+    add(&queue, MAX_BYTES + 1, at(1, 1));
     assert_eq!(in_memory(queue.peek(1, 1)).len(), 1);
     add(&queue, 1, at(1, 2));
     assert!(matches!(queue.peek(1, 1), Next::OnDisk(..)));

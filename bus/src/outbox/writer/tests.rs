@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::outbox::backlog::Backlog;
 use crate::outbox::commit::{Appending, commit};
-use crate::outbox::queue::Kept;
+use crate::outbox::queue::Stored;
 use crate::outbox::record;
 
 use super::*;
@@ -26,22 +26,26 @@ fn open(dir: &Path) -> (Writer, Vec<String>) {
     let found = directory.recover().unwrap();
     let metrics = Metrics::register(&mut Registry::default()).of_outbox(&directory.stream);
     let queue = Arc::new(Queue::new(&found, metrics));
-    let held = held(&directory, found.next, &found.ends);
-    assert_eq!(held.len() as u64, found.records);
+    let records = records(&directory, found.next, &found.ends);
+    assert_eq!(records.len() as u64, found.records);
     let config = OutboxConfig { dir: dir.to_owned(), max_bytes: MIB };
-    (Writer::new(directory, queue, &config, found.last), held)
+    (Writer::new(directory, queue, &config, found.last), records)
 }
 
-fn held(directory: &Arc<Directory>, mut from: Position, ends: &BTreeMap<u64, u64>) -> Vec<String> {
+fn records(
+    directory: &Arc<Directory>,
+    mut from: Position,
+    ends: &BTreeMap<u64, u64>,
+) -> Vec<String> {
     let mut backlog = Backlog::new(directory.clone(), BTreeSet::new());
-    let mut held = Vec::new();
+    let mut records = Vec::new();
     loop {
         let piece = backlog.read(from, ends, 3).unwrap();
         if piece.next == from {
-            return held;
+            return records;
         }
         from = piece.next;
-        held.extend(piece.records.iter().map(|(body, _)| {
+        records.extend(piece.records.iter().map(|(body, _)| {
             let record = record::read(body).unwrap();
             String::from_utf8(record.fields[0].1.to_vec()).unwrap()
         }));
@@ -53,15 +57,15 @@ fn bodies<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Body> {
     texts.into_iter().map(body).collect()
 }
 
-/// Writes as the group commit does, and answers what was kept.
-fn keep(writer: &mut Writer, texts: &[&str]) -> Vec<bool> {
+/// Writes as the group commit does. Returns for each record whether it was stored.
+fn store(writer: &mut Writer, texts: &[&str]) -> Vec<bool> {
     let bodies = bodies(texts.iter().copied());
     let results = writer.append(&bodies);
-    let kept = bodies.into_iter().zip(&results).filter_map(|(body, result)| {
+    let stored = bodies.into_iter().zip(&results).filter_map(|(body, result)| {
         let end = *result.as_ref().ok()?;
-        Some(Kept { body, end, sent: oneshot::channel().0 })
+        Some(Stored { body, end, sent: oneshot::channel().0 })
     });
-    writer.queue.add(kept);
+    writer.queue.add(stored);
     results.iter().map(Result::is_ok).collect()
 }
 
@@ -79,15 +83,15 @@ fn segment(number: u64) -> String {
 }
 
 #[test]
-fn what_was_kept_is_there_after_a_restart_and_is_written_to_no_more() {
+fn stored_records_are_there_after_a_restart_and_their_segment_is_written_to_no_more() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut writer, held) = open(dir.path());
-    assert_eq!(held.len(), 0);
-    assert_eq!(keep(&mut writer, &["a", "b"]), [true, true]);
+    let (mut writer, records) = open(dir.path());
+    assert_eq!(records.len(), 0);
+    assert_eq!(store(&mut writer, &["a", "b"]), [true, true]);
     drop(writer);
-    let (mut writer, held) = open(dir.path());
-    assert_eq!(held, ["a", "b"]);
-    keep(&mut writer, &["c"]);
+    let (mut writer, records) = open(dir.path());
+    assert_eq!(records, ["a", "b"]);
+    store(&mut writer, &["c"]);
     drop(writer);
     assert_eq!(open(dir.path()).1, ["a", "b", "c"]);
     assert_eq!(names(dir.path()), [segment(1), segment(2)]);
@@ -97,9 +101,9 @@ fn what_was_kept_is_there_after_a_restart_and_is_written_to_no_more() {
 fn a_batch_costs_one_sync_and_a_new_segment_one_more() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
-    keep(&mut writer, &["a"; 64]);
+    store(&mut writer, &["a"; 64]);
     assert_eq!(writer.queue.metrics.syncs(), 2);
-    keep(&mut writer, &["a"; 64]);
+    store(&mut writer, &["a"; 64]);
     assert_eq!(writer.queue.metrics.syncs(), 3);
 }
 
@@ -108,19 +112,19 @@ fn segments_end_at_a_sixteenth_of_the_cap_and_a_longer_record_has_one_of_its_own
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
     let (large, longer) = ("x".repeat(40_000), "y".repeat(100_000));
-    assert_eq!(keep(&mut writer, &[&large, &large, &longer, "a"]), [true; 4]);
+    assert_eq!(store(&mut writer, &[&large, &large, &longer, "a"]), [true; 4]);
     assert_eq!(names(dir.path()), [1, 2, 3, 4].map(segment));
     drop(writer);
     assert_eq!(open(dir.path()).1, [large.clone(), large, longer, "a".to_owned()]);
 }
 
 #[test]
-fn at_the_cap_a_record_is_refused_and_one_that_still_fits_is_kept() {
+fn at_the_cap_a_record_is_refused_and_one_that_still_fits_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
     let large = "x".repeat(300_000);
-    let kept = keep(&mut writer, &[&large, &large, &large, &large, "a"]);
-    assert_eq!(kept, [true, true, true, false, true]);
+    let stored = store(&mut writer, &[&large, &large, &large, &large, "a"]);
+    assert_eq!(stored, [true, true, true, false, true]);
     let size = |name: &String| std::fs::metadata(dir.path().join(name)).unwrap().len();
     assert!(names(dir.path()).iter().map(size).sum::<u64>() <= MIB);
 }
@@ -129,14 +133,14 @@ fn at_the_cap_a_record_is_refused_and_one_that_still_fits_is_kept() {
 fn after_a_sync_that_failed_the_records_go_to_a_new_segment_once_each() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
-    keep(&mut writer, &["a"]);
+    store(&mut writer, &["a"]);
     writer.sync = |file| {
         // The first segment has its one record alone; the disk fails for what comes behind it.
         let is_first = file.metadata()?.len() > 120;
         if is_first { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { file.sync_data() }
     };
     let long = "b".repeat(40);
-    assert_eq!(keep(&mut writer, &[&long]), [true]);
+    assert_eq!(store(&mut writer, &[&long]), [true]);
     assert_eq!(names(dir.path()), [segment(1), segment(2)]);
     drop(writer);
     assert_eq!(open(dir.path()).1, ["a".to_owned(), long]);
@@ -146,37 +150,37 @@ fn after_a_sync_that_failed_the_records_go_to_a_new_segment_once_each() {
 fn on_a_disk_that_fails_records_are_refused_and_nothing_of_them_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
-    keep(&mut writer, &["a"]);
+    store(&mut writer, &["a"]);
     writer.sync = |_| Err(io::Error::from(io::ErrorKind::StorageFull));
-    assert_eq!(keep(&mut writer, &["b", "c"]), [false, false]);
+    assert_eq!(store(&mut writer, &["b", "c"]), [false, false]);
     assert_eq!(names(dir.path()), [segment(1)]);
     writer.sync = File::sync_data;
-    assert_eq!(keep(&mut writer, &["d"]), [true]);
+    assert_eq!(store(&mut writer, &["d"]), [true]);
     drop(writer);
     assert_eq!(open(dir.path()).1, ["a", "d"]);
 }
 
 #[test]
-fn a_caller_is_told_that_its_record_is_kept_once_the_disk_has_it_and_the_sender_knows_of_it() {
+fn a_caller_is_answered_once_its_record_is_on_disk_and_in_the_queue() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
     let queue = writer.queue.clone();
-    let told = |writer: &mut Writer| {
-        let (kept, mut is_kept) = oneshot::channel();
+    let answered_and_unsent = |writer: &mut Writer| {
+        let (stored, mut is_stored) = oneshot::channel();
         let body = bodies(["a"]).remove(0);
-        commit(writer, &queue, vec![Appending { body, kept, sent: oneshot::channel().0 }]);
-        (is_kept.try_recv().unwrap().is_ok(), queue.unsent())
+        commit(writer, &queue, vec![Appending { body, stored, sent: oneshot::channel().0 }]);
+        (is_stored.try_recv().unwrap().is_ok(), queue.unsent())
     };
     writer.sync = |_| Err(io::Error::from(io::ErrorKind::StorageFull));
-    assert_eq!(told(&mut writer), (false, 0));
+    assert_eq!(answered_and_unsent(&mut writer), (false, 0));
     writer.sync = File::sync_data;
-    assert_eq!(told(&mut writer), (true, 1));
+    assert_eq!(answered_and_unsent(&mut writer), (true, 1));
 }
 
 /// A new segment of three records, and the bytes of it.
 fn three(dir: &Path) -> Vec<u8> {
     let (mut writer, _) = open(dir);
-    keep(&mut writer, &["a", "b", "c"]);
+    store(&mut writer, &["a", "b", "c"]);
     std::fs::read(dir.join(segment(writer.last))).unwrap()
 }
 
@@ -187,10 +191,10 @@ fn cut_at_every_byte_the_outbox_opens_with_every_record_before_the_cut() {
     let record = OVERHEAD + bodies(["a"])[0].len();
     for cut in 0..=bytes.len() {
         std::fs::write(dir.path().join(segment(1)), &bytes[..cut]).unwrap();
-        let (mut writer, held) = open(dir.path());
+        let (mut writer, records) = open(dir.path());
         let missing = (bytes.len() - cut).div_ceil(record).min(3);
-        assert_eq!(held, ["a", "b", "c"][..3 - missing], "cut at {cut}");
-        assert!(keep(&mut writer, &["d"])[0]);
+        assert_eq!(records, ["a", "b", "c"][..3 - missing], "cut at {cut}");
+        assert!(store(&mut writer, &["d"])[0]);
         drop(writer);
         assert_eq!(open(dir.path()).1.last().unwrap(), "d", "cut at {cut}");
         for name in names(dir.path()) {
@@ -200,21 +204,21 @@ fn cut_at_every_byte_the_outbox_opens_with_every_record_before_the_cut() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_costs_one_record_at_most_and_the_bytes_are_kept() {
+fn a_flipped_bit_anywhere_costs_one_record_at_most_and_the_bytes_are_copied() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = three(dir.path());
-    let kept = dir.path().join(format!("{}.damaged", segment(1)));
+    let copy = dir.path().join(format!("{}.damaged", segment(1)));
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(dir.path().join(segment(1)), &damaged).unwrap();
-        let (_, held) = open(dir.path());
+        let (_, records) = open(dir.path());
         let lost: Vec<&str> =
-            ["a", "b", "c"].into_iter().filter(|x| !held.contains(&(*x).to_owned())).collect();
-        assert!(lost.len() <= 1 && held.len() + lost.len() == 3, "bit {bit}: {held:?}");
-        assert_eq!(std::fs::read(&kept).unwrap(), damaged, "bit {bit}");
-        std::fs::remove_file(&kept).unwrap();
-        // The kept file is the segment under another name.
+            ["a", "b", "c"].into_iter().filter(|x| !records.contains(&(*x).to_owned())).collect();
+        assert!(lost.len() <= 1 && records.len() + lost.len() == 3, "bit {bit}: {records:?}");
+        assert_eq!(std::fs::read(&copy).unwrap(), damaged, "bit {bit}");
+        std::fs::remove_file(&copy).unwrap();
+        // The copy is the segment under another name.
         std::fs::remove_file(dir.path().join(segment(1))).unwrap();
     }
 }
@@ -227,7 +231,7 @@ fn a_segment_of_another_stream_or_version_is_an_error_that_says_what_to_do() {
     let error = Directory::lock(dir.path(), &other).unwrap().recover().unwrap_err();
     let file = dir.path().join(segment(1));
     let expected = format!(
-        "{} of the outbox is of stream s, not of stream t: start what wrote it there until it has sent its events, or move the file away",
+        "outbox file {} belongs to stream s, not to stream t: run the program that wrote it until its events are sent, or move the file",
         file.display()
     );
     assert_eq!(error.to_string(), expected);
@@ -236,7 +240,7 @@ fn a_segment_of_another_stream_or_version_is_an_error_that_says_what_to_do() {
     newer.extend([7; 100]);
     std::fs::write(&file, newer).unwrap();
     let error = directory(dir.path()).recover().unwrap_err();
-    assert!(error.to_string().contains("is of version 2, not of version 1"), "{error}");
+    assert!(error.to_string().contains("belongs to version 2, not to version 1"), "{error}");
 }
 
 /// Marks everything in the outbox of `stream` as sent.
@@ -256,7 +260,7 @@ fn a_segment_of_another_stream_is_removed_once_all_of_it_is_sent() {
 }
 
 #[test]
-fn an_old_mark_says_nothing_of_another_streams_segments() {
+fn an_old_mark_does_not_apply_to_segments_of_another_stream() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, other) = (StreamKey::new("s").unwrap(), StreamKey::new("t").unwrap());
     for _ in 0..3 {
@@ -273,15 +277,15 @@ fn an_old_mark_says_nothing_of_another_streams_segments() {
 }
 
 #[test]
-fn a_file_that_somebody_removed_keeps_nothing() {
+fn a_file_that_somebody_removed_stores_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
-    keep(&mut writer, &["a"]);
+    store(&mut writer, &["a"]);
     std::fs::remove_file(dir.path().join(segment(1))).unwrap();
-    assert_eq!(keep(&mut writer, &["b"]), [true]);
+    assert_eq!(store(&mut writer, &["b"]), [true]);
     assert_eq!(names(dir.path()), [segment(2)]);
     std::fs::remove_dir_all(dir.path()).unwrap();
-    assert_eq!(keep(&mut writer, &["c"]), [false]);
+    assert_eq!(store(&mut writer, &["c"]), [false]);
 }
 
 #[test]
@@ -290,8 +294,8 @@ fn what_is_sent_leaves_its_room_to_what_comes_however_small_the_cap() {
     let (mut writer, _) = open(dir.path());
     let large = "x".repeat(600_000);
     for _ in 0..3 {
-        assert_eq!(keep(&mut writer, &[&large]), [true]);
-        assert_eq!(keep(&mut writer, &[&large]), [false]);
+        assert_eq!(store(&mut writer, &[&large]), [true]);
+        assert_eq!(store(&mut writer, &[&large]), [false]);
         let end = Position { segment: writer.last, offset: writer.queue.stored() };
         writer.queue.sent(&[EntryId::ZERO], end);
     }
@@ -323,14 +327,14 @@ fn what_cannot_be_read_is_an_error_that_names_the_file() {
 fn what_is_sent_is_not_there_any_more() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path());
-    keep(&mut writer, &["a", "b"]);
+    store(&mut writer, &["a", "b"]);
     let end = writer.append(&bodies(["c"]))[0].clone().unwrap();
     drop(writer);
     let mut found = directory(dir.path()).recover().unwrap();
     found.mark.set(Position { offset: end.offset - 33, ..end }).unwrap();
     drop(found);
-    let (writer, held) = open(dir.path());
-    assert_eq!(held, ["c"]);
+    let (writer, records) = open(dir.path());
+    assert_eq!(records, ["c"]);
     drop(writer);
     let mut found = directory(dir.path()).recover().unwrap();
     found.mark.set(end).unwrap();

@@ -22,12 +22,12 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn the_binary_form_leaves_the_payload_as_it_is_and_tells_the_rest_in_headers() {
+fn the_binary_form_sends_the_payload_unchanged_and_the_rest_in_headers() {
     let (headers, body) = build(&delivery(&[("id", "e-1")]), Format::CloudEventBinary);
     assert_eq!(body, PAYLOAD.as_bytes());
-    let mut told: Vec<(&str, &str)> =
+    let mut sent: Vec<(&str, &str)> =
         headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    told.sort_unstable();
+    sent.sort_unstable();
     let expected = [
         ("ce-id", "e-1"),
         ("ce-source", "applications"),
@@ -41,7 +41,7 @@ fn the_binary_form_leaves_the_payload_as_it_is_and_tells_the_rest_in_headers() {
         ("x-event-group", "notifications"),
         ("x-event-stream", "stream:events"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(sent, expected);
 }
 
 #[test]

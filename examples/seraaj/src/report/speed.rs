@@ -1,4 +1,4 @@
-//! How fast events are published and handled.
+//! Measurement of the latency of publishing and of the rate of handling.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::event_types::SERVICE_HEALTH_CHECK;
 
-/// Events that are published a second.
+/// Events published per second.
 const RATE: u32 = 1_000;
-/// As long as all of them may take to be handled.
-const LONG: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(5);
+/// Time limit of handling all of them.
+const HANDLING_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_EVERY: Duration = Duration::from_millis(5);
 
-/// What was measured. `None` is a failure on the way.
+/// Measured speed. `None` means that the measurement failed.
 #[derive(Debug, Serialize)]
 pub struct Speed {
-    /// Milliseconds within which 99 of 100 events were published, at 1,000 a second.
+    /// 99th percentile of the latency of a publish in milliseconds, at 1,000 events per second.
     pub publish_p99_ms: Option<f64>,
-    /// Events a second that one consumer then handled and acknowledged, by a handler that does nothing.
+    /// Events per second that one consumer handled and acknowledged, with a handler that does nothing.
     pub handled_per_second: Option<f64>,
 }
 
 impl Speed {
-    /// Publishes for so many seconds to a stream beside that of `config`, and then reads it.
+    /// Publishes for `seconds` to a stream beside that of `config`, and then consumes it.
     pub(super) async fn measure(mut config: BusConfig, seconds: u32) -> Self {
         let stream = StreamKey::new(format!("{}:latency", config.stream));
         let measured = async {
@@ -41,28 +41,28 @@ impl Speed {
         measured.await.unwrap_or(Self { publish_p99_ms: None, handled_per_second: None })
     }
 
-    /// Returns whether every event was published and handled. How fast depends on the machine, and fails no report.
+    /// Returns `true` if every event was published and handled. The speed itself depends on the machine and fails no report.
     pub(super) fn is_complete(&self) -> bool {
         self.publish_p99_ms.is_some() && self.handled_per_second.is_some()
     }
 }
 
-/// Milliseconds within which 99 of 100 events are published, however long one takes; `None` where one was not published.
+/// Returns the 99th percentile of the latency in milliseconds; `None` if an event was not published.
 async fn publish(bus: &EventBus, seconds: u32) -> Option<f64> {
     let mut pace = interval(Duration::from_secs(1) / RATE);
-    // A late tick is made up for, so that what waits because of a slow moment is measured too.
+    // Missed ticks are caught up, so that the delay of events behind a slow one is measured too.
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut under_way, mut took) = (FuturesUnordered::new(), Vec::new());
+    let (mut publishes, mut took) = (FuturesUnordered::new(), Vec::new());
     for number in 0..RATE * seconds {
         let due = pace.tick().await;
         let bus = bus.clone();
-        under_way.push(tokio::spawn(async move {
+        publishes.push(tokio::spawn(async move {
             let payload = json!({"number": number});
             bus.publish(SERVICE_HEALTH_CHECK, &payload, Some("report")).await.ok()?;
             Some(now() - due)
         }));
     }
-    while let Some(ended) = under_way.next().await {
+    while let Some(ended) = publishes.next().await {
         took.push(ended.ok().flatten()?);
     }
     took.sort_unstable();
@@ -70,7 +70,7 @@ async fn publish(bus: &EventBus, seconds: u32) -> Option<f64> {
     Some(rounded(p99.as_secs_f64() * 1_000.0))
 }
 
-/// Events a second that a consumer of a new group handles, of `events` that are there.
+/// Returns the number of events per second that a consumer of a new group handles, of the `events` in the stream.
 async fn handle(bus: &EventBus, events: u32) -> Option<f64> {
     let (group, consumer) = (GroupName::new("report").ok()?, ConsumerName::new("report").ok()?);
     let types = TypeFilter::parse([SERVICE_HEALTH_CHECK]).ok()?;
@@ -84,21 +84,21 @@ async fn handle(bus: &EventBus, events: u32) -> Option<f64> {
             if info.lag == Some(0) && info.pending == 0 {
                 return Some(now() - began);
             }
-            sleep(LOOK).await;
+            sleep(POLL_EVERY).await;
         }
     };
-    let took = timeout(LONG, acknowledged).await.ok().flatten();
+    let took = timeout(HANDLING_TIMEOUT, acknowledged).await.ok().flatten();
     subscription.stop().await.ok()?;
     bus.forget_consumer_group(&group).await.ok()?;
     Some(rounded(f64::from(events) / took?.as_secs_f64()))
 }
 
-/// To two digits behind the point.
+/// Rounds to two decimal places.
 fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge where the speed is measured")]
+#[expect(clippy::disallowed_methods, reason = "the edge that measures the speed")]
 fn now() -> Instant {
     Instant::now()
 }

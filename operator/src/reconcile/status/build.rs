@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventbus::EntryId;
-use eventbus::observe::{ConsumerFacts, GroupFacts};
+use eventbus::observe::{ConsumerFacts, GroupFacts, GroupView};
 use eventbus_api::conditions::{ConditionDraft, READY};
 use eventbus_api::{
     ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
@@ -134,29 +134,29 @@ fn keep_position(status: &mut EventConsumerGroupStatus, last: Option<&EventConsu
 
 fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Timestamp) {
     status.last_check = Some(Time(now));
-    let redis = status.redis.get_or_insert_default();
-    redis.version = Some(snapshot.server.version.clone());
-    redis.mode = Some(snapshot.server.mode.clone());
+    let (redis, server) = (status.redis.get_or_insert_default(), &snapshot.view.snapshot().server);
+    let known = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    (redis.version, redis.mode) = (known(&server.version), known(&server.mode));
     status.unmanaged_groups.clone_from(&snapshot.unmanaged);
-    if snapshot.stream_exists {
-        status.stream_length = Some(snapshot.stream.length);
+    if snapshot.stream().exists {
+        status.stream_length = Some(snapshot.stream().length);
     }
-    let Some(group) = &snapshot.group else {
+    let Some(group) = snapshot.view.facts() else {
         return;
     };
-    status.lag = snapshot.lag.value;
-    status.lag_source = Some(lag_source(snapshot.lag.source));
-    status.display.get_or_insert_default().lag = Some(snapshot.lag.to_string());
+    status.lag = snapshot.view.lag().value;
+    status.lag_source = Some(lag_source(snapshot.view.lag().source));
+    status.display.get_or_insert_default().lag = Some(snapshot.view.lag().to_string());
     status.pending = Some(group.pending);
     status.retrying = Some(group.delayed);
-    status.backlog = snapshot.backlog();
+    status.backlog = snapshot.view.backlog();
     // An ID may be in the future, by a publisher's clock or choice. An age is never negative.
-    let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(snapshot.stream.server_ms), ..id });
+    let added = |id: EntryId| time_of(EntryId { ms: id.ms.min(snapshot.stream().server_ms), ..id });
     status.oldest_undelivered_time = group.oldest_undelivered.and_then(added);
     status.oldest_pending_time = group.oldest_pending.and_then(added);
     status.oldest_unprocessed_time = group.oldest_unprocessed().and_then(added);
     status.position = Some(position(snapshot, group, now));
-    status.consumers = Some(consumers(&group.consumers, snapshot.stream.server_ms));
+    status.consumers = consumers(&snapshot.view);
     if let Some(letters) = group.dead_letters {
         let status = status.dead_letter.get_or_insert_default();
         status.length = Some(letters.length);
@@ -168,27 +168,28 @@ fn position(snapshot: &GroupSnapshot, group: &GroupFacts, now: Timestamp) -> Pos
     let resume = group.oldest_pending.map_or(group.last_delivered, EntryId::before);
     PositionStatus {
         last_delivered_id: Some(group.last_delivered.to_string()),
-        last_generated_id: Some(snapshot.stream.last_generated.to_string()),
-        first_entry_id: snapshot.stream.first_entry.map(|id| id.to_string()),
+        last_generated_id: Some(snapshot.stream().last_generated.to_string()),
+        first_entry_id: snapshot.stream().first_entry.map(|id| id.to_string()),
         resume_id: Some(resume.min(group.last_delivered).to_string()),
         entries_read: group.entries_read,
-        entries_added: Some(snapshot.stream.entries_added),
-        max_deleted_id: Some(snapshot.stream.max_deleted.to_string()),
+        entries_added: Some(snapshot.stream().entries_added),
+        max_deleted_id: Some(snapshot.stream().max_deleted.to_string()),
         recorded_at: Some(Time(now)),
     }
 }
 
-fn consumers(facts: &[ConsumerFacts], server_ms: u64) -> ConsumersStatus {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let live = facts.iter().filter(|consumer| consumer.is_live(server_ms)).count();
-    let mut busiest: Vec<&ConsumerFacts> = facts.iter().collect();
+/// Returns the consumers of a group; `None` where they could not be read.
+fn consumers(view: &GroupView) -> Option<ConsumersStatus> {
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let counts = view.consumers()?;
+    let mut busiest: Vec<&ConsumerFacts> = view.facts()?.consumers.iter().collect();
     busiest.sort_by(|a, b| b.pending.cmp(&a.pending).then_with(|| a.name.cmp(&b.name)));
-    ConsumersStatus {
-        total: count(facts.len()),
-        live: count(live),
-        stale: count(facts.len() - live),
+    Some(ConsumersStatus {
+        total: count(counts.total),
+        live: count(counts.live),
+        stale: count(counts.stale),
         items: busiest.into_iter().take(MAX_CONSUMERS).map(consumer).collect(),
-    }
+    })
 }
 
 fn consumer(facts: &ConsumerFacts) -> ConsumerStatus {

@@ -63,14 +63,14 @@ fn ready(
         }
         RedisState::Read(snapshot) => snapshot,
     };
-    let group = match (&snapshot.group, &failures.group) {
+    let group = match (snapshot.view.facts(), &failures.group) {
         (Some(group), _) => group,
         (None, failure) => {
             let why = failure.as_deref().unwrap_or("it is being created");
             return no(reasons::GROUP_LOST, format!("group {} is missing: {why}", desired.group));
         }
     };
-    if snapshot.is_ahead() {
+    if snapshot.view.is_ahead() {
         return no(reasons::GROUP_AHEAD_OF_STREAM, ahead_message(desired, snapshot, group));
     }
     if consumers.reason == reasons::CONSUMERS_UNAVAILABLE {
@@ -82,7 +82,7 @@ fn ready(
         );
         return no(reasons::RETRY_BACKLOG, message);
     }
-    let has_work = snapshot.backlog() != Some(0);
+    let has_work = snapshot.view.backlog() != Some(0);
     if snapshot.is_stalled && has_work && replicas > 0 {
         let message = "pods are ready and the backlog is not empty, but for 60 s nothing was delivered or acknowledged";
         return no(reasons::STALLED, message.to_owned());
@@ -116,7 +116,7 @@ fn conflict_message(desired: &Desired, owner: Option<&str>) -> String {
 
 fn ahead_message(desired: &Desired, snapshot: &GroupSnapshot, group: &GroupFacts) -> String {
     let (group_name, stream) = (&desired.group, &desired.target.stream);
-    let (position, last_entry) = (group.last_delivered, snapshot.stream.last_generated);
+    let (position, last_entry) = (group.last_delivered, snapshot.stream().last_generated);
     format!(
         "group {group_name} is at {position}, past the last entry {last_entry} of stream {stream}: new entries would not be \
          delivered; set its position with XGROUP SETID {stream} {group_name} {last_entry} (new entries only) or \
@@ -151,7 +151,7 @@ fn redis_reachable(redis: &RedisState) -> ConditionDraft {
 fn stream_exists(desired: &Desired, redis: &RedisState) -> ConditionDraft {
     let type_ = conditions::STREAM_EXISTS;
     match redis {
-        RedisState::Read(snapshot) if snapshot.stream_exists => {
+        RedisState::Read(snapshot) if snapshot.stream().exists => {
             ConditionDraft::new(type_, Some(true), reasons::EXISTS, "")
         }
         RedisState::Read(_) => {
@@ -179,7 +179,7 @@ fn group_ready(desired: &Desired, redis: &RedisState, failures: &Failures) -> Co
             return ConditionDraft::new(type_, None, reasons::UNKNOWN, NOT_READ);
         }
     };
-    match &snapshot.group {
+    match snapshot.view.facts() {
         None => {
             let why = failures.group.as_deref().unwrap_or("it is being created");
             ConditionDraft::new(
@@ -189,7 +189,7 @@ fn group_ready(desired: &Desired, redis: &RedisState, failures: &Failures) -> Co
                 format!("group {} is missing: {why}", desired.group),
             )
         }
-        Some(group) if snapshot.is_ahead() => {
+        Some(group) if snapshot.view.is_ahead() => {
             let message = ahead_message(desired, snapshot, group);
             ConditionDraft::new(type_, Some(false), reasons::GROUP_AHEAD_OF_STREAM, message)
         }

@@ -1,4 +1,4 @@
-//! How often a handler is called for one event, and what comes after the last time.
+//! Number of handler calls for one event, and the end after the last one.
 
 use crate::delivery::{Source, WriteResult};
 

@@ -114,7 +114,7 @@ fn what_goes_out_with_the_next_question_is_not_acknowledged_beside_it() {
     let mut story = ordered();
     story.next_entry(1, 1);
     assert_eq!(story.on(done(1)), [next_after(1)]);
-    assert_eq!(story.wakes(), Some(Duration::from_secs(9)), "the heartbeat");
+    assert_eq!(story.due_at(), Some(Duration::from_secs(9)), "the heartbeat");
     assert_eq!(story.on(Input::Stop), []);
 }
 

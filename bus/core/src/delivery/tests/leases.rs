@@ -1,4 +1,4 @@
-//! What is in flight, and for how long.
+//! Entries in flight, and their leases.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn a_worker_that_a_claim_was_sent_for_begins_the_retry_and_no_new_event() {
 fn an_event_that_waited_past_its_lease_is_not_begun() {
     let mut story = retry_before_new();
     story.after(22);
-    assert_eq!(story.wakes(), seconds(31), "its lease ends first");
+    assert_eq!(story.due_at(), seconds(31), "its lease ends first");
     story.after(1);
     story.on(done(3));
     assert_eq!(started(&story.claimed(Pool::Delayed, vec![])), []);
@@ -67,13 +67,13 @@ fn an_event_that_waited_past_its_lease_is_not_begun() {
 }
 
 #[test]
-fn of_many_leases_the_first_to_end_wakes() {
+fn of_many_leases_the_first_to_end_is_due() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1)]);
     story.now += Duration::from_secs(5);
     story.read(vec![entry(2)]);
     story.after(5);
-    assert_eq!(story.wakes(), seconds(30));
+    assert_eq!(story.due_at(), seconds(30));
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn heartbeats_come_within_a_third_of_the_lease_and_not_in_step() {
         let heartbeat_answered =
             Input::Heartbeat { sent: story.now, report: HeartbeatReport::default() };
         story.machine.on(heartbeat_answered, story.now, random);
-        let wake = story.wakes();
-        assert_eq!(wake, Some(Duration::from_millis(milliseconds)));
+        let due = story.due_at();
+        assert_eq!(due, Some(Duration::from_millis(milliseconds)));
         let due = at(Duration::from_millis(milliseconds));
         let outputs = story.machine.on(Input::Tick, due, RANDOM);
         assert!(heartbeat_of(&outputs).is_some(), "{outputs:?}");
@@ -177,7 +177,7 @@ fn a_call_whose_entry_is_not_pending_any_more_may_run_as_long_as_it_likes() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(Input::NoGroup { reading: false });
-    assert_eq!(story.wakes(), None);
+    assert_eq!(story.due_at(), None);
     assert_eq!(story.after(31), []);
     assert_eq!(
         heartbeat_of(&story.on(Input::Connected)),

@@ -57,7 +57,7 @@ fn a_failing_event_holds_the_others_up_until_it_is_due_again() {
     assert_eq!(story.on(retry(1)), [delay(delayed(1, 1, 9))]);
     assert_eq!(story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Done)])), [NEXT_IN_ORDER]);
     assert_eq!(story.next(NextInOrder::Wait(Duration::from_millis(500))), []);
-    assert_eq!(story.wakes(), Some(Duration::from_millis(500)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(500)));
     assert_eq!(story.after(1), [NEXT_IN_ORDER]);
 }
 

@@ -1,4 +1,4 @@
-//! What an outage ends, and what is done again after it.
+//! Effects of an outage, and of the reconnect after it.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::{
 const GONE: Input = Input::Disconnected { reading: false };
 
 #[test]
-fn nothing_but_the_end_of_a_lease_wakes_while_redis_is_away() {
+fn only_the_end_of_a_lease_is_due_while_redis_is_unreachable() {
     let mut story = Story::reading(2, 2);
     story.on(GONE);
-    assert_eq!(story.wakes(), None);
+    assert_eq!(story.due_at(), None);
     let mut story = Story::reading(2, 2);
     story.read(vec![entry(1), entry(2)]);
     story.on(GONE);
     story.on(done(1));
-    assert_eq!(story.wakes(), Some(Duration::from_secs(30)));
+    assert_eq!(story.due_at(), Some(Duration::from_secs(30)));
 }
 
 #[test]

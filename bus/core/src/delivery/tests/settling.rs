@@ -46,7 +46,7 @@ fn each_acknowledgement_gathers_for_itself_and_carries_no_entry_twice() {
     assert_eq!(story.on(Input::Tick), [ack(&[1])]);
     story.now = at(Duration::from_millis(6));
     assert_eq!(story.on(done(2)), []);
-    assert_eq!(story.wakes(), Some(Duration::from_millis(11)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(11)));
     story.now = at(Duration::from_millis(11));
     assert_eq!(story.on(Input::Tick), [ack(&[2])]);
     assert_eq!(story.on(acked(1)), []);

@@ -32,7 +32,7 @@ fn nothing_begins_any_more_although_redis_is_away() {
 fn delayed_entries_are_not_looked_for_any_more() {
     let mut story = Story::reading(1, 1);
     story.on(Input::Stop);
-    assert_eq!(story.wakes(), Some(Duration::from_secs(9)), "the heartbeat");
+    assert_eq!(story.due_at(), Some(Duration::from_secs(9)), "the heartbeat");
     assert_eq!(story.after(1), []);
 }
 
@@ -45,8 +45,8 @@ fn a_stopping_consumer_leaves_the_search_for_abandoned_entries_to_others() {
         story.heartbeat_answered(HeartbeatReport::default());
     }
     story.on(Input::Stop);
-    let (ids, look) = heartbeat_of(&story.after(10)).unwrap();
-    assert_eq!((ids, look), (vec![of_stream(1)], vec![]));
+    let (ids, search) = heartbeat_of(&story.after(10)).unwrap();
+    assert_eq!((ids, search), (vec![of_stream(1)], vec![]));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is read and taken, and by how many workers.
+//! Reads and claims, and the number of workers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn claims(outputs: &[Output]) -> Option<usize> {
 #[test]
 fn delayed_entries_are_claimed_every_second() {
     let mut story = Story::reading(2, 2);
-    assert_eq!(story.wakes(), Some(Duration::from_secs(1)));
+    assert_eq!(story.due_at(), Some(Duration::from_secs(1)));
     story.now = at(Duration::from_millis(999));
     assert_eq!(story.on(Input::Tick), []);
     story.now = at(Duration::from_secs(1));
@@ -49,7 +49,7 @@ fn a_due_claim_without_a_free_worker_needs_no_tick() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     assert_eq!(claims(&story.after(1)), None);
-    assert_eq!(story.wakes(), Some(Duration::from_secs(9)), "the heartbeat");
+    assert_eq!(story.due_at(), Some(Duration::from_secs(9)), "the heartbeat");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn an_outstanding_claim_needs_no_tick() {
     let outputs =
         story.heartbeat_answered(HeartbeatReport { replays: 1, ..HeartbeatReport::default() });
     assert_eq!(claims(&outputs), Some(2));
-    assert_eq!(story.wakes(), Some(Duration::from_secs(19)), "the heartbeat");
+    assert_eq!(story.due_at(), Some(Duration::from_secs(19)), "the heartbeat");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn replays_are_claimed_every_second_too() {
     story.on(Input::Claimed { sent: story.now, source, pool, entries: vec![] });
     story.now += Duration::from_millis(500);
     assert_eq!(story.on(Input::Tick), [], "no worker is free");
-    assert_eq!(story.wakes(), Some(Duration::from_millis(11_500)));
+    assert_eq!(story.due_at(), Some(Duration::from_millis(11_500)));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use eventbus::observe::{DeadLetterFacts, Heartbeat};
 
 use crate::reconcile::plan;
 use crate::redis::state::ReadFailure;
-use crate::testing::{after, deployed, desired, observed, read};
+use crate::testing::{after, changed, deployed, desired, observed, read};
 
 use super::*;
 
@@ -12,14 +12,9 @@ fn built(observed: &Observed, last: Option<&EventConsumerGroupStatus>) -> EventC
     build(&desired(), &after(observed.clone()), &plan, last, now)
 }
 
-fn running(change: impl Fn(&mut GroupSnapshot)) -> Observed {
-    let RedisState::Read(mut snapshot) = read(Some(3)) else { unreachable!() };
-    change(&mut snapshot);
-    Observed { deployment: deployed(&desired(), 2), ..observed(RedisState::Read(snapshot)) }
-}
-
-fn group(view: &mut GroupSnapshot) -> &mut GroupFacts {
-    view.group.as_mut().unwrap()
+fn running(change: impl Fn(&mut GroupFacts)) -> Observed {
+    let redis = changed(read(Some(3)), |stream, _| change(stream.groups.get_mut("g").unwrap()));
+    Observed { deployment: deployed(&desired(), 2), ..observed(redis) }
 }
 
 fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> ConsumerFacts {
@@ -29,8 +24,7 @@ fn consumer_named(name: &str, pending: u64, heartbeat: Option<Heartbeat>) -> Con
 #[test]
 fn the_status_has_the_numbers_of_the_group() {
     let status = built(
-        &running(|view| {
-            let group = group(view);
+        &running(|group| {
             (group.pending, group.delayed) = (4, 1);
             group.oldest_pending = Some(EntryId { ms: 5_500, seq: 1 });
             group.oldest_undelivered = Some(EntryId { ms: 7_000, seq: 0 });
@@ -51,7 +45,7 @@ fn the_status_has_the_numbers_of_the_group() {
 #[test]
 fn the_resume_point_is_just_before_the_oldest_pending_entry() {
     let status =
-        built(&running(|v| group(v).oldest_pending = Some(EntryId { ms: 4, seq: 0 })), None);
+        built(&running(|group| group.oldest_pending = Some(EntryId { ms: 4, seq: 0 })), None);
     let position = status.position.unwrap();
     assert_eq!(position.resume_id.as_deref(), Some("3-18446744073709551615"));
     assert_eq!(position.last_delivered_id.as_deref(), Some("6-0"));
@@ -98,8 +92,8 @@ fn numbers_of_another_server_are_kept_until_the_new_one_responds() {
 #[test]
 fn an_entry_id_in_the_future_is_no_negative_age() {
     let status = built(
-        &running(|view| {
-            group(view).oldest_undelivered = Some(EntryId { ms: 900_000_000, seq: 0 });
+        &running(|group| {
+            group.oldest_undelivered = Some(EntryId { ms: 900_000_000, seq: 0 });
         }),
         None,
     );
@@ -111,8 +105,8 @@ fn an_entry_id_in_the_future_is_no_negative_age() {
 fn consumers_are_live_or_stale_and_the_busiest_come_first() {
     let heartbeat = Heartbeat { at_ms: 99_000, lease: Duration::from_secs(30) };
     let status = built(
-        &running(|view| {
-            group(view).consumers = vec![
+        &running(|group| {
+            group.consumers = vec![
                 consumer_named("foreign", 0, None),
                 consumer_named("pod-1/0a", 7, Some(heartbeat)),
             ];

@@ -1,8 +1,9 @@
+use eventbus::observe::{Lag, LagSource};
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 
 use crate::reconcile::observed::Observed;
 use crate::reconcile::plan;
-use crate::testing::{after, deployed, desired, observed, read};
+use crate::testing::{self, after, deployed, desired, observed, read};
 
 use super::*;
 
@@ -21,23 +22,21 @@ fn running(redis: RedisState, ready: i32) -> Observed {
     Observed { deployment: deployed(&desired(), ready), ..observed(redis) }
 }
 
-fn changed(change: impl Fn(&mut GroupSnapshot)) -> RedisState {
-    let RedisState::Read(mut snapshot) = read(Some(0)) else { unreachable!() };
-    change(&mut snapshot);
-    RedisState::Read(snapshot)
+fn changed(change: impl Fn(&mut GroupFacts)) -> RedisState {
+    testing::changed(read(Some(0)), |stream, _| change(stream.groups.get_mut("g").unwrap()))
 }
 
 #[test]
 fn with_all_pods_ready_the_backlog_decides_between_consuming_and_idle() {
     assert_eq!(state(&desired(), &running(read(Some(0)), 2)), ("Idle", true));
     assert_eq!(state(&desired(), &running(read(Some(3)), 2)), ("Consuming", true));
-    let pending = changed(|v| v.group.as_mut().unwrap().pending = 1);
+    let pending = changed(|group| group.pending = 1);
     assert_eq!(state(&desired(), &running(pending, 2)), ("Consuming", true));
 }
 
 #[test]
 fn an_unknown_lag_counts_as_a_backlog() {
-    let unknown = changed(|v| v.lag = eventbus::observe::Lag::UNKNOWN);
+    let unknown = testing::changed(read(Some(0)), |_, lag| *lag = Lag::UNKNOWN);
     assert_eq!(state(&desired(), &running(unknown, 2)), ("Consuming", true));
 }
 
@@ -86,11 +85,11 @@ fn suspended_and_stopped_are_what_the_user_asked_for() {
 
 #[test]
 fn a_backlog_without_progress_is_stalled() {
-    let stalled = |lag| {
-        changed(|v| {
-            (v.is_stalled, v.lag) =
-                (true, eventbus::observe::Lag::new(lag, eventbus::observe::LagSource::Exact))
-        })
+    let stalled = |value| {
+        let set = |_: &mut _, lag: &mut Lag| *lag = Lag::new(value, LagSource::Exact);
+        let RedisState::Read(mut snapshot) = testing::changed(read(Some(0)), set) else { panic!() };
+        snapshot.is_stalled = true;
+        RedisState::Read(snapshot)
     };
     assert_eq!(state(&desired(), &running(stalled(2), 2)), ("Stalled", false));
     assert_eq!(state(&desired(), &running(stalled(0), 2)), ("Idle", true));
@@ -100,13 +99,15 @@ fn a_backlog_without_progress_is_stalled() {
 
 #[test]
 fn the_maximum_of_delayed_entries_is_a_retry_backlog() {
-    let full = changed(|v| v.group.as_mut().unwrap().delayed = 10_000);
+    let full = changed(|group| group.delayed = 10_000);
     assert_eq!(state(&desired(), &running(full, 2)), ("RetryBacklog", false));
 }
 
 #[test]
 fn a_group_past_the_end_of_its_stream_is_reported_with_the_way_out() {
-    let ahead = changed(|v| v.stream.last_generated = eventbus::EntryId { ms: 3, seq: 0 });
+    let ahead = testing::changed(read(Some(0)), |stream, _| {
+        stream.last_generated = eventbus::EntryId { ms: 3, seq: 0 };
+    });
     let all = all(&desired(), &running(ahead, 2));
     assert_eq!(all[0].reason, "GroupAheadOfStream");
     let message = &all[0].message;
