@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use eventbus::observe::{
     ConsumerSource, GroupFacts, GroupView, Lag, LagSource, ServerInfo, Snapshot, StreamFacts,
 };
-use eventbus::{EntryId, GroupName, Start, StreamKey};
+use eventbus::{EntryId, GroupName, Start, StreamKey, TypeFilter};
 use eventbus_api::{Format, ResourceId};
 use eventbus_core::retry::backoff::Backoff;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
@@ -31,6 +31,7 @@ pub(crate) fn desired() -> Desired {
         target: Target { endpoint: "default".into(), stream: StreamKey::new("s").unwrap() },
         group: GroupName::new("g").unwrap(),
         start: Start::Id(EntryId::ZERO),
+        types: TypeFilter::parse(["a.*", "b"]).unwrap(),
         pods: PodSettings {
             redis: PodRedis { url: "redis://r:6379".into(), secret: None },
             event_types: vec!["a.*".into(), "b".into()],
@@ -96,6 +97,7 @@ pub(crate) fn observed(redis: RedisState) -> Observed {
         target_hash: "hash".into(),
         deployment: DeploymentView::Absent,
         pod_problem: None,
+        is_declared: true,
     }
 }
 

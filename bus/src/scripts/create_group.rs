@@ -87,7 +87,7 @@ pub async fn create(
 }
 
 /// A group that is to exist, for [`ensure_group`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnsureGroup {
     /// Start of a group that never existed.
     pub start: Start,

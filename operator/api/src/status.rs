@@ -170,7 +170,7 @@ pub struct PositionStatus {
     /// Largest ID of an entry deleted from the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_deleted_id: Option<String>,
-    /// Time at which these values were read, as of the last write of this status.
+    /// Time at which these values were read, by the clock of Redis, as of the last write of this status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<Time>,
 }

@@ -1,7 +1,7 @@
 //! Applies a plan in Redis and at the API server.
 
-use eventbus::admin::GroupCreation;
-use eventbus::{Start, chain};
+use eventbus::admin::{Declared, EnsureGroup, GroupCreation, ResumeSource};
+use eventbus::chain;
 use eventbus_api::ResourceId;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
@@ -27,12 +27,18 @@ pub(super) async fn run(
     plan: &Plan,
 ) -> Result<Applied, Error> {
     let mut applied = Applied::default();
-    if let Some(start) = &plan.create_group {
+    if let Some(request) = &plan.ensure_group {
         context.may_write("create group", desired.group.as_str())?;
-        match create_group(context, desired, start).await {
+        let existed = observed.redis.group().is_some();
+        match ensure_group(context, desired, &observed.target_hash, request).await {
+            // Only its declaration was missing.
+            Ok(GroupCreation::Existed { .. }) if existed => {}
             Ok(creation) => applied.creation = Some(creation),
-            Err(why) => {
-                applied.failures.group = Some(why);
+            Err(cause) if existed => {
+                tracing::debug!(group = %desired.group, cause, "cannot declare the group; retrying");
+            }
+            Err(cause) => {
+                applied.failures.group = Some(cause);
                 return Ok(applied);
             }
         }
@@ -50,20 +56,39 @@ pub(super) async fn run(
     Ok(applied)
 }
 
-async fn create_group(
+/// Creates the group if it is missing, and declares it. A declaration that is refused is logged once.
+async fn ensure_group(
     context: &Context,
     desired: &Desired,
-    start: &Start,
+    target_hash: &str,
+    request: &EnsureGroup,
 ) -> Result<GroupCreation, String> {
     let (target, group) = (&desired.target, &desired.group);
-    let creation = context.observers.create_group(target, group, start).await.map_err(|error| {
+    let (stream, endpoint) = (&target.stream, &target.endpoint);
+    let ensured = context.observers.ensure_group(target, group, request).await;
+    let ensured = ensured.map_err(|error| {
         error.map_or_else(|| "its stream is no longer observed".to_owned(), |error| chain(&error))
     })?;
-    if let GroupCreation::Created { position, .. } = creation {
-        let (stream, endpoint) = (&target.stream, &target.endpoint);
-        tracing::info!(%endpoint, %stream, %group, %position, "group created");
+    if let GroupCreation::Created { position, .. } = ensured.creation {
+        let from = ensured.resumed_from.map(|source| match source {
+            ResumeSource::Consumers => "consumers",
+            _ => "status",
+        });
+        tracing::info!(%endpoint, %stream, %group, %position, resumed_from = from, "group created");
     }
-    Ok(creation)
+    let cause = match &ensured.declared {
+        Declared::OwnedBy(owner) => Some(format!("it is declared by another resource, {owner}")),
+        Declared::Unreadable => Some("its present declaration cannot be read".to_owned()),
+        Declared::Refused(error) => Some(chain(error)),
+        _ => None,
+    };
+    if let Some(cause) = cause {
+        tracing::warn!(%endpoint, %stream, %group, cause,
+            "cannot declare the group; trimming does not wait for it while it is missing");
+    }
+    let declaration = request.declaration.clone();
+    context.memory.set_declared(&desired.resource.uid, target_hash, declaration);
+    Ok(ensured.creation)
 }
 
 async fn apply_deployment(

@@ -1,6 +1,7 @@
 //! Desired state of a resource, parsed: an input of every decision.
 
-use eventbus::{GroupName, Start};
+use eventbus::admin::{Declaration, Owner};
+use eventbus::{GroupName, Start, TypeFilter};
 use eventbus_api::ResourceId;
 
 use crate::redis::Target;
@@ -17,6 +18,8 @@ pub struct Desired {
     pub group: GroupName,
     /// Start position of the group, used if it has to be created.
     pub start: Start,
+    /// Event types that the group asks for.
+    pub types: TypeFilter,
     /// Settings of each consumer pod.
     pub pods: PodSettings,
     /// Number of consumer pods while not suspended.
@@ -36,5 +39,13 @@ impl Desired {
             pods: &self.pods,
             replicas,
         }
+    }
+
+    /// Returns the declaration of the group in Redis, owned by the resource.
+    #[must_use]
+    pub fn declaration(&self) -> Declaration {
+        let ResourceId { namespace, name, uid, .. } = self.resource.clone();
+        let owner = Owner { cluster: String::new(), namespace, name, uid };
+        Declaration { owner: Some(owner), types: self.types.clone() }
     }
 }

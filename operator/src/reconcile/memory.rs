@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use eventbus::admin::Declaration;
 use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 
 /// Memory of all resources, by UID.
@@ -14,6 +15,7 @@ pub struct Memory(Mutex<HashMap<String, Remembered>>);
 struct Remembered {
     written: Option<Written>,
     origin: Option<GroupOrigin>,
+    declared: Option<(String, Declaration)>,
     failures: u32,
 }
 
@@ -77,6 +79,20 @@ impl Memory {
         self.locked().entry(uid.to_owned()).or_default().origin = Some(origin);
     }
 
+    /// Returns true if this declaration was the last one for the Redis server with `target_hash`.
+    #[must_use]
+    pub fn is_declared(&self, uid: &str, target_hash: &str, declaration: &Declaration) -> bool {
+        let memory = self.locked();
+        let declared = memory.get(uid).and_then(|remembered| remembered.declared.as_ref());
+        declared.is_some_and(|(hash, last)| hash == target_hash && last == declaration)
+    }
+
+    /// Records a declaration, also one that Redis refused: it is not retried before it changes.
+    pub fn set_declared(&self, uid: &str, target_hash: &str, declaration: Declaration) {
+        let declared = Some((target_hash.to_owned(), declaration));
+        self.locked().entry(uid.to_owned()).or_default().declared = declared;
+    }
+
     /// Counts a failed reconcile; returns the number of failures in a row.
     pub fn failed(&self, uid: &str) -> u32 {
         let mut memory = self.locked();
@@ -138,5 +154,16 @@ mod tests {
         assert_eq!(memory.origin("u"), Some(GroupOrigin::Created));
         memory.written("u", status(1), Some("1"), crate::testing::instant());
         assert_eq!(memory.origin("u"), None);
+    }
+
+    #[test]
+    fn a_declaration_counts_for_its_server_until_it_changes() {
+        let (memory, declaration) = (Memory::default(), Declaration::default());
+        assert!(!memory.is_declared("u", "hash", &declaration));
+        memory.set_declared("u", "hash", declaration.clone());
+        assert!(memory.is_declared("u", "hash", &declaration));
+        assert!(!memory.is_declared("u", "another", &declaration));
+        let types = eventbus::TypeFilter::parse(["a"]).unwrap();
+        assert!(!memory.is_declared("u", "hash", &Declaration { types, ..declaration }));
     }
 }

@@ -40,7 +40,9 @@ pub(super) async fn observe(
         Claim::Other { .. } => None,
     };
     let target_hash = target_hash(context, desired);
-    Ok(Some(Observed { claim, redis, target_hash, deployment, pod_problem }))
+    let uid = &desired.resource.uid;
+    let is_declared = context.memory.is_declared(uid, &target_hash, &desired.declaration());
+    Ok(Some(Observed { claim, redis, target_hash, deployment, pod_problem, is_declared }))
 }
 
 /// Decides the owner among the cached resources; `None` if `desired` is no longer one of them.

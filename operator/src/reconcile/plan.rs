@@ -1,8 +1,10 @@
 //! Decides the steps for one resource from its desired and its observed state. Pure.
 
+use eventbus::EntryId;
+use eventbus::admin::EnsureGroup;
 use eventbus::observe::StreamFacts;
-use eventbus::{EntryId, Start};
 use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::redis::state::RedisState;
@@ -15,8 +17,8 @@ use super::observed::Observed;
 /// Steps for one resource, in their order. The same input gives the same plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Start position at which the group is created, before its pods; `None`: not created.
-    pub create_group: Option<Start>,
+    /// Group to create if it is missing, before its pods, and to declare; `None`: nothing to do.
+    pub ensure_group: Option<EnsureGroup>,
     /// Origin of the group once it exists; `None` if unknown.
     pub origin: Option<GroupOrigin>,
     /// Number of desired consumer pods: 0 if another resource owns the group.
@@ -48,16 +50,21 @@ pub fn decide(
     // A position in another Redis server must not be used.
     let last = last.filter(|status| status.target_hash() == Some(&observed.target_hash));
     let known = last.and_then(|status| status.group_origin);
-    let (create_group, origin) = match (snapshot.view.facts(), known) {
-        (Some(_), None) => (None, GroupOrigin::Adopted),
-        (Some(_), Some(origin)) => (None, origin),
-        (None, None) => (Some(desired.start), GroupOrigin::Created),
-        (None, Some(_)) => {
-            (Some(start_again(desired, snapshot.stream(), last)), GroupOrigin::Recreated)
-        }
+    let exists = snapshot.view.facts().is_some();
+    let origin = match (exists, known) {
+        (true, None) => GroupOrigin::Adopted,
+        (true, Some(origin)) => origin,
+        (false, None) => GroupOrigin::Created,
+        (false, Some(_)) => GroupOrigin::Recreated,
     };
+    let ensure_group = (!exists || !observed.is_declared).then(|| EnsureGroup {
+        start: desired.start,
+        lost: exists || known.is_some(),
+        known_position: last.and_then(|status| position(status, snapshot.stream())),
+        declaration: desired.declaration(),
+    });
     let deployment = changed(desired, observed, replicas);
-    Plan { create_group, origin: Some(origin), replicas, deployment }
+    Plan { ensure_group, origin: Some(origin), replicas, deployment }
 }
 
 /// Returns the Deployment if it is missing or has drifted.
@@ -77,31 +84,23 @@ fn stopped(desired: &Desired, observed: &Observed) -> Option<Deployment> {
     has_pods.then(|| workload::deployment(&desired.workload(0)))
 }
 
-/// Returns the position at which a lost group is recreated: the last known one if the stream is the same, else the start
-/// of the spec. A start at the end of the stream then counts as its beginning, because it was meant for the first creation.
-fn start_again(
-    desired: &Desired,
-    stream: &StreamFacts,
-    last: Option<&EventConsumerGroupStatus>,
-) -> Start {
-    let position = last.and_then(|status| status.position.as_ref());
+/// Returns the position of the group in the last status, with the time at which it was read. `None` if the stream is not
+/// the same one: then the position may be past entries that were never handled.
+fn position(last: &EventConsumerGroupStatus, stream: &StreamFacts) -> Option<(EntryId, Timestamp)> {
+    let position = last.position.as_ref()?;
     let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<EntryId>().ok());
-    let resume = position.and_then(|position| {
-        let grown = stream.entries_added >= position.entries_added?
-            && stream.last_generated >= id(&position.last_generated_id)?;
-        let resume = id(&position.resume_id)?;
-        (stream.exists && grown).then(|| resume.min(stream.last_generated))
-    });
-    match (resume, desired.start) {
-        (Some(resume), _) => Start::Id(resume),
-        (None, Start::Latest) => Start::Id(EntryId::ZERO),
-        (None, start) => start,
-    }
+    let is_same = stream.exists
+        && stream.entries_added >= position.entries_added?
+        && stream.last_generated >= id(&position.last_generated_id)?;
+    let at = position.recorded_at.as_ref()?.0;
+    is_same.then_some((id(&position.resume_id)?, at))
 }
 
 #[cfg(test)]
 mod tests {
+    use eventbus::Start;
     use eventbus_api::{PositionStatus, RedisStatus};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     use crate::redis::state::ReadFailure;
     use crate::testing::{self, changed, deployed, desired, read};
@@ -120,16 +119,22 @@ mod tests {
                 resume_id: Some("7-0".into()),
                 last_generated_id: Some("9-0".into()),
                 entries_added: Some(9),
+                recorded_at: Some(Time(Timestamp::UNIX_EPOCH)),
                 ..PositionStatus::default()
             }),
             ..EventConsumerGroupStatus::default()
         }
     }
 
+    fn ensured(lost: bool, known_position: Option<(EntryId, Timestamp)>) -> EnsureGroup {
+        let (start, declaration) = (Start::Id(EntryId::ZERO), desired().declaration());
+        EnsureGroup { start, lost, known_position, declaration }
+    }
+
     #[test]
     fn a_missing_group_is_created_at_its_start_together_with_its_deployment() {
         let plan = decided(&testing::observed(read(None)), None);
-        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+        assert_eq!(plan.ensure_group, Some(ensured(false, None)));
         assert_eq!(plan.origin, Some(GroupOrigin::Created));
         assert_eq!(plan.deployment.unwrap().spec.unwrap().replicas, Some(2));
     }
@@ -137,7 +142,7 @@ mod tests {
     #[test]
     fn an_existing_group_is_adopted_and_left_as_it_is() {
         let plan = decided(&testing::observed(read(Some(0))), None);
-        assert_eq!((plan.create_group, plan.origin), (None, Some(GroupOrigin::Adopted)));
+        assert_eq!((plan.ensure_group, plan.origin), (None, Some(GroupOrigin::Adopted)));
         assert!(plan.deployment.is_some());
     }
 
@@ -183,31 +188,42 @@ mod tests {
         assert_eq!(decided(&observed, None), Plan::default());
         let running = Observed { claim, deployment: deployed(&desired(), 2), ..observed };
         let plan = decided(&running, None);
-        assert_eq!((plan.create_group, plan.origin, plan.replicas), (None, None, 0));
+        assert_eq!((plan.ensure_group, plan.origin, plan.replicas), (None, None, 0));
         assert_eq!(plan.deployment.unwrap().spec.unwrap().replicas, Some(0));
     }
 
     #[test]
     fn a_lost_group_resumes_at_its_position() {
         let plan = decided(&testing::observed(read(None)), Some(&known(GroupOrigin::Adopted)));
-        assert_eq!(plan.create_group, Some(Start::Id(EntryId { ms: 7, seq: 0 })));
+        let known_position = Some((EntryId { ms: 7, seq: 0 }, Timestamp::UNIX_EPOCH));
+        assert_eq!(plan.ensure_group, Some(ensured(true, known_position)));
         assert_eq!(plan.origin, Some(GroupOrigin::Recreated));
     }
 
     #[test]
-    fn in_another_data_set_a_lost_group_starts_again_and_never_at_the_end() {
+    fn in_another_data_set_the_old_position_is_ignored() {
         let redis = changed(read(None), |stream, _| stream.entries_added = 3);
         let latest = Desired { start: Start::Latest, ..desired() };
         let observed = testing::observed(redis);
         let plan = decide(&latest, &observed, Some(&known(GroupOrigin::Created)));
-        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+        let expected = EnsureGroup { start: Start::Latest, ..ensured(true, None) };
+        assert_eq!(plan.ensure_group, Some(expected));
     }
 
     #[test]
     fn on_another_server_of_the_same_endpoint_the_old_position_is_ignored() {
         let observed = Observed { target_hash: "another".into(), ..testing::observed(read(None)) };
         let plan = decided(&observed, Some(&known(GroupOrigin::Created)));
-        assert_eq!(plan.create_group, Some(Start::Id(EntryId::ZERO)));
+        assert_eq!(plan.ensure_group, Some(ensured(false, None)));
         assert_eq!(plan.origin, Some(GroupOrigin::Created));
+    }
+
+    #[test]
+    fn a_group_that_exists_is_declared_once() {
+        let observed = Observed { is_declared: false, ..testing::observed(read(Some(0))) };
+        let plan = decided(&observed, None);
+        assert_eq!(plan.ensure_group, Some(ensured(true, None)));
+        assert_eq!(plan.origin, Some(GroupOrigin::Adopted));
+        assert_eq!(decided(&testing::observed(read(Some(0))), None).ensure_group, None);
     }
 }

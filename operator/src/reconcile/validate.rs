@@ -1,6 +1,6 @@
 //! Parses a resource into its desired state, or refuses it with the reason. Pure.
 
-use eventbus::{GroupName, Start, StreamKey};
+use eventbus::{GroupName, Start, StreamKey, TypeFilter};
 use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, ResourceId, reasons};
 use eventbus_core::retry::backoff::Backoff;
 use eventbus_core::time as duration;
@@ -48,6 +48,8 @@ pub fn validate(
         group: GroupName::new(group).map_err(|e| Refusal::template("group", e))?,
         target: Target { endpoint: endpoint.name.clone(), stream },
         start: start(spec)?,
+        types: TypeFilter::parse(spec.event_types.iter().map(String::as_str))
+            .map_err(|error| Refusal::template("eventTypes", error))?,
         pods: PodSettings {
             redis: PodRedis { url: endpoint.url.clone(), secret: endpoint.secret.clone() },
             event_types: spec.event_types.clone(),

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eventbus::admin::{self, GroupCreation};
+use eventbus::admin::{self, EnsureGroup, EnsuredGroup};
 use eventbus::config::RedisConfig;
 use eventbus::observe::{GroupRequest, GroupView, Monitor, Snapshot};
-use eventbus::{Error, GroupName, Start};
+use eventbus::{Error, GroupName};
 use eventbus_api::ResourceId;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -105,14 +105,14 @@ impl Observer {
         tokio::time::timeout(2 * LIMIT, read).await.ok();
     }
 
-    /// Creates a group on the connection of the last snapshot.
-    pub(super) async fn create_group(
+    /// Creates a group if it is missing, and declares it, on the connection of the last snapshot.
+    pub(super) async fn ensure_group(
         &self,
         group: &GroupName,
-        start: &Start,
-    ) -> Result<GroupCreation, Error> {
+        request: &EnsureGroup,
+    ) -> Result<EnsuredGroup, Error> {
         let mut connection = self.monitor.connection().await?;
-        admin::create(&mut connection, &self.target.stream, group, start).await
+        admin::ensure_group(&mut connection, &self.target.stream, group, request).await
     }
 
     /// Takes snapshots of the stream until it is stopped.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use eventbus::admin::GroupCreation;
-use eventbus::{Error, GroupName, Start};
+use eventbus::admin::{EnsureGroup, EnsuredGroup};
+use eventbus::{Error, GroupName};
 use eventbus_api::ResourceId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,18 +102,18 @@ impl Observers {
         }
     }
 
-    /// Creates a group on a stream that is observed.
+    /// Creates a group on a stream that is observed if it is missing, and declares it.
     ///
     /// # Errors
-    /// Those of [`eventbus::admin::create`]; `None` where the stream is no longer observed.
-    pub async fn create_group(
+    /// Those of [`eventbus::admin::ensure_group`]; `None` where the stream is no longer observed.
+    pub async fn ensure_group(
         &self,
         target: &Target,
         group: &GroupName,
-        start: &Start,
-    ) -> Result<GroupCreation, Option<Error>> {
+        request: &EnsureGroup,
+    ) -> Result<EnsuredGroup, Option<Error>> {
         let observer = self.observer(target).ok_or(None)?;
-        observer.create_group(group, start).await.map_err(Some)
+        observer.ensure_group(group, request).await.map_err(Some)
     }
 
     /// Ends all observers, and waits for them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbus::chain;
-use eventbus::observe::{GroupView, Heartbeat, MonitorError, Snapshot, StreamFacts};
+use eventbus::observe::{GroupFacts, GroupView, Heartbeat, MonitorError, Snapshot, StreamFacts};
 
 use crate::metrics::GroupNumbers;
 
@@ -60,6 +60,15 @@ impl ReadFailure {
 }
 
 impl RedisState {
+    /// Returns the group, if Redis was read and has it.
+    #[must_use]
+    pub fn group(&self) -> Option<&GroupFacts> {
+        match self {
+            Self::Read(snapshot) => snapshot.view.facts(),
+            Self::Failed(_) | Self::NotRead => None,
+        }
+    }
+
     /// Returns the numbers for the metrics: all unknown unless Redis answered.
     #[must_use]
     pub fn numbers(&self) -> GroupNumbers {

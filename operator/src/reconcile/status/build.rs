@@ -155,7 +155,7 @@ fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Ti
     status.oldest_undelivered_time = group.oldest_undelivered.and_then(added);
     status.oldest_pending_time = group.oldest_pending.and_then(added);
     status.oldest_unprocessed_time = group.oldest_unprocessed().and_then(added);
-    status.position = Some(position(snapshot, group, now));
+    status.position = Some(position(snapshot, group));
     status.consumers = consumers(&snapshot.view);
     if let Some(letters) = group.dead_letters {
         let status = status.dead_letter.get_or_insert_default();
@@ -164,7 +164,7 @@ fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Ti
     }
 }
 
-fn position(snapshot: &GroupSnapshot, group: &GroupFacts, now: Timestamp) -> PositionStatus {
+fn position(snapshot: &GroupSnapshot, group: &GroupFacts) -> PositionStatus {
     let resume = group.oldest_pending.map_or(group.last_delivered, EntryId::before);
     PositionStatus {
         last_delivered_id: Some(group.last_delivered.to_string()),
@@ -174,7 +174,7 @@ fn position(snapshot: &GroupSnapshot, group: &GroupFacts, now: Timestamp) -> Pos
         entries_read: group.entries_read,
         entries_added: Some(snapshot.stream().entries_added),
         max_deleted_id: Some(snapshot.stream().max_deleted.to_string()),
-        recorded_at: Some(Time(now)),
+        recorded_at: time_of(EntryId { ms: snapshot.stream().server_ms, seq: 0 }),
     }
 }
 
