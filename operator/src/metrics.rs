@@ -91,7 +91,7 @@ impl Metrics {
         metrics.register_groups(registry);
         registry.register(
             "eventbus_stream_redis_up",
-            "1 if Redis responded when the stream was last read, else 0",
+            "State of Redis when the stream was last read: 1 if it responded, else 0",
             metrics.redis_up.clone(),
         );
         registry.register(
@@ -117,7 +117,7 @@ impl Metrics {
         );
         registry.register(
             "eventbus_leader",
-            "1 if this replica is the leader, else 0",
+            "State of this replica: 1 if it is the leader, else 0",
             metrics.leader.clone(),
         );
         metrics

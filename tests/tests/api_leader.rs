@@ -101,7 +101,7 @@ async fn a_leader_whose_lease_was_taken_stops_writing_and_waits_for_its_turn() {
     leases.patch("eventbus-operator", &PatchParams::apply("test").force(), &patch).await.unwrap();
     wait::until("it is not the leader any more", SOON, async || {
         let (_, text) = operator.get("/metrics").await;
-        text.contains("eventbus_leader 0").then_some(())
+        text.contains("\neventbus_leader 0\n").then_some(())
     })
     .await;
     namespace.apply("orders", json!({})).await;
@@ -133,7 +133,7 @@ async fn a_leader_that_cannot_renew_its_lease_stops_writing_before_another_one_b
     // It has 2 s for that, and nobody else may begin before 10 s; a busy machine gets the time between.
     wait::until("the first one stepped down", lease.duration, async || {
         let (_, text) = first.get("/metrics").await;
-        text.contains("eventbus_leader 0").then_some(())
+        text.contains("\neventbus_leader 0\n").then_some(())
     })
     .await;
     assert_eq!(holder(&namespace).await.as_ref(), Some(&leader), "nobody else leads yet");
@@ -146,7 +146,7 @@ async fn a_leader_that_cannot_renew_its_lease_stops_writing_before_another_one_b
     })
     .await;
     let (_, text) = first.get("/metrics").await;
-    assert!(text.contains("eventbus_leader 0"), "{text}");
+    assert!(text.contains("\neventbus_leader 0\n"), "{text}");
     second.end().await;
 }
 
@@ -208,10 +208,10 @@ async fn two_operators_never_write_the_same_resource() {
     })
     .await;
     let (_, text) = second.get("/metrics").await;
-    assert!(text.contains("eventbus_leader 0"), "{text}");
+    assert!(text.contains("\neventbus_leader 0\n"), "{text}");
     assert!(!text.contains("eventbus_reconcile_total{"), "{text}");
     let (_, text) = first.get("/metrics").await;
-    assert!(text.contains("eventbus_leader 1"), "{text}");
+    assert!(text.contains("\neventbus_leader 1\n"), "{text}");
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn probes_tell_a_living_and_ready_operator() {
     assert_eq!(operator.get("/livez").await.0, 200);
     wait::until("it leads and knows the cluster", SOON, async || {
         let (_, text) = operator.get("/metrics").await;
-        let leads = text.contains("eventbus_leader 1");
+        let leads = text.contains("\neventbus_leader 1\n");
         (leads && operator.get("/readyz").await.0 == 200).then_some(())
     })
     .await;

@@ -190,9 +190,9 @@ pub enum GroupOrigin {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumersStatus {
-    /// Number of consumers in the group.
+    /// Number of consumers, without the reserved names.
     pub total: u32,
-    /// Number of live consumers: their heartbeat is not older than their lease.
+    /// Number of live consumers: those whose heartbeat is not older than their lease, or all if none has written one.
     pub live: u32,
     /// Number of the other consumers.
     pub stale: u32,
