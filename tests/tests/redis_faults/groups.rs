@@ -181,5 +181,5 @@ async fn consumers(conn: &mut Connection) -> usize {
     let mut info = redis::cmd("XINFO");
     let info: StreamInfoConsumersReply =
         info.arg("CONSUMERS").arg("s").arg("g").query_async(conn).await.unwrap();
-    info.consumers.iter().filter(|consumer| !consumer.name.starts_with("ecg:")).count()
+    info.consumers.iter().filter(|consumer| !consumer.name.starts_with("eventbus:")).count()
 }
