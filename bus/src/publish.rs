@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eventbus_core::event::{NewEvent, is_type};
 use eventbus_core::names::{EntryId, StreamKey};
-use eventbus_core::retention::{Gate, HardCap, Pass, TrimMode};
+use eventbus_core::retention::{Admission, AdmissionGate, HardCap, TrimMode};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ pub(crate) struct Publisher {
 /// Hard cap of the stream, with its admission gate.
 struct Capped {
     cap: HardCap,
-    gate: Mutex<Gate>,
+    gate: Mutex<AdmissionGate>,
 }
 
 /// Event that is in the stream.
@@ -78,7 +78,8 @@ impl Publisher {
             config.missing_group_hold,
             of_stream.clone(),
         );
-        let capped = retention.hard_cap.map(|cap| Capped { cap, gate: Mutex::new(Gate::new(cap)) });
+        let capped =
+            retention.hard_cap.map(|cap| Capped { cap, gate: Mutex::new(AdmissionGate::new(cap)) });
         let confirmed = match config.durability {
             Durability::Async => None,
             durability => {
@@ -112,8 +113,8 @@ impl Publisher {
                 // With the length, a process that publishes a single event also finds a full stream.
                 let length =
                     permissions::check(cap.overflow, &self.connection, &self.stream).await?;
-                if locked(gate).noted(length) {
-                    self.trimmer.wake();
+                if locked(gate).published(length) {
+                    self.trimmer.request();
                 }
             }
             match &self.confirmed {
@@ -134,14 +135,14 @@ impl Publisher {
         let Some(Capped { cap, gate }) = &self.capped else { return Ok(false) };
         let refused =
             |length| Error::StreamFull { stream: self.stream.clone(), length, cap: cap.entries };
-        let admission = locked(gate).pass(now - self.started);
+        let admission = locked(gate).admit(now - self.started);
         match admission {
-            Pass::Send => Ok(false),
-            Pass::SendAndAsk => Ok(true),
-            Pass::Refuse(length) => Err(refused(length)),
-            Pass::MakeRoom => {
-                let length = self.trimmer.make_room().await?;
-                locked(gate).looked(length);
+            Admission::Send => Ok(false),
+            Admission::SendAndCheck => Ok(true),
+            Admission::Refuse(length) => Err(refused(length)),
+            Admission::TrimFirst => {
+                let length = self.trimmer.trim_now().await?;
+                locked(gate).trimmed(length);
                 if length >= cap.entries { Err(refused(length)) } else { Ok(false) }
             }
         }
@@ -161,9 +162,9 @@ impl Publisher {
     fn appended(&self, appended: &Appended) {
         self.trimmer.published();
         if let (Some(capped), Some(length)) = (&self.capped, appended.length)
-            && locked(&capped.gate).noted(length)
+            && locked(&capped.gate).published(length)
         {
-            self.trimmer.wake();
+            self.trimmer.request();
         }
     }
 
@@ -298,7 +299,7 @@ fn appended(
 }
 
 /// Locks the gate. After a panic of another holder the length is still good enough.
-fn locked(gate: &Mutex<Gate>) -> std::sync::MutexGuard<'_, Gate> {
+fn locked(gate: &Mutex<AdmissionGate>) -> std::sync::MutexGuard<'_, AdmissionGate> {
     gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

@@ -86,7 +86,7 @@ async fn a_declaration_that_cannot_be_read_is_left_and_told_without_its_content(
     assert_eq!(
         chain(&error),
         "field g of {s}:eventbus:groups does not declare a group: \
-         no declaration in JSON, from line 1, column 1 on"
+         not a declaration in JSON, at line 1, column 1"
     );
     assert_eq!(declared(&mut conn).await.as_deref(), Some("hunter2"));
 }

@@ -1,4 +1,4 @@
-//! Declarations: a group that has a field in `P:eventbus:groups` is wanted, and holds the stream while it is missing.
+//! Declarations of groups in `P:eventbus:groups`: while a declared group is missing, the stream is not trimmed.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ const VERSION: u32 = 1;
 /// Content of a group's field in the hash [`StreamKey::groups_key`](crate::names::StreamKey::groups_key).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declaration {
-    /// The resource that has the group; `None` where a program of its own declared it.
+    /// The resource that owns the group; `None` if a program declared it for itself.
     pub owner: Option<Owner>,
-    /// The event types that the group wants; all where none are named.
+    /// The event types that the group handles; all if none are listed.
     pub types: TypeFilter,
 }
 
-/// A resource that has a group.
+/// Resource that owns a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Its cluster; empty where that is not told.
+    /// Its cluster; empty if the declaration has none.
     pub cluster: String,
     /// Its namespace.
     pub namespace: String,
@@ -31,27 +31,27 @@ pub struct Owner {
     pub uid: String,
 }
 
-/// Mistake in a declaration. The message never shows the field's content.
+/// Malformed declaration. The message never shows the field's content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeclarationError {
-    /// It is no JSON object with the members of a declaration.
-    #[error("no declaration in JSON, from line {line}, column {column} on")]
+    /// The field is not a JSON object with the members of a declaration.
+    #[error("not a declaration in JSON, at line {line}, column {column}")]
     Json {
-        /// From 1; 0 where the whole is meant.
+        /// Line, from 1; 0 for the whole text.
         line: usize,
-        /// From 1; 0 where the whole is meant.
+        /// Column, from 1; 0 for the whole text.
         column: usize,
     },
-    /// One of its types is no pattern.
-    #[error("one of its types is no pattern")]
+    /// One of the types is not a pattern.
+    #[error("one of its types is not a pattern")]
     Types,
 }
 
 impl Declaration {
-    /// Reads a field. Members of other names are ignored: programs of different ages share the key.
+    /// Parses a field. Unknown members are ignored, because programs of different versions share the key.
     ///
     /// # Errors
-    /// [`DeclarationError`].
+    /// [`DeclarationError`] with the position of a mistake in the JSON, or for a malformed pattern.
     pub fn parse(field: &[u8]) -> Result<Self, DeclarationError> {
         let stored: Stored = serde_json::from_slice(field).map_err(|error| {
             DeclarationError::Json { line: error.line(), column: error.column() }
@@ -68,7 +68,7 @@ impl Declaration {
         Ok(Self { owner, types })
     }
 
-    /// Writes the field, in the form that [`parse`](Self::parse) reads. Members without a value are left out.
+    /// Formats the field, for [`parse`](Self::parse). Members without a value are left out.
     #[must_use]
     pub fn field(&self) -> String {
         let owner = self.owner.as_ref();
@@ -86,7 +86,7 @@ impl Declaration {
     }
 }
 
-/// `namespace/name`, and the cluster where it is told.
+/// Formats the owner as `namespace/name`, with its cluster if the declaration has one.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)?;
@@ -96,7 +96,7 @@ impl fmt::Display for Owner {
 
 #[derive(Deserialize, Serialize)]
 struct Stored {
-    /// Only written: all versions so far are read alike.
+    /// Written only: all versions so far are parsed in the same way.
     #[serde(skip_deserializing)]
     v: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_uid_nobody_owns_it_and_without_types_all_are_wanted() {
+    fn without_a_uid_there_is_no_owner_and_without_types_all_are_handled() {
         for field in [r#"{"v":1}"#, r#"{"types":[]}"#, r#"{"uid":null,"types":null,"later":[1]}"#] {
             let declaration = Declaration::parse(field.as_bytes()).unwrap();
             assert_eq!(declaration, Declaration::default(), "{field}");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_declaration_is_refused_without_being_shown() {
+    fn a_malformed_declaration_is_refused_without_being_shown() {
         let no_json = [
             &br#"{"uid": "hunter2""#[..],
             b"hunter2",

@@ -18,17 +18,17 @@ pub struct StreamFacts {
     pub exists: bool,
     /// The server's clock, milliseconds since 1970.
     pub server_ms: u64,
-    /// Entries.
+    /// Number of entries.
     pub length: u64,
-    /// Entries ever added.
+    /// Number of entries ever added.
     pub entries_added: u64,
     /// The ID of the last entry ever added.
     pub last_generated: EntryId,
-    /// The oldest entry; none in an empty stream.
+    /// The oldest entry; `None` in an empty stream.
     pub first_entry: Option<EntryId>,
     /// The largest ID that was ever deleted by XDEL; trimming does not count.
     pub max_deleted: EntryId,
-    /// Every group of the stream, by its name; bytes that are no text are escaped.
+    /// All groups by name; bytes that are not UTF-8 are escaped.
     pub groups: BTreeMap<String, GroupFacts>,
 }
 
@@ -37,45 +37,45 @@ pub struct StreamFacts {
 pub struct GroupFacts {
     /// Entries delivered and not acknowledged.
     pub pending: u64,
-    /// Of `pending`: waiting for their time ([`DELAYED`](crate::names::DELAYED)).
+    /// Of `pending`: delayed until another attempt ([`DELAYED`](crate::names::DELAYED)).
     pub delayed: u64,
-    /// Of `pending`: their consumer vanished with them in flight ([`SUSPECT`](crate::names::SUSPECT)).
+    /// Of `pending`: suspects, whose consumer vanished with them in flight ([`SUSPECT`](crate::names::SUSPECT)).
     pub suspects: u64,
     /// The last entry that was delivered.
     pub last_delivered: EntryId,
-    /// Entries delivered by the server's count, where it knows.
+    /// Entries delivered, as counted by the server; `None` if it does not know.
     pub entries_read: Option<u64>,
-    /// The lag as the server reports it, which is often wrong or absent: see [`lag`](crate::lag).
+    /// The lag that the server reports, which is often wrong or missing: see [`lag`](crate::lag).
     pub reported_lag: Option<u64>,
     /// The smallest pending ID.
     pub oldest_pending: Option<EntryId>,
     /// The first entry after `last_delivered`.
     pub oldest_undelivered: Option<EntryId>,
-    /// Consumers as the server counts them, the two reserved names included.
+    /// Number of consumers that the server lists, the two reserved names included.
     pub registered_consumers: u64,
-    /// Consumers without the reserved names, sorted by name; empty where they were not read.
+    /// Consumers without the reserved names, sorted by name; empty if they were not read.
     pub consumers: Vec<ConsumerFacts>,
     /// Basis on which they are counted.
     pub consumer_source: ConsumerSource,
-    /// The group's dead letters; `None` where the group was not asked for or they could not be read.
+    /// The group's dead letters; `None` if they were not requested or could not be read.
     pub dead_letters: Option<DeadLetterFacts>,
     /// Reason why consumers or dead letters could not be read, such as a key of another type.
     pub problem: Option<String>,
 }
 
-/// A stream of dead letters, as one group sees it.
+/// Facts of one group's dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterFacts {
-    /// Dead letters; those of other groups too where several share the stream.
+    /// Number of dead letters, with those of other groups if they share the stream.
     pub length: u64,
-    /// Of them: being replayed to this group.
+    /// Number of dead letters that are being replayed to this group.
     pub replays: u64,
-    /// Time of the last one, milliseconds since 1970.
+    /// Time of the last dead letter, milliseconds since 1970.
     pub last_ms: Option<u64>,
 }
 
 impl StreamFacts {
-    /// Returns the age of entry `id` by the server's clock; zero for an ID of the future.
+    /// Returns the age of entry `id` by the server's clock; zero for an ID in the future.
     #[must_use]
     pub fn age(&self, id: EntryId) -> Duration {
         Duration::from_millis(self.server_ms.saturating_sub(id.ms))
@@ -83,13 +83,14 @@ impl StreamFacts {
 }
 
 impl GroupFacts {
-    /// Returns `true` if the group is past the last entry ever added: events up to there are never delivered to it.
+    /// Returns `true` if the group's position is after the last entry ever added: entries that are added up to that
+    /// position are never delivered to it.
     #[must_use]
     pub fn is_ahead_of(&self, stream: &StreamFacts) -> bool {
         self.last_delivered > stream.last_generated
     }
 
-    /// The oldest entry that is not done: pending or not delivered yet.
+    /// Returns the oldest unfinished entry: pending or not delivered yet.
     #[must_use]
     pub fn oldest_unprocessed(&self) -> Option<EntryId> {
         self.oldest_pending.into_iter().chain(self.oldest_undelivered).min()
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_age_of_an_entry_from_the_future_is_nothing() {
+    fn the_age_of_an_entry_from_the_future_is_zero() {
         let facts = StreamFacts { server_ms: 5_000, ..StreamFacts::default() };
         assert_eq!(facts.age(EntryId { ms: 3_500, seq: 0 }), Duration::from_millis(1_500));
         assert_eq!(facts.age(EntryId { ms: 9_000, seq: 0 }), Duration::ZERO);

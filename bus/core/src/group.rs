@@ -11,15 +11,15 @@ use crate::names::EntryId;
 /// Start of a new group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// After this entry; `0` is everything that the stream keeps.
+    /// After this entry; [`EntryId::ZERO`] is before all entries of the stream.
     Id(EntryId),
-    /// After whatever the stream's last entry is when the group is created: what came before is not read.
+    /// After the last entry of the stream when the group is created (`$`); earlier entries are skipped.
     Latest,
-    /// At the first entry of this time or later, by the entry IDs' clock.
+    /// At the first entry of this time or later, by the time in the entry IDs.
     Time(Timestamp),
 }
 
-/// A text that is no start. The message shows it and what is allowed.
+/// Malformed start. The message has the text and the allowed forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} must be 0, $, an entry ID such as 1700000000000-0, or a time such as 2026-01-31T08:00:00Z"
@@ -29,24 +29,24 @@ pub struct StartError(pub String);
 /// Result of creating a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupCreation {
-    /// The group was missing and stands now.
+    /// The group was missing and was created.
     Created {
-        /// It reads what comes after this entry: what [`Start`] came to.
+        /// The group reads the entries after this one, resolved from [`Start`].
         position: EntryId,
-        /// The oldest entry that the stream keeps; later than asked for where the start was trimmed away.
+        /// The oldest entry of the stream; later than the start if entries were trimmed.
         first_entry: Option<EntryId>,
-        /// `true` if the stream was created too, empty, for others to see.
+        /// `true` if the stream was missing too; it was created, empty.
         stream_created: bool,
     },
-    /// The group stood already; nothing was changed, the start that was asked for has no effect.
+    /// The group existed; nothing was changed, and the start has no effect.
     Existed {
-        /// It reads what comes after this entry.
+        /// The group reads the entries after this one.
         position: EntryId,
     },
 }
 
 impl Start {
-    /// Writes the start as the script takes it: a whole ID, or `$`.
+    /// Formats the start as the script's argument: a whole ID, or `$`.
     #[must_use]
     pub fn argument(self) -> String {
         match self {
@@ -60,7 +60,7 @@ impl Start {
     }
 }
 
-/// The beginning of what the stream keeps: `0`.
+/// Start before the oldest entry of the stream: `0`.
 impl Default for Start {
     fn default() -> Self {
         Self::Id(EntryId::ZERO)
@@ -84,14 +84,14 @@ impl FromStr for Start {
 /// Point where a lost group resumes, with the time when it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResumePoint {
-    /// The entry after which nothing is known to be done.
+    /// The entry after which entries may be unfinished.
     pub position: EntryId,
     /// Time of the write, by the server's clock; `None` where it is unknown, which counts as older than any other.
     pub at: Option<Timestamp>,
 }
 
 impl ResumePoint {
-    /// Reads the field `resume` of the consumers' hash; `None` where it has no position.
+    /// Reads the field `resume` of the consumers' hash; `None` if it has no valid position.
     #[must_use]
     pub fn parse(field: &[u8]) -> Option<Self> {
         let stored: StoredResumePoint = serde_json::from_slice(field).ok()?;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_start_is_refused_with_what_is_allowed() {
+    fn a_malformed_start_is_refused_with_the_allowed_forms() {
         for text in ["", "-1", "latest", "1-2-3", "2026-01-31", "yesterday"] {
             assert_eq!(text.parse::<Start>(), Err(StartError(text.into())), "{text}");
         }

@@ -1,6 +1,6 @@
 //! Lag of a group, computed from the facts of a snapshot without counting.
 //!
-//! Redis' own number is wrong after trimming before version 8, and absent after a deletion, so it is used last.
+//! The lag that Redis reports is wrong after trimming before version 8, and missing after a deletion, so it is used last.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use serde::{Serialize, Serializer};
 use crate::facts::{GroupFacts, ServerInfo, StreamFacts};
 use crate::names::EntryId;
 
-/// A reported lag above this is not counted.
+/// Maximum reported lag that is verified by counting.
 pub const COUNTED_UP_TO: u64 = 1_000;
 
 /// Source of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LagSource {
-    /// It follows from the facts of one moment.
+    /// It follows from the facts of one snapshot.
     Exact,
     /// The entries were counted.
     Counted,
-    /// The server says so; after trimming it may be too high.
+    /// The server reports it; after trimming it may be too high.
     Reported,
-    /// More than this were counted before the limit was reached.
+    /// Counting stopped at its limit: the lag is higher than this.
     AtLeast,
     /// Not known.
     Unknown,
 }
 
 impl LagSource {
-    /// The name as it stands in `status.lagSource`.
+    /// Returns the name, as in `status.lagSource`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,40 +41,40 @@ impl LagSource {
     }
 }
 
-/// As its [name](LagSource::name).
+/// Serializes the [name](LagSource::name).
 impl Serialize for LagSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }
 
-/// Entries of the stream that were not delivered to a group yet.
+/// Lag: the number of entries of the stream that were not delivered to a group yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// Entries; `None` if and only if the source is [`LagSource::Unknown`].
+    /// Number of entries; `None` if and only if the source is [`LagSource::Unknown`].
     pub value: Option<u64>,
     /// Source of the number.
     pub source: LagSource,
 }
 
 impl Lag {
-    /// No number, which is never the same as 0.
+    /// Unknown lag, which is not the same as 0.
     pub const UNKNOWN: Self = Self { value: None, source: LagSource::Unknown };
 
-    /// A number and how it is known.
+    /// Creates a known lag.
     #[must_use]
     pub fn new(value: u64, source: LagSource) -> Self {
         Self { value: Some(value), source }
     }
 
-    /// Returns the server's own number, for use where counting is not possible.
+    /// Returns the lag that the server reports, for use where counting is not possible.
     #[must_use]
     pub fn reported(group: &GroupFacts) -> Self {
         group.reported_lag.map_or(Self::UNKNOWN, |lag| Self::new(lag, LagSource::Reported))
     }
 }
 
-/// `12`, `~8421` (reported), `>1000` (at least), `?` (unknown).
+/// Formats the lag: `12`, `~8421` (reported), `>1000` (at least), `?` (unknown).
 impl fmt::Display for Lag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.value, self.source) {
@@ -89,15 +89,15 @@ impl fmt::Display for Lag {
 /// Result of computing a group's lag from the facts of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimate {
-    /// The lag, as well as it can be known without counting.
+    /// The best lag without counting.
     Known(Lag),
-    /// The entries after the group's last delivered one have to be counted.
+    /// The entries after the group's last delivered one must be counted.
     Count,
 }
 
-/// The lag of a group of `stream`, as far as the facts tell it.
+/// Computes the lag of a group of `stream`, as far as the facts suffice.
 ///
-/// A group ahead of the stream has no lag: nothing that is added below its position is ever delivered.
+/// A group ahead of the stream has an unknown lag: entries that are added below its position are never delivered to it.
 #[must_use]
 pub fn estimate(stream: &StreamFacts, group: &GroupFacts, server: &ServerInfo) -> Estimate {
     let exact = |value| Estimate::Known(Lag::new(value, LagSource::Exact));
@@ -118,7 +118,8 @@ pub fn estimate(stream: &StreamFacts, group: &GroupFacts, server: &ServerInfo) -
     }
 }
 
-/// A lag that was known, and the facts that tell later whether anything but adding and reading happened since.
+/// Known lag with the facts of its moment. Compared with a later snapshot they show whether entries were deleted or
+/// trimmed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The lag at that moment.
@@ -130,7 +131,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Records `lag` as of these facts.
+    /// Creates a mark of `lag` with the facts of its moment.
     #[must_use]
     pub fn new(stream: &StreamFacts, group: &GroupFacts, lag: Lag) -> Self {
         Self {
@@ -142,12 +143,12 @@ impl Mark {
         }
     }
 
-    /// The entry after which [`Mark::undelivered`] counts.
+    /// Returns the entry after which [`Mark::undelivered`] counts.
     pub fn position(&self) -> EntryId {
         self.last_delivered
     }
 
-    /// Entries after the mark's position now; `None` if some of them may have been deleted since.
+    /// Returns the number of entries after the mark's position now; `None` if some of them may have been deleted since.
     pub fn undelivered(&self, stream: &StreamFacts) -> Option<u64> {
         let added = stream.entries_added.checked_sub(self.entries_added)?;
         let nothing_deleted = stream.first_entry == self.first_entry
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_at_the_end_lags_by_nothing_whatever_the_server_says() {
+    fn a_group_at_the_end_has_no_lag_whatever_the_server_reports() {
         assert_eq!(estimate(&stream(), &group(10, Some(6)), &server("7.0.15")), exact(0));
     }
 
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_reports_true_lag_is_believed() {
+    fn only_the_report_of_a_server_with_true_lag_is_exact() {
         assert_eq!(estimate(&stream(), &group(6, Some(4)), &server("8.0.0")), exact(4));
         assert_eq!(estimate(&stream(), &group(6, Some(4)), &server("7.4.2")), Estimate::Count);
         assert_eq!(estimate(&stream(), &group(6, None), &server("8.0.0")), Estimate::Count);

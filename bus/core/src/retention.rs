@@ -1,12 +1,12 @@
-//! Retention of a stream: finished events are trimmed, and a hard cap bounds what nobody has finished.
+//! Retention of a stream: finished entries are trimmed, and a hard cap bounds the rest.
 
-mod gate;
+mod admission;
 
 use std::time::Duration;
 
 use crate::settings::{Lookup, Setting, SettingError, SettingReader, number, span};
 
-pub use gate::{Gate, Pass};
+pub use admission::{Admission, AdmissionGate};
 
 /// `REDIS_TRIM`.
 pub const TRIM: Setting<TrimMode> =
@@ -42,16 +42,16 @@ pub const MISSING_GROUP_HOLD: Setting<Duration> = Setting::new(
 .with_default("168h");
 /// Maximum of the settings of a length: more entries than a server holds.
 const LIMIT: u64 = 1_000_000_000_000;
-/// The hard cap is at least so far above what is kept: trimming takes whole nodes, of 100 entries each by default, and
-/// leaves up to two more than it is asked to.
+/// Minimum distance of the hard cap from `REDIS_MAX_ENTRIES`, in entries: approximate trimming removes whole nodes (100
+/// entries by default) and leaves up to two nodes too many.
 pub const SLACK: u64 = 200;
 
-/// Rules by which a publisher trims its stream.
+/// Retention settings of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// `REDIS_TRIM`, default `acked`.
     pub mode: TrimMode,
-    /// `REDIS_MAX_ENTRIES`, default 10,000, from 1 to 10¹²: entries that are kept of what is finished.
+    /// `REDIS_MAX_ENTRIES`, default 10,000, from 1 to 10¹²: finished entries that are kept.
     pub max_entries: u64,
     /// `REDIS_HARD_MAX_ENTRIES` and `REDIS_OVERFLOW`; by default there is no cap.
     pub hard_cap: Option<HardCap>,
@@ -60,18 +60,18 @@ pub struct Retention {
 /// Mode of trimming.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrimMode {
-    /// `acked`: entries that every group has acknowledged, beyond [`Retention::max_entries`]; now and then after
-    /// publishing.
+    /// `acked`: trims entries that every group has acknowledged, beyond [`Retention::max_entries`], from time to time
+    /// after a publish.
     #[default]
     Acked,
-    /// `maxlen`: the oldest entries beyond [`Retention::max_entries`], **read or not**, with each publish.
+    /// `maxlen`: trims the oldest entries beyond [`Retention::max_entries`], **read or not**, with each publish.
     MaxLen,
-    /// `none`: nothing.
+    /// `none`: never trims.
     None,
 }
 
-/// A length that the stream does not grow past, by much: it is looked at now and then, so that the publishers overshoot
-/// it by what they send meanwhile. Plain clients are not bound by it.
+/// Maximum length of the stream. Publishers read the length ten times a second at most, so they exceed the cap by what
+/// they send in between. Other clients are not bound by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HardCap {
     /// `REDIS_HARD_MAX_ENTRIES`, at least 200 above `REDIS_MAX_ENTRIES`.
@@ -83,11 +83,11 @@ pub struct HardCap {
 /// Behaviour of a publisher at the hard cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// `reject`: events are refused until there is room.
+    /// `reject`: refuses events until there is room.
     #[default]
     Reject,
-    /// `drop-oldest`: the oldest entries are dropped, a hundredth of the cap at a time once the stream is that far over
-    /// it, and what that takes from each group is counted.
+    /// `drop-oldest`: drops the oldest entries, a hundredth of the cap at a time once the stream exceeds the cap by that
+    /// much, and counts the entries that each group loses.
     DropOldest,
 }
 
@@ -115,15 +115,16 @@ impl Retention {
         reader.finish(max_entries.map(|max_entries| Self { mode, max_entries, hard_cap }))
     }
 
-    /// After how many publishes of one process it trims: a hundredth of what is kept, and at least one node.
+    /// Returns the number of publishes of one process between two trims: a hundredth of `max_entries`, at least 100 (one
+    /// node).
     pub fn trim_after(&self) -> u64 {
         (self.max_entries / 100).max(100)
     }
 }
 
 impl HardCap {
-    /// Number of entries one script drops: a hundredth of the cap, and neither less than a node nor so many that
-    /// everybody else waits.
+    /// Returns the number of entries that one script drops: a hundredth of the cap, at least 100 (one node) and at most
+    /// 1,000, so that the script does not block other clients for long.
     pub fn step(self) -> u64 {
         (self.entries / 100).clamp(100, 1_000)
     }

@@ -1,4 +1,4 @@
-//! The commands of one consumer, but for reading: each is one script.
+//! Commands of one consumer, except reads. Each is one script.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use super::SubscriberConfig;
 /// Lease of a consumer that never reported its own.
 const FOREIGN_LEASE: Duration = Duration::from_secs(600);
 
-/// One consumer's name, settings and keys, for its commands.
+/// Name, settings and keys of one consumer.
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub me: ConsumerName,
     pub config: SubscriberConfig,
     pub dead_letters: StreamKey,
     pub consumers: String,
-    /// Shared with what else creates groups here.
+    /// Shared with the other tasks of this process that create groups.
     pub refusals: RefusalLog,
 }
 

@@ -16,7 +16,7 @@ use crate::scripts::create_group::{EnsureGroup, ensure_group};
 use super::commands::Consumer;
 use super::reader::{Reader, acknowledge};
 
-/// A command that is not answered within this, or a third of the lease, ends its connection.
+/// Maximum time for a reply, also bounded by a third of the lease; without a reply in time the connection is closed.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
 
 /// Reply to a command, as the machine's next input.
@@ -29,7 +29,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Connects, and creates and declares the group if this process is to create it; `lost`: it existed before.
+    /// Connects, checks the permissions, and creates and declares the group if this process is configured to. `lost` states
+    /// that the group existed before.
     pub async fn connect(
         redis: &RedisConfig,
         consumer: &Consumer,
@@ -112,7 +113,7 @@ fn log_created(consumer: &Consumer, creation: GroupCreation, lost: bool) {
     let GroupCreation::Created { position, stream_created, .. } = creation else { return };
     let (stream, group) = (&consumer.config.stream, &consumer.config.group);
     if lost {
-        tracing::warn!(%stream, %group, %position, stream_created, "the group was lost and is created again");
+        tracing::warn!(%stream, %group, %position, stream_created, "created the group again, which was lost");
     } else {
         tracing::info!(%stream, %group, %position, stream_created, "created the group");
     }

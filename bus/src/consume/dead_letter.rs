@@ -10,8 +10,8 @@ use crate::scripts::dead_letter;
 use super::commands::Consumer;
 
 impl Consumer {
-    /// Stores a dead letter. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry is pending as
-    /// before.
+    /// Stores a dead letter. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays
+    /// pending.
     pub async fn dead_letter(
         &self,
         conn: Connection,
@@ -38,7 +38,7 @@ impl Consumer {
             Err(error) if matches!(error.code(), Some("OOM" | "WRONGTYPE" | "NOPERM" | "ERR")) => {
                 tracing::error!(stream = %self.config.stream, group = %self.config.group,
                     entry = %letter.entry.id, dead_letters = %kept.stream,
-                    error = %chain(&error), "a dead letter was refused; it waits");
+                    error = %chain(&error), "cannot store a dead letter; retrying after a delay");
                 Ok(WriteResult::Refused)
             }
             result => result,
@@ -56,7 +56,7 @@ impl Consumer {
         }
         tracing::error!(stream = %self.config.stream, group = %self.config.group,
             entry = %letter.entry.id, attempts = letter.attempts, reason = letter.reason,
-            "an event is dropped, because this group keeps no dead letters");
+            "dropped an event: its group keeps no dead letters");
         Ok(WriteResult::Done)
     }
 }

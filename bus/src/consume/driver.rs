@@ -25,7 +25,7 @@ use super::commands::Consumer;
 use super::connections::{Connections, Reply};
 use super::{Readiness, Subscriber};
 
-/// Time for settling once the handlers were cut off.
+/// Time for settling after the handlers were cut off.
 const AFTER_GRACE: Duration = Duration::from_secs(3);
 /// A connection that lasts this long ends an outage: a server that refuses writes still answers the first heartbeat.
 const STABLE_AFTER: Duration = Duration::from_secs(2);
@@ -67,8 +67,12 @@ pub(super) struct Driver<H> {
     calls: JoinSet<(EntryRef, Option<Answer>, Duration)>,
     running: HashMap<EntryRef, AbortHandle>,
     outage: Outage,
+    /// `true` since Redis was lost, until the connection is stable again.
+    is_reconnecting: bool,
+    /// `true` since the group was found missing.
+    awaits_group: bool,
     connected_at: Moment,
-    /// The moment of the machine's last input.
+    /// Time of the machine's last input.
     decided_at: Moment,
     counted: Counts,
     began: Instant,
@@ -109,6 +113,8 @@ where
             calls: JoinSet::new(),
             running: HashMap::new(),
             outage: Outage::bounded(lease / 3),
+            is_reconnecting: false,
+            awaits_group: false,
             connected_at: Moment::START,
             decided_at: Moment::START,
             counted: Counts::default(),
@@ -122,7 +128,7 @@ where
         let config = &self.consumer.config;
         tracing::info!(stream = %config.stream, group = %config.group, consumer = %self.consumer.me,
             redis = %self.redis.endpoint(), "subscribing");
-        self.connection(Duration::ZERO);
+        self.connect(Duration::ZERO);
         loop {
             let input = match self.wait(&stop).await {
                 Happened::Replied(Ok(input)) => self.replied(input),
@@ -130,7 +136,7 @@ where
                 Happened::Replied(Err(error)) | Happened::Connected(Err(error)) => {
                     self.failed(&error)
                 }
-                Happened::Connected(Ok(connections)) => self.connects(connections),
+                Happened::Connected(Ok(connections)) => self.connected(connections),
                 Happened::Handled(handled) => self.handled(handled),
                 Happened::Tick => Input::Tick,
                 Happened::Stop => self.stop(),
@@ -142,7 +148,7 @@ where
             self.carry_out_all(outputs);
             self.count();
             if stopped {
-                tracing::info!(consumer = %self.consumer.me, "left");
+                tracing::info!(consumer = %self.consumer.me, "left the group");
                 return Ok(());
             }
         }
@@ -172,8 +178,8 @@ where
         Moment::START + (now() - self.began)
     }
 
-    /// Begins to connect after `wait`, and to create the group where that is this process's part.
-    fn connection(&mut self, wait: Duration) {
+    /// Starts to connect after `wait`, and to create the group if this process is configured to.
+    fn connect(&mut self, wait: Duration) {
         let (redis, consumer) = (self.redis.clone(), self.consumer.clone());
         // The group existed before; events may have arrived while it was missing, and `$` would skip them.
         let lost = self.readiness.has_connected() || consumer.config.group_existed;
@@ -183,7 +189,7 @@ where
         }));
     }
 
-    fn connects(&mut self, connections: Connections) -> Input {
+    fn connected(&mut self, connections: Connections) -> Input {
         self.connecting = None;
         self.connections = Some(connections);
         self.connected_at = self.moment();
@@ -196,18 +202,18 @@ where
         let config = &self.consumer.config;
         if self.outage.is_on() && self.moment() >= self.connected_at + STABLE_AFTER {
             let failures = self.outage.end();
-            if failures > 0 {
-                tracing::info!(stream = %config.stream, group = %config.group, failures, "well again");
+            if std::mem::take(&mut self.is_reconnecting) && failures > 0 {
+                tracing::info!(redis = %self.redis.endpoint(), failures, "connected to Redis again");
             }
         }
         if let Input::Heartbeat { report, .. } = &input {
-            if !self.readiness.has_connected() {
+            if std::mem::take(&mut self.awaits_group) || !self.readiness.has_connected() {
                 tracing::info!(stream = %config.stream, group = %config.group, "found the group");
             }
             self.readiness.set();
             if report.moved > 0 {
                 tracing::warn!(stream = %config.stream, group = %config.group, entries = report.moved,
-                    "took over entries of consumers that vanished");
+                    "moved entries of vanished consumers to the suspects");
             }
         }
         input
@@ -224,7 +230,7 @@ where
         }
     }
 
-    /// Makes both connections again, whichever failed. A read that is outstanding may still be answered.
+    /// Reconnects both connections, whichever failed. A read that is outstanding may still be answered.
     fn failed(&mut self, error: &Error) -> Input {
         let is_no_group = error.is_no_group();
         self.connections = None;
@@ -232,8 +238,8 @@ where
             self.metrics.disconnected();
         }
         self.replies = FuturesUnordered::new();
-        let wait = self.note(error);
-        self.connection(wait);
+        let wait = self.record_failure(error);
+        self.connect(wait);
         if let Some(reading) = &mut self.reading {
             reading.current = false;
         }
@@ -241,10 +247,11 @@ where
         if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading } }
     }
 
-    /// Counts a failure and logs it at intervals. Returns the time to wait before connecting again.
-    fn note(&mut self, error: &Error) -> Duration {
+    /// Records a failure and logs it at intervals. Returns the wait before the next attempt to connect.
+    fn record_failure(&mut self, error: &Error) -> Duration {
         let moment = self.moment();
         if error.is_no_group() {
+            self.awaits_group = true;
             let (wait, times) = self.outage.miss("no group".to_owned(), moment - Moment::START);
             if let Some(times) = times {
                 let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
@@ -252,15 +259,19 @@ where
             }
             return wait;
         }
+        self.is_reconnecting = true;
         let (wait, times) = self.outage.fail(error.cause(), moment - Moment::START, random());
         if let Some(times) = times {
-            tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error),
-                "Redis cannot be used, trying again");
+            let message = match error {
+                Error::Connect { .. } | Error::File { .. } => "cannot connect to Redis; retrying",
+                _ => "a command failed; reconnecting to Redis",
+            };
+            tracing::warn!(redis = %self.redis.endpoint(), times, error = %chain(error), "{message}");
         }
         wait
     }
 
-    /// Collects this ended call and all others that ended meanwhile: one decision for the whole batch.
+    /// Collects this call and all others that ended meanwhile: one decision for the whole batch.
     fn handled(&mut self, first: Handled) -> Input {
         let mut calls: Vec<_> = self.ended(first).into_iter().collect();
         while let Some(next) = self.calls.try_join_next_with_id() {
@@ -291,14 +302,14 @@ where
         let (what, reason) = match outcome {
             Outcome::Answered(Answer::Done) | Outcome::CutOff => return,
             Outcome::Answered(Answer::Retry { reason, .. }) => {
-                ("the handler failed, the attempt counts", reason.as_str())
+                ("the handler failed; the attempt counts", reason.as_str())
             }
             // Its reason is in the dead letter; it may quote the handler, and that the payload.
             Outcome::Answered(Answer::Dead { .. }) => {
-                ("the handler refused the event, a dead letter", "")
+                ("the handler rejected the event; storing a dead letter", "")
             }
-            Outcome::TimedOut => ("the handler took too long, the attempt counts", ""),
-            Outcome::Panicked => ("the handler panicked, the attempt counts", ""),
+            Outcome::TimedOut => ("the handler timed out; the attempt counts", ""),
+            Outcome::Panicked => ("the handler panicked; the attempt counts", ""),
         };
         let (stream, group) = (&self.consumer.config.stream, &self.consumer.config.group);
         tracing::warn!(%stream, %group, entry = %id, reason, "{what}");
@@ -325,7 +336,7 @@ where
         Ok(Input::GraceOver)
     }
 
-    /// Acknowledgements beside a read go out on its connection, in one write with it.
+    /// Sends or starts all outputs. Acknowledgements beside a read go out on its connection, in one write with it.
     fn carry_out_all(&mut self, outputs: Vec<Output>) {
         let reads = outputs.iter().any(|output| matches!(output, Output::Read { .. }));
         for output in outputs {
@@ -374,7 +385,7 @@ where
         self.running.insert(entry, call);
     }
 
-    /// Moves the metrics by what the counts moved.
+    /// Adds the change of the counts to the metrics.
     fn count(&mut self) {
         let counts = self.machine.counts();
         if counts != self.counted {
@@ -420,7 +431,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge that throws the machine's random numbers")]
+#[expect(clippy::disallowed_methods, reason = "the edge that draws the machine's random numbers")]
 fn random() -> f64 {
     rand::random()
 }

@@ -1,6 +1,4 @@
-//! The connection that events are read on: blocking reads, and acknowledgements in one write with them.
-//!
-//! No other module knows how a read is sent and its reply decoded.
+//! Connection for blocking reads, and for acknowledgements in one write with them.
 
 use std::time::Duration;
 
@@ -29,7 +27,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Connects; `lease` bounds how long a read may block.
+    /// Connects. A read blocks for a third of `lease`, at most 2 s.
     pub async fn connect(redis: &RedisConfig, lease: Duration) -> Result<Self, Error> {
         let block = (lease / 3).min(MAX_BLOCK);
         let conn = Connection::open(redis, block + MARGIN).await?;
@@ -50,7 +48,7 @@ impl Reader {
         read_entries(answer).ok_or_else(|| consumer.malformed_reply(OPERATION, "entries"))
     }
 
-    /// Waits until the stream has an entry after `after`, or a while; delivers nothing.
+    /// Waits until the stream has an entry after `after`, at most as long as a read blocks. Delivers nothing.
     pub async fn wait(mut self, consumer: &Consumer, after: EntryId) -> Result<(), Error> {
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(1).arg("BLOCK").arg(millis(self.block));
@@ -69,7 +67,7 @@ impl Reader {
     }
 }
 
-/// As [`Reader::acknowledge`], on a connection that does not block.
+/// Acknowledges as [`Reader::acknowledge`] does, on a connection that does not block.
 pub(super) async fn acknowledge(
     conn: &mut Connection,
     consumer: &Consumer,

@@ -1,5 +1,5 @@
-//! Health of Redis, a stream and its consumer groups, as the health service reports it: what is not known is reported
-//! as unknown, and no failure as an old number.
+//! Health of Redis, a stream and its consumer groups, for the health service. What is not known is reported as unknown,
+//! and a failure never as an old number.
 
 mod report;
 mod reporter;

@@ -1,7 +1,7 @@
-//! Reading the lag of every group of a stream, by counting entries where the facts of a sweep do not tell it.
+//! Reader of the lag of every group of a stream, which counts entries where the facts of a snapshot do not suffice.
 //!
-//! Counting reads entries on the server, so it goes in pages, and what was counted once is carried on from sweep to
-//! sweep as long as nothing was deleted.
+//! Counting reads entries on the server, so it goes in pages, and a result is carried over from snapshot to snapshot as
+//! long as nothing was deleted.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use crate::error::Error;
 use crate::redis::Connection;
 use crate::scripts::count::count;
 
-/// Entries that are counted now and then where the server reports no lag.
+/// Maximum of a deep count, which is made at intervals where the server reports no lag.
 const DEEP: u64 = 10_000;
-/// Between two deep counts of a stream, by the server's clock.
+/// Interval between two deep counts of a stream, by the server's clock.
 const DEEP_EVERY_MS: u64 = 30_000;
-/// Bytes of entries that one call may read, by their mean size.
+/// Maximum number of bytes of entries that one call reads, by their mean size.
 const PAGE_BYTES: u64 = 1 << 20;
 const PAGE_ENTRIES: u64 = 500;
-/// Where the mean size is not known because the user may not ask for it.
+/// Entries of one call if the mean size is unknown, without permission to read it.
 const CAUTIOUS_PAGE: u64 = 100;
 
-/// Reads the lags of one stream's groups and remembers what it counted, so that a number stands between two counts.
+/// Reads the lags of one stream's groups, and keeps what it counted for the next read.
 ///
-/// A fresh one tells the same lags, at the price of counting them again.
+/// A new reader returns the same lags, at the cost of counting them again.
 #[derive(Debug, Default)]
 pub struct LagReader {
     run_id: String,
@@ -35,18 +35,18 @@ pub struct LagReader {
 }
 
 /// A group whose entries have to be counted.
-struct Wanted<'a> {
+struct Uncounted<'a> {
     name: &'a str,
     facts: &'a GroupFacts,
 }
 
-impl Wanted<'_> {
+impl Uncounted<'_> {
     fn reported(&self) -> (String, Lag) {
         (self.name.to_owned(), Lag::reported(self.facts))
     }
 }
 
-/// What was known of a group before, brought up to the present facts.
+/// Earlier count of a group, updated to the present facts.
 #[derive(Clone, Copy)]
 struct Carried {
     position: EntryId,
@@ -55,11 +55,11 @@ struct Carried {
 }
 
 impl LagReader {
-    /// The lag of every group in `facts`, as of the moment when they were read. Needs no right to write; without the
-    /// right to read entries the server's own number is passed on.
+    /// Returns the lag of every group in `facts`, as of the moment of the snapshot. Needs no permission to write; without
+    /// permission to read entries the lag is the one that the server reports.
     ///
     /// Reads at most 2,000 entries on the server however many groups there are, once in 30 s up to 11,000 where the
-    /// server reports no lag of a group. Cancelled, it remembers nothing of this call.
+    /// server reports no lag of a group. Cancelling it discards what this call counted.
     ///
     /// # Errors
     /// [`Error::Stream`].
@@ -73,14 +73,14 @@ impl LagReader {
         if self.run_id != server.run_id {
             *self = Self { run_id: server.run_id.clone(), ..Self::default() };
         }
-        let (mut lags, wanted) = estimates(facts, server);
-        let deep = self.is_deep_due(facts, &wanted);
-        if !wanted.is_empty() {
+        let (mut lags, uncounted) = estimates(facts, server);
+        let deep = self.is_deep_due(facts, &uncounted);
+        if !uncounted.is_empty() {
             let mut counter = Counter { conn, stream, length: facts.length, page: None, left: 0 };
-            match self.count(&mut counter, facts, &wanted, deep).await {
+            match self.count(&mut counter, facts, &uncounted, deep).await {
                 Ok(counted) => lags.extend(counted),
                 Err(source) if source.code() == Some("NOPERM") => {
-                    lags.extend(wanted.iter().map(Wanted::reported));
+                    lags.extend(uncounted.iter().map(Uncounted::reported));
                 }
                 Err(source) => {
                     let (operation, stream) = ("count the entries", stream.clone());
@@ -95,19 +95,19 @@ impl LagReader {
         Ok(lags)
     }
 
-    /// Groups that were known to be far behind are measured from where they were, the others from the stream's end,
-    /// each stretch between two of them once.
+    /// Counts from their earlier position for groups that were far behind, and from the stream's end for the others, each
+    /// range between two of them once.
     async fn count(
         &self,
         counter: &mut Counter<'_>,
         facts: &StreamFacts,
-        wanted: &[Wanted<'_>],
+        uncounted: &[Uncounted<'_>],
         deep: bool,
     ) -> RedisResult<Vec<(String, Lag)>> {
-        let mut lags = Vec::with_capacity(wanted.len());
+        let mut lags = Vec::with_capacity(uncounted.len());
         counter.left = COUNTED_UP_TO;
         let mut from_the_end = Vec::new();
-        for group in wanted {
+        for group in uncounted {
             match self.carry(group, facts) {
                 Some(carried) if !(deep && carried.source == LagSource::AtLeast) => {
                     match counter.carry_on(carried, group.facts.last_delivered).await? {
@@ -119,15 +119,15 @@ impl LagReader {
             }
         }
         from_the_end.sort_by_key(|group| std::cmp::Reverse(group.facts.last_delivered));
-        // One more than the limit tells that there are more.
+        // One more than the limit shows that there are more.
         counter.left = if deep { DEEP } else { COUNTED_UP_TO } + 1;
         let (mut upper, mut total, mut all) = (facts.last_generated, 0, true);
         for group in from_the_end {
             let lower = group.facts.last_delivered;
             if all && lower < upper {
-                let stretch = counter.between(lower, upper).await?;
-                total += stretch.entries;
-                all = stretch.all;
+                let range = counter.between(lower, upper).await?;
+                total += range.entries;
+                all = range.all;
                 upper = lower;
             }
             let lag = if all {
@@ -140,7 +140,7 @@ impl LagReader {
         Ok(lags)
     }
 
-    fn carry(&self, group: &Wanted<'_>, facts: &StreamFacts) -> Option<Carried> {
+    fn carry(&self, group: &Uncounted<'_>, facts: &StreamFacts) -> Option<Carried> {
         let mark = self.marks.get(group.name)?;
         let undelivered = mark.undelivered(facts)?;
         let position = mark.position();
@@ -149,41 +149,41 @@ impl LagReader {
         useful.then_some(Carried { position, undelivered, source: mark.lag.source })
     }
 
-    /// A group without a number of any kind deserves a long count, but not at each sweep.
-    fn is_deep_due(&self, facts: &StreamFacts, wanted: &[Wanted<'_>]) -> bool {
+    /// Returns `true` if a deep count is due, because a group has no lag of any kind.
+    fn is_deep_due(&self, facts: &StreamFacts, uncounted: &[Uncounted<'_>]) -> bool {
         let waited = |at: u64| facts.server_ms.saturating_sub(at) >= DEEP_EVERY_MS;
-        let unknown = |w: &Wanted<'_>| {
-            let carried = self.carry(w, facts);
-            w.facts.reported_lag.is_none()
+        let unknown = |group: &Uncounted<'_>| {
+            let carried = self.carry(group, facts);
+            group.facts.reported_lag.is_none()
                 && carried.is_none_or(|carried| carried.source == LagSource::AtLeast)
         };
-        self.deep_at_ms.is_none_or(waited) && wanted.iter().any(unknown)
+        self.deep_at_ms.is_none_or(waited) && uncounted.iter().any(unknown)
     }
 }
 
-/// The lag of every group in `facts` as far as it is known without counting, else as the server reports it.
+/// Returns the lag of every group in `facts` as far as it is known without counting, else as the server reports it.
 #[must_use]
 pub(super) fn without_counting(facts: &StreamFacts, server: &ServerInfo) -> BTreeMap<String, Lag> {
-    let (mut lags, wanted) = estimates(facts, server);
-    lags.extend(wanted.iter().map(Wanted::reported));
+    let (mut lags, uncounted) = estimates(facts, server);
+    lags.extend(uncounted.iter().map(Uncounted::reported));
     lags
 }
 
-/// What the facts tell, and the groups about which they do not tell enough.
+/// Returns the lags that follow from the facts, and the groups whose entries have to be counted.
 fn estimates<'a>(
     facts: &'a StreamFacts,
     server: &ServerInfo,
-) -> (BTreeMap<String, Lag>, Vec<Wanted<'a>>) {
-    let (mut known, mut wanted) = (BTreeMap::new(), Vec::new());
+) -> (BTreeMap<String, Lag>, Vec<Uncounted<'a>>) {
+    let (mut known, mut uncounted) = (BTreeMap::new(), Vec::new());
     for (name, group) in &facts.groups {
         match lag::estimate(facts, group, server) {
             Estimate::Known(lag) => {
                 known.insert(name.clone(), lag);
             }
-            Estimate::Count => wanted.push(Wanted { name, facts: group }),
+            Estimate::Count => uncounted.push(Uncounted { name, facts: group }),
         }
     }
-    (known, wanted)
+    (known, uncounted)
 }
 
 fn marks(facts: &StreamFacts, lags: &BTreeMap<String, Lag>) -> BTreeMap<String, Mark> {
@@ -196,7 +196,7 @@ fn marks(facts: &StreamFacts, lags: &BTreeMap<String, Lag>) -> BTreeMap<String, 
         .collect()
 }
 
-/// Counts in pages until the entries that may be read are used up.
+/// Counts in pages, up to a maximum number of entries.
 struct Counter<'a> {
     conn: &'a mut Connection,
     stream: &'a StreamKey,
@@ -205,23 +205,23 @@ struct Counter<'a> {
     left: u64,
 }
 
-/// Entries of a stretch of the stream; `all` of them, or as many as could be counted.
-struct Stretch {
+/// Number of entries in a range of the stream: `all` of them, or as many as could be counted.
+struct Range {
     entries: u64,
     all: bool,
 }
 
 impl Counter<'_> {
-    /// The lag at `now`, from a lag at an earlier position; `None` where too much was delivered in between.
+    /// Returns the lag at `now`, from a lag at an earlier position; `None` if too much was delivered in between.
     async fn carry_on(&mut self, carried: Carried, now: EntryId) -> RedisResult<Option<Lag>> {
         let delivered = if carried.position == now {
             0
         } else {
-            let stretch = self.between(carried.position, now).await?;
-            if !stretch.all {
+            let range = self.between(carried.position, now).await?;
+            if !range.all {
                 return Ok(None);
             }
-            stretch.entries
+            range.entries
         };
         let source = match carried.source {
             LagSource::AtLeast => LagSource::AtLeast,
@@ -230,32 +230,32 @@ impl Counter<'_> {
         Ok(carried.undelivered.checked_sub(delivered).map(|value| Lag::new(value, source)))
     }
 
-    async fn between(&mut self, mut after: EntryId, until: EntryId) -> RedisResult<Stretch> {
+    async fn between(&mut self, mut after: EntryId, until: EntryId) -> RedisResult<Range> {
         let page = self.page().await?;
         let mut entries = 0;
         while self.left > 0 {
-            let asked = page.min(self.left);
-            let (count, last) = self.read_page(after, until, asked).await?;
+            let max = page.min(self.left);
+            let (count, last) = self.read_page(after, until, max).await?;
             entries += count;
             self.left -= count;
             match last {
-                Some(last) if count >= asked => after = last,
-                _ => return Ok(Stretch { entries, all: true }),
+                Some(last) if count >= max => after = last,
+                _ => return Ok(Range { entries, all: true }),
             }
         }
-        Ok(Stretch { entries, all: false })
+        Ok(Range { entries, all: false })
     }
 
     async fn read_page(
         &mut self,
         after: EntryId,
         until: EntryId,
-        asked: u64,
+        max: u64,
     ) -> RedisResult<(u64, Option<EntryId>)> {
-        count(self.conn, self.stream, (after, until), asked).await
+        count(self.conn, self.stream, (after, until), max).await
     }
 
-    /// Entries of one call, by their mean size; asked for once.
+    /// Returns the number of entries for one call, by their mean size, which is read once.
     async fn page(&mut self) -> RedisResult<u64> {
         if let Some(page) = self.page {
             return Ok(page);

@@ -1,4 +1,4 @@
-//! Monitoring a stream: snapshots, again and again, over one connection that is made again after a failure.
+//! Monitor of a stream: snapshots again and again, over one connection that reconnects after a failure.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,12 @@ use super::monitor_error::MonitorError;
 use super::snapshot_reader::SnapshotReader;
 use super::view::Snapshot;
 
-/// A primary may become a replica on the same connection, which is noticed after this time.
+/// Maximum age of the server's info: a primary that became a replica on the same connection is detected after this time.
 const SERVER_INFO_AGE: Duration = Duration::from_secs(15);
 
 /// Reads snapshots of one stream. Needs no permission to write.
 ///
-/// It connects when it is first asked, and again after a failure. Reads wait for each other.
+/// Connects with the first read, and again after a failure. Reads wait for each other.
 pub struct Monitor {
     redis: RedisConfig,
     stream: StreamKey,
@@ -34,21 +34,21 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Makes a monitor of which each call takes no longer than `limit`, connecting included.
+    /// Creates a monitor. Each of its calls takes at most `limit`, connecting included.
     #[must_use]
     pub fn new(redis: RedisConfig, stream: StreamKey, limit: Duration) -> Self {
         let (connection, reader) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { redis, stream, limit, server_info_age: SERVER_INFO_AGE, connection, reader }
     }
 
-    /// Asks what the server is at least so often. Default: every 15 s, and on each new connection.
+    /// Sets the maximum age of the server's info. Default: 15 s; it is also read on each new connection.
     pub(super) fn with_server_info_age(self, server_info_age: Duration) -> Self {
         Self { server_info_age, ..self }
     }
 
     /// Reads the stream and all its groups, with consumers and dead letters of `groups`.
     ///
-    /// Where time runs out while entries are counted, a lag that is not known otherwise is the one that the server reports.
+    /// If the limit is reached while entries are counted, a lag that has to be counted is the one that the server reports.
     /// Cancelling it leaves nothing behind.
     ///
     /// # Errors
@@ -57,8 +57,8 @@ impl Monitor {
         self.snapshot(Some(groups)).await
     }
 
-    /// Reads the stream and all its groups, with consumers and dead letters of each, the latter from where they are by
-    /// default. Otherwise as [`read`](Self::read).
+    /// Reads the stream and all its groups, with consumers and dead letters of each, the latter from the usual streams.
+    /// Otherwise as [`read`](Self::read).
     ///
     /// # Errors
     /// [`MonitorError`].

@@ -1,4 +1,4 @@
-//! Why a monitor has no snapshot.
+//! Errors of a monitor.
 
 use eventbus_core::facts::ServerInfo;
 
@@ -17,7 +17,7 @@ pub enum MonitorError {
         /// `host:port/db`, never credentials.
         endpoint: String,
     },
-    /// User, password, permissions or a credential file are at fault.
+    /// The user, the password, the permissions or a credential file is wrong.
     #[error(transparent)]
     AuthFailed(Error),
     /// The server is too old.
@@ -36,7 +36,7 @@ pub enum MonitorError {
 }
 
 impl MonitorError {
-    /// Sorts an error of an operation on the stream by what it means for the stream.
+    /// Classifies the error of an operation on the stream.
     pub(super) fn of(error: Error) -> Self {
         if error.is_wrong_type() {
             Self::WrongType(error)
@@ -47,7 +47,7 @@ impl MonitorError {
         }
     }
 
-    /// Refuses a replica and a server that is too old; one that is not known may be right.
+    /// Refuses a replica and a server that is too old; an unknown version is accepted.
     pub(super) fn check(server: &ServerInfo, endpoint: String) -> Result<(), Self> {
         if server.is_replica() {
             return Err(Self::Replica { endpoint });
@@ -64,7 +64,7 @@ impl MonitorError {
         matches!(self, Self::Unreachable(_) | Self::Replica { .. } | Self::AuthFailed(_))
     }
 
-    /// The cause, for a log that reports each cause once.
+    /// Returns the cause, for a log that has each cause once.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::Unreachable(error) | Self::AuthFailed(error) | Self::WrongType(error) => {
@@ -74,7 +74,7 @@ impl MonitorError {
         }
     }
 
-    /// The error of the operation that failed; `None` where the server itself is refused.
+    /// Returns the error of the operation that failed; `None` if the server itself is refused.
     pub(super) fn operation(&self) -> Option<&Error> {
         match self {
             Self::Unreachable(error) | Self::AuthFailed(error) | Self::WrongType(error) => {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_sorted_by_its_code() {
+    fn an_answer_is_classified_by_its_code() {
         for code in ["NOAUTH", "WRONGPASS", "NOPERM"] {
             assert!(matches!(answered(code), MonitorError::AuthFailed(_)), "{code}");
         }

@@ -1,29 +1,29 @@
-//! Asking a server what it is.
+//! Facts of the server, by INFO.
 
 use eventbus_core::facts::ServerInfo;
 
 use crate::error::Error;
 use crate::redis::Connection;
 
-/// Asks the server at `endpoint` (for errors alone) what it is.
+/// Reads version, mode and role of the server. `endpoint` is for errors only.
 ///
 /// # Errors
 /// [`Error::Server`].
 pub async fn server_info(conn: &mut Connection, endpoint: &str) -> Result<ServerInfo, Error> {
-    // Servers before 7.0, which are to be told as such, know one section a command.
+    // Servers before 7.0, which are to be reported as too old, accept one section a command.
     let sections =
         redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication").to_owned();
     let info: Result<(String, String), _> = sections.query_async(conn).await;
     let parse =
         |(server, replication): (String, String)| ServerInfo::parse(&(server + &replication));
     info.map(parse).map_err(|source| Error::Server {
-        operation: "ask for version and role",
+        operation: "read version and role",
         endpoint: endpoint.to_owned(),
         source: source.into(),
     })
 }
 
-/// As [`server_info`]; all empty where the user may not ask for it.
+/// Reads as [`server_info`] does. Returns empty fields if the user has no permission for INFO.
 pub(crate) async fn server_info_if_allowed(
     conn: &mut Connection,
     endpoint: &str,

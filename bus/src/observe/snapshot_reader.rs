@@ -1,4 +1,4 @@
-//! Reading a snapshot, with what makes the next one cheaper.
+//! Reader of snapshots, with a memory that makes the next one cheaper.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,12 +20,12 @@ use super::server::server_info_if_allowed;
 pub(crate) struct SnapshotReader {
     lags: LagReader,
     server: Option<(ServerInfo, Instant)>,
-    /// Groups of the snapshot before, where all were read.
+    /// Groups of the previous snapshot of all groups.
     known: BTreeSet<GroupName>,
 }
 
 impl SnapshotReader {
-    /// Returns the server's info, read again if it is as old as `max_age`; all empty where the user may not ask for it.
+    /// Returns the server's info, read again if it is as old as `max_age`; empty fields without permission for INFO.
     pub(crate) async fn server(
         &mut self,
         conn: &mut Connection,
@@ -43,12 +43,12 @@ impl SnapshotReader {
         Ok(server)
     }
 
-    /// Drops the server's info: the next connection may lead to another server.
+    /// Discards the server's info: the next connection may lead to another server.
     pub(crate) fn forget_server(&mut self) {
         self.server = None;
     }
 
-    /// Reads the stream; consumers and dead letters of `groups`, or of all groups.
+    /// Reads the stream and its groups, with consumers and dead letters of `groups`, or of all groups.
     pub(crate) async fn facts(
         &mut self,
         conn: &mut Connection,
@@ -61,7 +61,7 @@ impl SnapshotReader {
         let mut facts = snapshot(conn, stream, &requests(stream, &self.known)).await?;
         let names = names(&facts);
         if !names.is_subset(&self.known) {
-            // Only now is it known which keys beside the stream belong to them.
+            // The keys beside the stream are only known with the names of its groups.
             facts = snapshot(conn, stream, &requests(stream, &names)).await?;
         }
         self.known = names;
@@ -88,7 +88,7 @@ fn requests(stream: &StreamKey, groups: &BTreeSet<GroupName>) -> Vec<GroupReques
     groups.iter().map(request).collect()
 }
 
-/// Returns the groups that have keys of their own; a name that is not one of this library has none.
+/// Returns the groups that have keys of their own: those with a name that this library accepts.
 fn names(stream: &StreamFacts) -> BTreeSet<GroupName> {
     stream.groups.keys().filter_map(|name| GroupName::new(name).ok()).collect()
 }

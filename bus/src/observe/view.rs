@@ -1,4 +1,4 @@
-//! A snapshot, and the view of one group in it.
+//! Snapshot, and the view of one group in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use eventbus_core::facts::{ConsumerCounts, ConsumerFacts, GroupFacts, ServerInfo, StreamFacts};
 use eventbus_core::lag::Lag;
 
-/// A stream and its groups at one moment.
+/// Snapshot of a stream and its groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The server that answered; all empty where the user may not ask for it.
+    /// The server that answered; empty fields without permission for INFO.
     pub server: ServerInfo,
-    /// The stream and every group of it.
+    /// The stream and all its groups.
     pub stream: StreamFacts,
     /// The lag of every group.
     pub lags: BTreeMap<String, Lag>,
@@ -26,37 +26,38 @@ pub struct GroupView {
 }
 
 impl GroupView {
-    /// Views the group of this name, as it is in the keys of [`StreamFacts::groups`].
+    /// Creates the view of a group by its name, as in the keys of [`StreamFacts::groups`].
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, group: impl Into<String>) -> Self {
         Self { snapshot, group: group.into() }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.group
     }
 
-    /// The snapshot.
+    /// Returns the snapshot.
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
 
-    /// The group's position, pending entries, dead letters and consumers; `None` where the group or the stream is missing.
+    /// Returns the group's position, pending entries, dead letters and consumers; `None` if the group or the stream is
+    /// missing.
     #[must_use]
     pub fn facts(&self) -> Option<&GroupFacts> {
         self.snapshot.stream.groups.get(&self.group)
     }
 
-    /// The group's lag; unknown for a missing group.
+    /// Returns the group's lag; unknown for a missing group.
     #[must_use]
     pub fn lag(&self) -> Lag {
         self.snapshot.lags.get(&self.group).copied().unwrap_or(Lag::UNKNOWN)
     }
 
-    /// Events that are not done: lag, pending entries and replays; `None` where that is not known.
+    /// Returns the number of unfinished events: lag, pending entries and replays; `None` if that is not known.
     #[must_use]
     pub fn backlog(&self) -> Option<u64> {
         let facts = self.facts()?;
@@ -64,27 +65,27 @@ impl GroupView {
         Some(self.lag().value? + facts.pending + replays)
     }
 
-    /// Returns `true` if the group is past the stream's last entry, so that it gets no events up to there.
+    /// Returns `true` if the group's position is after the stream's last entry, so that it gets no events up to there.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
         self.facts().is_some_and(|facts| facts.is_ahead_of(&self.snapshot.stream))
     }
 
-    /// Age of the oldest entry that is pending or not delivered; `None` where there is none.
+    /// Returns the age of the oldest entry that is pending or not delivered; `None` if there is none.
     #[must_use]
     pub fn oldest_age(&self) -> Option<Duration> {
         self.facts()?.oldest_unprocessed().map(|id| self.snapshot.stream.age(id))
     }
 
-    /// Counts the consumers; `None` where they were not read.
+    /// Counts the consumers. Returns `None` if they were not read.
     #[must_use]
     pub fn consumers(&self) -> Option<ConsumerCounts> {
         let facts = self.facts()?;
         facts.consumer_source.count(&facts.consumers, self.snapshot.stream.server_ms)
     }
 
-    /// Returns `true` if `consumer` of this group counts: its heartbeat is not older than its lease, or no consumer of the
-    /// group ever wrote one.
+    /// Returns `true` if `consumer` of this group is live: its heartbeat is not older than its lease, or no consumer of
+    /// the group ever wrote one.
     #[must_use]
     pub fn is_live(&self, consumer: &ConsumerFacts) -> bool {
         let server_ms = self.snapshot.stream.server_ms;

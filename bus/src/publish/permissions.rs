@@ -6,10 +6,9 @@ use redis::Value;
 
 use crate::error::Error;
 use crate::redis::SharedConnection;
-use crate::redis::permissions::{Needed, Tried, command, try_all};
+use crate::redis::permissions::{NO_NAME, NO_SCRIPT, Needed, Tried, command, try_all};
 
 const OPERATION: &str = "enforce the hard cap";
-const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 /// Tries each command that the hard cap needs, and returns the stream's length.
 ///
@@ -62,7 +61,7 @@ pub(super) async fn missing(
             ("XTRIM (to trim)", command(&["XTRIM", key, "MINID", "0-0"])),
             ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
             ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
-            ("XPENDING (to trim)", command(&["XPENDING", key, "ecg"])),
+            ("XPENDING (to trim)", command(&["XPENDING", key, NO_NAME])),
             ("HGETALL on the hash of groups (to trim)", command(&["HGETALL", &declared])),
             ("EVAL (to trim)", command(&["EVAL", "return 0", "2", key, &declared])),
             ("EVALSHA (to trim)", command(&["EVALSHA", NO_SCRIPT, "2", key, &declared])),
@@ -80,7 +79,7 @@ pub(super) async fn missing(
 
 /// Returns an XADD with an ID that no entry can have: Redis refuses it after checking the permissions.
 fn xadd(key: &str) -> Needed {
-    ("XADD", command(&["XADD", key, "0-0", "ecg", ""]))
+    ("XADD", command(&["XADD", key, "0-0", NO_NAME, ""]))
 }
 
 /// Returns the commands that the hard cap needs. The first reads the length.
@@ -92,10 +91,10 @@ fn needed(overflow: Overflow, stream: &StreamKey) -> Vec<Needed> {
             ("XRANGE", command(&["XRANGE", key, "+", "-", "COUNT", "1"])),
             ("XTRIM", command(&["XTRIM", key, "MINID", "0-0"])),
             ("XINFO GROUPS", command(&["XINFO", "GROUPS", key])),
-            ("XPENDING", command(&["XPENDING", key, "ecg"])),
-            ("XACK", command(&["XACK", key, "ecg", "0-0"])),
+            ("XPENDING", command(&["XPENDING", key, NO_NAME])),
+            ("XACK", command(&["XACK", key, NO_NAME, "0-0"])),
             // Redis parses the number after checking the permissions and before changing the hash.
-            ("HINCRBY on the hash of losses", command(&["HINCRBY", &losses, "ecg", "none"])),
+            ("HINCRBY on the hash of losses", command(&["HINCRBY", &losses, NO_NAME, "none"])),
             ("EVAL", command(&["EVAL", "return 0", "2", key, &losses])),
             ("EVALSHA", command(&["EVALSHA", NO_SCRIPT, "2", key, &losses])),
         ]);

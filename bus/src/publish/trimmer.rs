@@ -1,4 +1,4 @@
-//! Trims and drops for a publisher: beside it, one script at a time, so that no publish waits for it.
+//! Trimming and dropping on a task of its own, one script at a time, so that no publish waits for it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,15 +17,16 @@ use crate::redis::SharedConnection;
 use crate::scripts::drop_oldest::drop_oldest;
 use crate::scripts::trim::{HeldBy, MAX_REMOVED, Trimmed, trim};
 
-/// Between two rounds, however fast events are published.
+/// Pause between two rounds, however fast events are published.
 const PAUSE: Duration = Duration::from_millis(100);
-const SAY_EVERY: Duration = Duration::from_secs(3600);
+/// Interval between two log lines of one kind.
+const LOG_EVERY: Duration = Duration::from_secs(3600);
 
-/// Keeps one stream; clones share the work. It ends with the last of them.
+/// Trimmer of one stream. Clones share its task; dropping the last clone ends it.
 #[derive(Clone)]
 pub(crate) struct Trimmer {
     inner: Arc<Inner>,
-    /// `None` where the settings leave nothing to do.
+    /// `None` if the settings require neither trimming nor dropping.
     _task: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
@@ -35,25 +36,25 @@ struct Inner {
     retention: Retention,
     missing_hold: Duration,
     metrics: StreamMetrics,
-    wake: Notify,
+    requested: Notify,
     published: AtomicU64,
-    /// Whether trimming is wanted, and was not refused for want of a right.
+    /// `true` if trimming is configured and was not refused for want of permission.
     trims: AtomicBool,
-    /// What was said when; held while a script runs, so that one runs at a time.
-    said: Mutex<Said>,
+    /// Locked while a script runs, so that one runs at a time.
+    logged: Mutex<Logged>,
 }
 
-/// When something was last said.
+/// Times of the last log lines, by kind.
 #[derive(Debug, Default)]
-struct Said {
-    held: Option<Duration>,
+struct Logged {
+    hold: Option<Duration>,
     failed: Option<Duration>,
-    /// Missing groups that hold trimming back no longer.
+    /// Missing groups that were logged as no longer holding trimming back.
     released: BTreeSet<String>,
 }
 
 impl Trimmer {
-    /// Begins to keep `stream`, on `connection`.
+    /// Starts to trim `stream`, on `connection`.
     pub fn start(
         connection: SharedConnection,
         stream: StreamKey,
@@ -65,10 +66,10 @@ impl Trimmer {
         let inner = Arc::new(Inner {
             connection,
             stream,
-            wake: Notify::new(),
+            requested: Notify::new(),
             published: AtomicU64::new(0),
             trims: AtomicBool::new(trims),
-            said: Mutex::default(),
+            logged: Mutex::default(),
             metrics,
             missing_hold,
             retention,
@@ -81,27 +82,27 @@ impl Trimmer {
         Self { inner, _task: task }
     }
 
-    /// Counts an event that stands in the stream now.
+    /// Counts a published event, and requests a round after every [`Retention::trim_after`] events.
     pub fn published(&self) {
         let before = self.inner.published.fetch_add(1, Ordering::Relaxed);
         if (before + 1).is_multiple_of(self.inner.retention.trim_after()) {
-            self.wake();
+            self.request();
         }
     }
 
-    /// Has a round made soon.
-    pub fn wake(&self) {
-        self.inner.wake.notify_one();
+    /// Requests a round.
+    pub fn request(&self) {
+        self.inner.requested.notify_one();
     }
 
-    /// Trims once, where that is wanted and allowed, and answers how long the stream is then.
+    /// Trims once, if trimming is configured and permitted, and returns the stream's length afterwards.
     ///
     /// # Errors
-    /// What Redis answered.
-    pub async fn make_room(&self) -> Result<u64, Error> {
+    /// The error of connecting, or Redis' answer.
+    pub async fn trim_now(&self) -> Result<u64, Error> {
         let inner = &self.inner;
-        let mut said = inner.said.lock().await;
-        match inner.trim(&mut said).await? {
+        let mut logged = inner.logged.lock().await;
+        match inner.trim(&mut logged).await? {
             Some(trimmed) => Ok(trimmed.length),
             None => inner.length().await,
         }
@@ -111,31 +112,31 @@ impl Trimmer {
 impl Inner {
     async fn run(&self) {
         loop {
-            self.wake.notified().await;
-            let mut said = self.said.lock().await;
-            if let Err(error) = self.tidy(&mut said).await
-                && due(&mut said.failed, uptime())
+            self.requested.notified().await;
+            let mut logged = self.logged.lock().await;
+            if let Err(error) = self.round(&mut logged).await
+                && is_due(&mut logged.failed, uptime())
             {
                 let (stream, error) = (&self.stream, chain(&error));
-                tracing::warn!(%stream, %error, "the stream was not trimmed; it is tried again");
+                tracing::warn!(%stream, %error, "cannot trim the stream; retrying");
             }
-            drop(said);
+            drop(logged);
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn tidy(&self, said: &mut Said) -> Result<(), Error> {
-        // Again at once only where one script was not enough.
-        let plenty = MAX_REMOVED / 2;
-        while self.trim(said).await?.is_some_and(|trimmed| trimmed.removed >= plenty) {}
+    async fn round(&self, logged: &mut Logged) -> Result<(), Error> {
+        // Repeats at once only where one script was not enough.
+        let many = MAX_REMOVED / 2;
+        while self.trim(logged).await?.is_some_and(|trimmed| trimmed.removed >= many) {}
         if let Some(cap) = self.drops() {
             self.drop_down_to(cap).await?;
         }
         Ok(())
     }
 
-    /// `None` where trimming is not wanted, or not allowed.
-    async fn trim(&self, said: &mut Said) -> Result<Option<Trimmed>, Error> {
+    /// Trims once. Returns `None` if trimming is not configured or not permitted.
+    async fn trim(&self, logged: &mut Logged) -> Result<Option<Trimmed>, Error> {
         if !self.trims.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -146,36 +147,36 @@ impl Inner {
             Err(error) if error.code() == Some("NOPERM") => {
                 self.trims.store(false, Ordering::Relaxed);
                 let (stream, error) = (&self.stream, chain(&error));
-                tracing::warn!(%stream, %error, "this publisher leaves trimming to others");
+                tracing::warn!(%stream, %error, "no permission to trim; other publishers have to");
                 return Ok(None);
             }
-            // The cap is kept all the same.
+            // The hard cap is enforced all the same.
             Err(error) if error.code().is_some() => {
-                if due(&mut said.failed, uptime()) {
+                if is_due(&mut logged.failed, uptime()) {
                     let (stream, error) = (&self.stream, chain(&error));
-                    tracing::warn!(%stream, %error, "the stream cannot be trimmed");
+                    tracing::warn!(%stream, %error, "cannot trim the stream");
                 }
                 return Ok(None);
             }
             result => result?,
         };
         self.metrics.trimmed(trimmed.removed);
-        self.note_released(&trimmed.released, said);
+        self.log_released(&trimmed.released, logged);
         if let Some(held_by) = &trimmed.held_by
-            && due(&mut said.held, uptime())
+            && is_due(&mut logged.hold, uptime())
         {
-            say(&self.stream, held_by, trimmed.length);
+            log_hold(&self.stream, held_by, trimmed.length);
         }
         Ok(Some(trimmed))
     }
 
     /// Logs and counts each missing group once that holds trimming back no longer.
-    fn note_released(&self, released: &[String], said: &mut Said) {
+    fn log_released(&self, released: &[String], logged: &mut Logged) {
         for group in released {
-            if said.released.insert(group.clone()) {
+            if logged.released.insert(group.clone()) {
                 tracing::warn!(stream = %self.stream, group, hold = ?self.missing_hold,
-                    "a declared group has been missing for REDIS_MISSING_GROUP_HOLD and no longer holds back trimming: \
-                     create it again, or remove its declaration by forget_consumer_group");
+                    "a declared group has been missing for REDIS_MISSING_GROUP_HOLD and no longer holds trimming back: \
+                     create it again, or remove its declaration with forget_consumer_group");
                 self.metrics.released(group.clone());
             }
         }
@@ -189,10 +190,10 @@ impl Inner {
             let dropped = self.connection.judge(number, result)?;
             let stream = &self.stream;
             if let Some(error) = dropped.problem {
-                tracing::error!(%stream, %error, "dropped entries are counted by this process alone");
+                tracing::error!(%stream, %error, "cannot count dropped entries in Redis; only the metrics of this process count them");
             }
             for (group, lost) in dropped.lost {
-                tracing::warn!(%stream, group, lost, "the stream is full: entries were dropped");
+                tracing::warn!(%stream, group, lost, "the stream is at its hard cap: dropped entries that the group had not acknowledged");
                 self.metrics.dropped(group, lost);
             }
         }
@@ -203,7 +204,7 @@ impl Inner {
         let (number, mut conn) = self.connection.open().await?;
         let answer = redis::cmd("XLEN").arg(self.stream.as_str()).query_async(&mut conn).await;
         let failed = |source: redis::RedisError| Error::Stream {
-            operation: "ask for the length",
+            operation: "read the length",
             stream: self.stream.clone(),
             source: source.into(),
         };
@@ -215,34 +216,34 @@ impl Inner {
     }
 }
 
-fn say(stream: &StreamKey, held_by: &HeldBy, length: u64) {
+fn log_hold(stream: &StreamKey, held_by: &HeldBy, length: u64) {
     match held_by {
         HeldBy::NoGroup => {
-            tracing::warn!(%stream, length, "nothing is trimmed: the stream has no group");
+            tracing::warn!(%stream, length, "cannot trim the stream: it has no group");
         }
         HeldBy::Missing { group } => {
-            tracing::warn!(%stream, group, length, "nothing is trimmed: a declared group is missing");
+            tracing::warn!(%stream, group, length, "cannot trim the stream: a declared group is missing");
         }
         HeldBy::Ahead { group } => {
-            tracing::warn!(%stream, group, length, "nothing is trimmed: a group is ahead of the stream");
+            tracing::warn!(%stream, group, length, "cannot trim the stream: a group is ahead of it");
         }
         HeldBy::Behind { group, entries } => {
-            tracing::warn!(%stream, group, entries, "a group holds entries back from being trimmed");
+            tracing::warn!(%stream, group, entries, "cannot trim all entries beyond the maximum: a group has not acknowledged them");
         }
     }
 }
 
-/// Whether something may be said now, and that it is: once an hour.
-fn due(said_at: &mut Option<Duration>, now: Duration) -> bool {
-    let due = said_at.is_none_or(|at| now >= at + SAY_EVERY);
-    if due {
-        *said_at = Some(now);
+/// Returns `true` if a log line is due, once an hour, and records its time.
+fn is_due(logged_at: &mut Option<Duration>, now: Duration) -> bool {
+    let is_due = logged_at.is_none_or(|at| now >= at + LOG_EVERY);
+    if is_due {
+        *logged_at = Some(now);
     }
-    due
+    is_due
 }
 
-/// Since the first call.
-#[expect(clippy::disallowed_methods, reason = "the edge that tells an hour")]
+/// Returns the time since the first call.
+#[expect(clippy::disallowed_methods, reason = "the edge that measures an hour")]
 fn uptime() -> Duration {
     static FIRST: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     let first = *FIRST;
@@ -254,10 +255,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_holds_the_stream_is_said_once_an_hour() {
-        let mut said = None;
+    fn a_hold_is_logged_once_an_hour() {
+        let mut logged_at = None;
         let now = [0, 1, 3_599, 3_600, 3_601, 7_199, 7_200].map(Duration::from_secs);
-        let due = now.map(|now| due(&mut said, now));
+        let due = now.map(|now| is_due(&mut logged_at, now));
         assert_eq!(due, [true, false, false, true, false, false, true]);
     }
 }

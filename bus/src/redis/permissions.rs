@@ -4,6 +4,11 @@ use redis::{Cmd, RedisResult, Value};
 
 use crate::redis::Connection;
 
+/// Name that no group, consumer or field has: a command on it changes nothing and is refused for its permissions first.
+pub(crate) const NO_NAME: &str = "eventbus:none";
+/// Hash that no script has.
+pub(crate) const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
+
 /// Command to try, after its name for error messages.
 pub(crate) type Needed = (&'static str, Cmd);
 

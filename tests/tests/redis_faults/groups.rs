@@ -41,6 +41,11 @@ async fn f15_of_several_processes_only_those_that_create_it_make_a_lost_group_ag
         (consumers(&mut conn).await == 2).then_some(())
     })
     .await;
+    wait::until("it has logged twice that it found the group", LONG, async || {
+        let output = fleet.consumers[0].output();
+        (output.matches("found the group").count() == 2).then_some(())
+    })
+    .await;
     fleet.all_are_handled().await;
 }
 
@@ -77,7 +82,7 @@ async fn f15_what_was_in_hand_when_the_group_was_destroyed_comes_again() {
     told(&mut conn, &oldest).await;
 
     command(&mut conn, "XGROUP DESTROY s g").await;
-    fleet.has_logged("the group was lost and is created again").await;
+    fleet.has_logged("created the group again, which was lost").await;
     fleet.flow.publish(4).await;
     // Those in hand and the new ones, none of which was acknowledged to this group.
     wait::until("all were delivered again", LONG, async || {
@@ -181,5 +186,5 @@ async fn consumers(conn: &mut Connection) -> usize {
     let mut info = redis::cmd("XINFO");
     let info: StreamInfoConsumersReply =
         info.arg("CONSUMERS").arg("s").arg("g").query_async(conn).await.unwrap();
-    info.consumers.iter().filter(|consumer| !consumer.name.starts_with("ecg:")).count()
+    info.consumers.iter().filter(|consumer| !consumer.name.starts_with("eventbus:")).count()
 }

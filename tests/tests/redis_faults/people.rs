@@ -155,7 +155,7 @@ async fn f41_of_two_processes_of_one_name_each_keeps_its_own_and_gets_what_the_o
     let second = in_hand(&fleet, 2).await;
 
     drop(fleet.consumers.remove(0));
-    fleet.has_logged("took over entries of consumers that vanished").await;
+    fleet.has_logged("moved entries of vanished consumers to the suspects").await;
     assert_eq!(fleet.attempts(&second), ["1"], "it was not taken from the one that lives");
     fleet.handler.release();
     fleet.all_are_handled().await;

@@ -8,7 +8,7 @@ use tests::wait;
 
 use super::{Fixture, capped, keeping, publish, trimmed_below};
 
-/// What the program `publish` says while it publishes 450 events with these settings, in several rounds of trimming.
+/// Log of the program `publish` while it publishes 450 events with these settings, in several rounds of trimming.
 pub async fn logged(redis: &str, settings: &[(&str, &str)]) -> String {
     let mut all = vec![("REDIS_URL", redis), ("REDIS_STREAM_NAME", "s")];
     all.extend(settings);
@@ -25,24 +25,25 @@ async fn a_group_that_holds_entries_back_is_named_once_with_their_number() {
     s.group("fast", 1_000).await;
     s.group("slow", 0).await;
     let output = logged(&s.server.url(), &[("REDIS_MAX_ENTRIES", "100")]).await;
-    let lines: Vec<&str> = output.lines().filter(|line| line.contains("holds entries")).collect();
+    let lines: Vec<&str> =
+        output.lines().filter(|line| line.contains("cannot trim all entries")).collect();
     assert_eq!(lines.len(), 1, "{output}");
     assert!(lines[0].contains(r#"group="slow""#), "{output}");
     let entries = lines[0].split("entries=").nth(1).and_then(|rest| rest.split(' ').next());
-    let entries: u64 = entries.expect("their number is told").parse().unwrap();
-    // It is said in one of the first rounds, which come after every 100 publishes.
+    let entries: u64 = entries.expect("the number is logged").parse().unwrap();
+    // It is logged in one of the first rounds, which come after every 100 publishes.
     assert!((1_000..=s.length().await).contains(&entries), "{output}");
 }
 
 #[tokio::test]
-async fn a_missing_right_to_trim_is_said_once() {
+async fn a_missing_permission_to_trim_is_logged_once() {
     let mut s = Fixture::new().await;
     s.add(1, 1_000).await;
     s.group("g", 1_000).await;
     s.config_with("+xadd ~s").await;
     let url = format!("redis://u:p@127.0.0.1:{}", s.server.port());
     let output = logged(&url, &[("REDIS_MAX_ENTRIES", "100")]).await;
-    assert_eq!(output.matches("leaves trimming to others").count(), 1, "{output}");
+    assert_eq!(output.matches("no permission to trim").count(), 1, "{output}");
     // An event that was late is published again.
     assert!(s.length().await >= 1_450);
 }

@@ -1,13 +1,13 @@
-//! Consumers of a group, and which of them count.
+//! Consumers of a group, and which of them are live.
 
 use std::time::Duration;
 
 /// A consumer of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerFacts {
-    /// Its name; bytes that are no text are escaped.
+    /// Its name; bytes that are not UTF-8 are escaped.
     pub name: String,
-    /// Entries it holds.
+    /// Entries that are pending for it.
     pub pending: u64,
     /// Time since the server last saw it read or claim; since its heartbeat for a consumer that the server does not list.
     pub idle: Duration,
@@ -18,7 +18,7 @@ pub struct ConsumerFacts {
 /// Last renewal of a consumer's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The server's clock then, milliseconds since 1970.
+    /// Time of the heartbeat by the server's clock, milliseconds since 1970.
     pub at_ms: u64,
     /// Length of the lease.
     pub lease: Duration,
@@ -27,7 +27,7 @@ pub struct Heartbeat {
 /// Basis on which a group's consumers are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsumerSource {
-    /// Nothing: the group was not asked for, or its consumers could not be read.
+    /// Nothing: the consumers were not requested, or could not be read.
     #[default]
     NotRead,
     /// Their heartbeats: a consumer of the group has written one.
@@ -41,14 +41,14 @@ pub enum ConsumerSource {
 pub struct ConsumerCounts {
     /// All of them.
     pub total: u64,
-    /// Of `total`: those that count, see [`ConsumerSource::is_live`].
+    /// Of `total`: those that are live, see [`ConsumerSource::is_live`].
     pub live: u64,
-    /// Of `total`: the others, such as those that crashed.
+    /// Of `total`: those that are not live, such as those that crashed.
     pub stale: u64,
 }
 
 impl ConsumerFacts {
-    /// Returns `true` if the consumer renewed its lease in time, seen at `server_ms`.
+    /// Returns `true` if the consumer's lease has not expired at `server_ms`.
     #[must_use]
     pub fn is_live(&self, server_ms: u64) -> bool {
         let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));
@@ -57,8 +57,8 @@ impl ConsumerFacts {
 }
 
 impl ConsumerSource {
-    /// Returns `true` if `consumer` counts, seen at `server_ms`: its heartbeat is not older than its lease, however long
-    /// it has been idle. Where no consumer of its group ever wrote a heartbeat, each one counts.
+    /// Returns `true` if `consumer` is live at `server_ms`: its heartbeat is not older than its lease, however long it has
+    /// been idle. If no consumer of its group ever wrote a heartbeat, each one is live.
     #[must_use]
     pub fn is_live(self, consumer: &ConsumerFacts, server_ms: u64) -> bool {
         match self {
@@ -67,7 +67,7 @@ impl ConsumerSource {
         }
     }
 
-    /// Counts the consumers of one group, seen at `server_ms`; `None` where they were not read.
+    /// Counts the consumers of one group at `server_ms`. Returns `None` if they were not read.
     #[must_use]
     pub fn count(self, consumers: &[ConsumerFacts], server_ms: u64) -> Option<ConsumerCounts> {
         if self == Self::NotRead {

@@ -1,35 +1,36 @@
-//! What a server says of itself: version, mode, role.
+//! Facts of a server: version, mode, role.
 
-/// A server's own account of itself, from INFO.
+/// Facts of a server, from INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Its version, such as `7.0.15`; of Valkey its own, not the Redis version that it is compatible with.
+    /// Version, such as `7.0.15`; for Valkey its own version, not the compatible Redis version.
     pub version: String,
-    /// `redis` or `valkey`.
+    /// Product: `redis` or `valkey`.
     pub name: String,
-    /// `standalone`, `sentinel` or `cluster`.
+    /// Mode: `standalone`, `sentinel` or `cluster`.
     pub mode: String,
-    /// `master` or `slave`.
+    /// Role: `master` or `slave`.
     pub role: String,
-    /// New at each start of the server.
+    /// Run ID, which is new at each start of the server.
     pub run_id: String,
 }
 
 impl ServerInfo {
-    /// Returns `true` for a replica, which refuses every write and may be behind.
+    /// Returns `true` for a replica, which refuses writes and may lag behind its primary.
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.role == "slave"
     }
 
-    /// Returns `true` if the server is new enough for this library: Redis 7.0, Valkey 7.2. An unknown version may be.
+    /// Returns `true` if this library supports the server's version: Redis 7.0, Valkey 7.2 and later. An unknown version
+    /// counts as supported.
     #[must_use]
     pub fn is_supported(&self) -> bool {
         self.version.is_empty() || self.number() >= if self.is_valkey() { (7, 2) } else { (7, 0) }
     }
 
-    /// Returns `true` if a lag that the server reports is right: Redis 8.0, Valkey 8.1. Older ones count entries that
-    /// were trimmed away.
+    /// Returns `true` if the lag that the server reports is correct: Redis 8.0, Valkey 8.1 and later. Older servers count
+    /// trimmed entries too.
     #[must_use]
     pub fn reports_true_lag(&self) -> bool {
         self.number() >= if self.is_valkey() { (8, 1) } else { (8, 0) }
@@ -39,13 +40,13 @@ impl ServerInfo {
         self.name == "valkey"
     }
 
-    /// Major and minor; what is no number counts as 0, the oldest.
+    /// Returns major and minor version; a part that is not a number counts as 0.
     fn number(&self) -> (u32, u32) {
         let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
-    /// Reads the sections `server` and `replication` of INFO. Fields that are missing are left empty.
+    /// Parses the sections `server` and `replication` of INFO. Missing fields are left empty.
     #[must_use]
     pub fn parse(info: &str) -> Self {
         let field = |name: &str| {
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn valkey_is_known_by_its_own_version_not_by_the_one_it_resembles() {
+    fn valkey_has_its_own_version_not_the_compatible_one() {
         let info = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n\
             server_mode:standalone\r\nrun_id:ab\r\n# Replication\r\nrole:slave\r\n";
         let parsed = ServerInfo::parse(info);
@@ -84,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reported_lag_is_believed_from_redis_8_and_valkey_8_1_on() {
-        let believed = ["8.0.0", "8.6.3", "10.0.1"].map(|v| server("redis", v).reports_true_lag());
-        assert_eq!(believed, [true; 3]);
-        let doubted = [("redis", "7.4.9"), ("valkey", "8.0.4"), ("redis", "?")];
-        assert_eq!(doubted.map(|(n, v)| server(n, v).reports_true_lag()), [false; 3]);
+    fn a_reported_lag_is_correct_from_redis_8_and_valkey_8_1_on() {
+        let correct = ["8.0.0", "8.6.3", "10.0.1"].map(|v| server("redis", v).reports_true_lag());
+        assert_eq!(correct, [true; 3]);
+        let incorrect = [("redis", "7.4.9"), ("valkey", "8.0.4"), ("redis", "?")];
+        assert_eq!(incorrect.map(|(n, v)| server(n, v).reports_true_lag()), [false; 3]);
     }
 
     #[test]

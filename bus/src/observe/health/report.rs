@@ -1,4 +1,4 @@
-//! The report: the wire form of a snapshot, or of the failure to read one.
+//! Report: the wire form of a snapshot, or of the failure to read one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::observe::monitor_error::MonitorError;
 use crate::observe::view::{GroupView, Snapshot};
 
-/// Health of Redis, a stream and its groups. In JSON, `redis_connected` says which of the two cases it is.
+/// Health of Redis, a stream and its groups. In JSON, `redis_connected` is `true` if `seen` is `Ok`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The stream, or why Redis counts as away.
+    /// The stream, or the reason why Redis counts as unreachable.
     pub seen: Result<StreamReport, String>,
     /// Time of the check.
     pub last_check: Timestamp,
@@ -25,9 +25,9 @@ pub struct Report {
 /// Health of a stream and its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamReport {
-    /// Entries; `None` where the key cannot be read as a stream.
+    /// Number of entries; `None` if the key cannot be read as a stream.
     pub length: Option<u64>,
-    /// By their names: those that were asked for and those that exist.
+    /// Groups by name: those that were requested and those that exist.
     pub groups: BTreeMap<String, GroupReport>,
 }
 
@@ -35,7 +35,7 @@ pub struct StreamReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum GroupReport {
-    /// The group stands and can be read.
+    /// The group exists and can be read.
     Ok(GroupNumbers),
     /// The group or the stream is missing.
     NotCreated,
@@ -46,7 +46,7 @@ pub enum GroupReport {
     },
 }
 
-/// The numbers of a group.
+/// Numbers of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupNumbers {
     /// Entries not delivered yet; `null` where that is not known, with `at_least` a lower bound.
@@ -60,7 +60,7 @@ pub struct GroupNumbers {
     pub consumers: u64,
     /// The last entry that was delivered.
     pub last_delivered_id: String,
-    /// Of the oldest entry that is pending or not delivered; `null` where there is none.
+    /// Age of the oldest entry that is pending or not delivered; `null` if there is none.
     pub oldest_age_seconds: Option<u64>,
     /// Dead letters; `null` for a group whose name this library does not use.
     pub dead_letters: Option<u64>,
@@ -127,7 +127,7 @@ fn group(group: &GroupView) -> GroupReport {
     if group.is_ahead() {
         let (at, end) = (facts.last_delivered, group.snapshot().stream.last_generated);
         let error = format!(
-            "the group stands at {at}, ahead of the stream's last entry {end}: it gets no events up to there"
+            "the group's position {at} is ahead of the stream's last entry {end}: it gets no events up to that position"
         );
         return GroupReport::Error { error };
     }
@@ -156,7 +156,7 @@ fn source(source: LagSource) -> &'static str {
     }
 }
 
-/// Returns the cause in words of this library: those of the client may name hosts or parts of a URL.
+/// Returns a cause without the client's own text, which may have hosts or parts of a URL.
 fn unavailable(error: &MonitorError) -> String {
     match error {
         MonitorError::Replica { .. } => "connected to a replica".to_owned(),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_told_with_its_numbers_under_the_documented_names() {
+    fn a_group_is_reported_with_its_numbers_under_the_documented_names() {
         let consumer = |heartbeat_ms| ConsumerFacts {
             name: "c".into(),
             pending: 0,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_group_is_not_created_and_others_are_told_beside_it() {
+    fn a_missing_group_is_not_created_and_others_are_reported_beside_it() {
         let mut seen = Arc::unwrap_or_clone(seen(GroupFacts::default()));
         let facts = seen.stream.groups.remove("a").unwrap();
         seen.stream.groups.insert("other one".to_owned(), facts);

@@ -1,4 +1,4 @@
-//! One report for all who ask at the same time.
+//! Reporter: one report for all callers that wait at the same time.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -20,15 +20,15 @@ use crate::observe::monitor_error::MonitorError;
 
 use super::report::Report;
 
-/// Requests that wait for the reporter to notice them; more wait to be queued.
+/// Capacity of the queue of requests; a caller beyond it waits until there is room.
 const WAITING: usize = 64;
 
 type Waiter = oneshot::Sender<Arc<Report>>;
 
-/// A snapshot takes no longer, whatever Redis does: who asks may expect an answer within 2 s.
+/// Time limit of a snapshot: a caller of the health service gets an answer within 2 s.
 const SNAPSHOT_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// Asks for reports; clones ask the same [`Reporter`].
+/// Requests reports. Clones share one [`Reporter`].
 #[derive(Clone)]
 pub struct Reports(mpsc::Sender<Waiter>);
 
@@ -42,8 +42,8 @@ pub struct Reporter {
     began: Instant,
 }
 
-/// Reports on `stream`, and on `groups` even where they are missing. Redis is asked when somebody asks here, once for
-/// all who ask meanwhile; nothing is answered unless [`Reporter::run`] runs.
+/// Creates a reporter on `stream`, and on `groups` even if they are missing. Redis is read on request, once for all
+/// requests that wait; they are answered only while [`Reporter::run`] runs.
 #[must_use]
 pub fn reports(
     redis: RedisConfig,
@@ -68,7 +68,7 @@ impl Reports {
 }
 
 impl Reporter {
-    /// Answers for ever, until it is dropped.
+    /// Answers requests until it is dropped.
     pub async fn run(mut self) -> Infallible {
         loop {
             let Some(first) = self.receiver.recv().await else { return pending().await };
@@ -89,28 +89,28 @@ impl Reporter {
                 Err(error) => Report::of_failure(&error, &self.stream, &self.groups, now),
             });
             for waiter in waiters {
-                // Who has gone away meanwhile needs no answer.
+                // A caller that no longer waits needs no report.
                 waiter.send(report.clone()).ok();
             }
         }
     }
 
-    /// Logs one line for a cause and a minute, not one for every request.
+    /// Logs a failure, each cause once a minute, and the recovery.
     fn log(&mut self, failure: Option<&MonitorError>) {
         let Some(error) = failure else {
             if self.outage.end() > 0 {
-                tracing::info!(stream = %self.stream, "Redis answers again");
+                tracing::info!(stream = %self.stream, "the stream can be read again");
             }
             return;
         };
         let (_, times) = self.outage.fail(error.cause(), now() - self.began, 0.0);
         if let Some(times) = times {
-            tracing::warn!(stream = %self.stream, times, "{}", chain(error));
+            tracing::warn!(stream = %self.stream, times, error = %chain(error), "cannot read the stream");
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge where a report gets its time")]
+#[expect(clippy::disallowed_methods, reason = "the edge that stamps reports")]
 fn time_of_day() -> Timestamp {
     Timestamp::now()
 }
