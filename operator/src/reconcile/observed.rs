@@ -18,6 +18,6 @@ pub struct Observed {
     pub deployment: DeploymentView,
     /// Reason why its pods are not ready, if their status has one.
     pub pod_problem: Option<String>,
-    /// `true` if this process has declared the group in Redis as it is desired.
+    /// True if this process has declared the group in Redis as desired.
     pub is_declared: bool,
 }

@@ -1,4 +1,4 @@
-//! The Redis endpoints that the administrator defined, and who may use them.
+//! Redis endpoints that the administrator defined, with the namespaces and streams that may use them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use eventbus::StreamKey;
 use eventbus::config::{CredentialFiles, RedisConfig};
 use serde::Deserialize;
 
-/// The endpoint of a resource that names none.
+/// Name of the endpoint of a resource that names none.
 pub const DEFAULT: &str = "default";
 
 /// Credential files by the setting that names them, and the key of the Secret that holds them.
@@ -19,14 +19,14 @@ const FILES: [(&str, &str); 5] = [
     ("REDIS_KEY_FILE", "tls.key"),
 ];
 
-/// One Redis, by the name that resources use.
+/// Redis server by the name that resources use.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The name in `spec.redis.name`.
     pub name: String,
     /// The URL without credentials, as consumers get it.
     pub url: String,
-    /// How the operator itself connects.
+    /// Connection settings of the operator itself.
     pub redis: RedisConfig,
     /// The Secret that consumer pods mount in their own namespace.
     pub secret: Option<PodSecret>,
@@ -43,19 +43,19 @@ pub struct PodSecret {
     pub files: Vec<(&'static str, &'static str)>,
 }
 
-/// Every endpoint, by name.
+/// Endpoints by name.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints(BTreeMap<String, Endpoint>);
 
-/// Why a resource may not use an endpoint. The message names what it asked for and what is there.
+/// Error of a resource that may not use an endpoint. The message names the requested one and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
     /// No endpoint has that name.
-    #[error("redis.name {name:?} is no endpoint; there are: {known}")]
+    #[error("redis.name {name:?} is not an endpoint; use one of: {known}")]
     Unknown {
-        /// The name that was asked for.
+        /// Requested name.
         name: String,
-        /// The names that there are.
+        /// Names of the existing endpoints.
         known: String,
     },
     /// The endpoint is not for this namespace.
@@ -104,11 +104,11 @@ fn everything() -> Vec<String> {
 }
 
 impl Endpoints {
-    /// Reads the endpoints file. `exists` tells whether a credential file is there: only such files are used, by the
+    /// Reads the endpoints file. `exists` returns true if a credential file exists: only such files are used, by the
     /// operator and, under the Secret's keys of the same names, by the consumers.
     ///
     /// # Errors
-    /// A sentence for everything that is wrong; none shows a credential.
+    /// One message for each invalid value, without credentials.
     pub fn parse(yaml: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, Vec<String>> {
         let file: File = serde_yaml::from_str(yaml)
             .map_err(|error| vec![format!("the endpoints file cannot be read: {error}")])?;
@@ -127,7 +127,7 @@ impl Endpoints {
         if errors.is_empty() { Ok(Self(endpoints)) } else { Err(errors) }
     }
 
-    /// The endpoint `name`, where `namespace` may use it for `stream`.
+    /// Returns the endpoint `name` if `namespace` may use it for `stream`.
     ///
     /// # Errors
     /// [`NotAllowed`].
@@ -152,13 +152,14 @@ impl Endpoints {
         Ok(endpoint)
     }
 
-    /// Address and database behind a name, the same for all names of one Redis; the name itself where there is none.
+    /// Returns the address and database of an endpoint, which are the same for all names of one server; the name itself if
+    /// no such endpoint exists.
     #[must_use]
     pub fn address(&self, name: &str) -> String {
         self.get(name).map_or_else(|| name.to_owned(), |endpoint| endpoint.redis.endpoint())
     }
 
-    /// The endpoint `name`, whoever asks.
+    /// Returns the endpoint `name` without a check of permissions.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Endpoint> {
         self.0.get(name)
@@ -181,13 +182,13 @@ fn endpoint(entry: Entry, exists: &dyn Fn(&Path) -> bool) -> Result<Endpoint, St
     };
     let redis = RedisConfig::new("url", &entry.url, files).map_err(|error| error.to_string())?;
     if redis.has_inline_credentials() {
-        return Err("its url holds credentials; put them into the Secret".to_owned());
+        return Err("url must not contain credentials; put them into the Secret".to_owned());
     }
     if entry.name.is_empty() || entry.name.len() > 63 {
-        return Err("its name must have 1 to 63 characters".to_owned());
+        return Err("name must have 1 to 63 characters".to_owned());
     }
     if entry.secret_name.is_some() && directory.is_none() {
-        return Err("secretName needs credentialsDir, whose files tell which keys the Secret has"
+        return Err("secretName requires credentialsDir, whose files name the keys of the Secret"
             .to_owned());
     }
     let files = FILES.into_iter().filter(|(_, key)| found(key).is_some()).collect();
@@ -201,7 +202,7 @@ fn endpoint(entry: Entry, exists: &dyn Fn(&Path) -> bool) -> Result<Endpoint, St
     })
 }
 
-/// Whether `text` as a whole fits `pattern`, in which `*` stands for any run of characters.
+/// Returns true if the whole `text` matches `pattern`, in which `*` matches any run of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -252,9 +253,12 @@ endpoints:
     }
 
     #[test]
-    fn an_unknown_endpoint_is_told_with_those_that_there_are() {
+    fn an_unknown_endpoint_is_reported_with_those_that_exist() {
         let message = find("order", "shop", "s").unwrap_err().to_string();
-        assert_eq!(message, r#"redis.name "order" is no endpoint; there are: default, orders"#);
+        assert_eq!(
+            message,
+            r#"redis.name "order" is not an endpoint; use one of: default, orders"#
+        );
     }
 
     #[test]
@@ -267,7 +271,7 @@ endpoints:
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once_and_without_credentials() {
+    fn all_invalid_values_are_reported_together_and_without_credentials() {
         let errors = parse(
             "
 endpoints:
@@ -290,7 +294,7 @@ endpoints:
     }
 
     #[test]
-    fn a_star_stands_for_any_run_of_characters() {
+    fn a_star_matches_any_run_of_characters() {
         for (pattern, text, fits) in [
             ("*", "", true),
             ("a*", "a", true),
