@@ -231,3 +231,29 @@ async fn probes_tell_a_living_and_ready_operator() {
     let deployments = namespace.api::<Deployment>().list(&Default::default()).await.unwrap();
     assert!(deployments.items.is_empty());
 }
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn an_operator_that_may_not_watch_one_of_its_namespaces_serves_the_other_and_ends() {
+    let (namespace, forbidden) = (Namespace::create().await, Namespace::create().await);
+    let redis = RedisServer::start();
+    let user = format!("operator-of-{}", namespace.name);
+    let permissions = format!(
+        "{{kind: Role, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: all}},
+          rules: [{{apiGroups: ['*'], resources: ['*'], verbs: ['*']}}]}}
+---
+{{kind: RoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: all}},
+  roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: all}},
+  subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]}}"
+    );
+    let output = namespace.kubectl(&["apply", "-f", "-"], &permissions);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut setup = Setup::new(&namespace, &redis);
+    setup.kubernetes.auth_info.impersonate = Some(user);
+    setup.namespaces.push(forbidden.name.clone());
+    let operator = RunningOperator::start_as(setup).await;
+    namespace.apply("orders", json!({})).await;
+    namespace.until_deployment("orders", "there is a Deployment", |_| true).await;
+    operator.end().await;
+    assert_eq!(holder(&namespace).await, None);
+}

@@ -42,6 +42,11 @@ impl Synced {
         self.deployments.send_replace(true);
     }
 
+    /// Returns true if the resources are synchronized.
+    pub(crate) fn has_groups(&self) -> bool {
+        *self.groups.borrow()
+    }
+
     async fn wait(&self) {
         for sender in [&self.groups, &self.deployments] {
             // The sender is not dropped before `self`.

@@ -67,7 +67,8 @@ pub(super) async fn run(
         let next = requeued.recv().await?;
         Some((next, requeued))
     });
-    Controller::for_stream(groups, watch.cache.groups)
+    let (synced, stopping) = (Arc::clone(&watch.cache.synced), stop.clone());
+    let controller = Controller::for_stream(groups, watch.cache.groups)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .owns_stream(deployments)
         .reconcile_on(requeued)
@@ -76,8 +77,19 @@ pub(super) async fn run(
         .for_each(|result| {
             log(result.err());
             std::future::ready(())
-        })
-        .await;
+        });
+    // Before its resources are cached, a controller has begun no reconcile, and does not notice the stop: the watch may
+    // never begin, for lack of permissions.
+    let stopped_early = async {
+        stopping.cancelled().await;
+        if synced.has_groups() {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = controller => {}
+        () = stopped_early => {}
+    }
 }
 
 /// Logs failed watches. The error policy has logged failed reconciles, and a deleted resource is no failure.
