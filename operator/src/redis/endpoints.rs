@@ -26,7 +26,7 @@ pub struct Endpoint {
     pub name: String,
     /// The URL without credentials, as consumers get it.
     pub url: String,
-    /// How the operator itself connects.
+    /// Configuration of the operator's own connections.
     pub redis: RedisConfig,
     /// The Secret that consumer pods mount in their own namespace.
     pub secret: Option<PodSecret>,
@@ -47,7 +47,7 @@ pub struct PodSecret {
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints(BTreeMap<String, Endpoint>);
 
-/// Why a resource may not use an endpoint. The message names what it asked for and what is there.
+/// Refusal of an endpoint to a resource. The message names the requested endpoint and those that exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
     /// No endpoint has that name.

@@ -1,4 +1,4 @@
-//! What was last read from Redis about a stream and one of its groups. Values only; `observers` fills them.
+//! State of a stream and one of its groups, as last read from Redis by `observers`. Values only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ pub enum RedisState {
     Read(Box<GroupSnapshot>),
 }
 
-/// Why nothing is known about a stream. The texts are for people, without credentials.
+/// Reason why nothing is known about a stream. The texts are for people, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
-    /// User, password, permissions or a credential file are at fault.
+    /// The user, the password, the permissions or a credential file is wrong.
     AuthFailed(String),
     /// No answer within the time, or no connection.
     Unreachable(String),

@@ -25,7 +25,8 @@ async fn a_group_that_holds_entries_back_is_named_once_with_their_number() {
     s.group("fast", 1_000).await;
     s.group("slow", 0).await;
     let output = logged(&s.server.url(), &[("REDIS_MAX_ENTRIES", "100")]).await;
-    let lines: Vec<&str> = output.lines().filter(|line| line.contains("cannot trim all entries")).collect();
+    let lines: Vec<&str> =
+        output.lines().filter(|line| line.contains("cannot trim all entries")).collect();
     assert_eq!(lines.len(), 1, "{output}");
     assert!(lines[0].contains(r#"group="slow""#), "{output}");
     let entries = lines[0].split("entries=").nth(1).and_then(|rest| rest.split(' ').next());
@@ -71,8 +72,8 @@ async fn a_cap_that_the_user_may_not_keep_is_an_error_at_connect_that_names_what
 #[tokio::test]
 async fn exactly_these_rights_are_enough_to_publish_and_to_drop_the_oldest() {
     let mut s = Fixture::new().await;
-    let rights = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:eventbus:lost";
-    let redis = s.config_with(rights).await;
+    let permissions = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:eventbus:lost";
+    let redis = s.config_with(permissions).await;
     let bus = s.bus_as(redis, &capped(TrimMode::None, 500, Overflow::DropOldest)).await;
     let keys: u32 = redis::cmd("DBSIZE").query_async(&mut s.conn).await.unwrap();
     assert_eq!(keys, 0, "trying the rights changes nothing");
@@ -90,8 +91,8 @@ async fn exactly_these_rights_are_enough_to_publish_and_to_trim() {
     s.add(1, 1_000).await;
     s.group("g", 900).await;
     s.run("XREADGROUP GROUP g c COUNT 10 STREAMS s >").await;
-    let rights = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +eval +evalsha ~s ~{s}:eventbus:groups";
-    let redis = s.config_with(rights).await;
+    let permissions = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +eval +evalsha ~s ~{s}:eventbus:groups";
+    let redis = s.config_with(permissions).await;
     let bus = s.bus_as(redis, &keeping(TrimMode::Acked, 100)).await;
     publish(&bus, 100).await;
     trimmed_below(&mut s, &bus, 500).await;
