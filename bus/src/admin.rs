@@ -8,4 +8,4 @@ pub use crate::scripts::create_group::{EnsureGroup, EnsuredGroup, create, ensure
 pub use crate::scripts::declare_group::Declared;
 pub use crate::scripts::drop_oldest::{Dropped, drop_oldest};
 pub use crate::scripts::replay::replay;
-pub use crate::scripts::trim::{HeldBy, Trimmed, trim};
+pub use crate::scripts::trim::{TrimHold, Trimmed, trim};

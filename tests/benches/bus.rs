@@ -86,7 +86,7 @@ fn main() {
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn idle(runtime: &tokio::runtime::Runtime) {
     const SPAN: Duration = Duration::from_secs(10);
-    if !is_wanted("idle reader") {
+    if !is_selected("idle reader") {
         return;
     }
     let server = RedisServer::start();
@@ -118,7 +118,7 @@ fn cpu_time() -> Duration {
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn report(name: &str, mut pair: impl FnMut() -> Pair) {
-    if !is_wanted(name) {
+    if !is_selected(name) {
         return;
     }
     let pairs: Vec<Pair> = (0..REPETITIONS).map(|_| pair()).collect();
@@ -128,7 +128,7 @@ fn report(name: &str, mut pair: impl FnMut() -> Pair) {
     println!("{name:<38}{raw:>14.0}{ours:>14.0}{ratio:>8.2}");
 }
 
-fn is_wanted(name: &str) -> bool {
+fn is_selected(name: &str) -> bool {
     // Cargo adds `--bench` to the arguments.
     let word = std::env::args().skip(1).find(|word| !word.starts_with("--"));
     word.is_none_or(|word| name.contains(&word))

@@ -48,9 +48,9 @@ impl Namespace {
         let client = Client::try_from(config.clone()).expect("KUBECONFIG can be used");
         INSTALLED.get_or_init(async || install(&client).await).await;
         let namespaces = Api::<KubeNamespace>::all(client.clone());
-        let wanted = json!({"metadata": {"generateName": "test-"}});
-        let wanted = serde_json::from_value(wanted).expect("a namespace");
-        let created = namespaces.create(&PostParams::default(), &wanted).await;
+        let desired = json!({"metadata": {"generateName": "test-"}});
+        let desired = serde_json::from_value(desired).expect("a namespace");
+        let created = namespaces.create(&PostParams::default(), &desired).await;
         Self { name: created.expect("namespaces can be created").name_any(), config, client }
     }
 
@@ -176,8 +176,8 @@ impl Namespace {
             event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref()) == Some(name)
         };
         let text = |text: Option<String>| text.unwrap_or_default();
-        let told = events.items.into_iter().filter(about);
-        told.map(|event| (text(event.type_), text(event.reason), text(event.note))).collect()
+        let found = events.items.into_iter().filter(about);
+        found.map(|event| (text(event.type_), text(event.reason), text(event.note))).collect()
     }
 }
 
@@ -191,9 +191,9 @@ impl Drop for Namespace {
 
 async fn install(client: &Client) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    let wanted = eventbus_api::definition();
-    let (name, params) = (wanted.name_any(), PatchParams::apply("test").force());
-    let applied = definitions.patch(&name, &params, &Patch::Apply(&wanted)).await;
+    let desired = eventbus_api::definition();
+    let (name, params) = (desired.name_any(), PatchParams::apply("test").force());
+    let applied = definitions.patch(&name, &params, &Patch::Apply(&desired)).await;
     applied.expect("the definition is accepted");
     // Established comes a moment before the server serves it. Metadata alone: what other tests left behind may not be
     // readable.
@@ -297,13 +297,13 @@ impl Drop for RunningOperator {
 }
 
 fn settings(setup: &Setup) -> Settings {
-    let look = |name: &str| match name {
+    let lookup = |name: &str| match name {
         "ENDPOINTS_FILE" => Some("unused".to_owned()),
         "CONSUMER_IMAGE" => Some(IMAGE.to_owned()),
         "WATCH_NAMESPACES" => Some(setup.namespaces.join(",")),
         "LISTEN" => Some("127.0.0.1:0".to_owned()),
         _ => None,
     };
-    let settings = Settings::from_lookup(&look).expect("the settings are right");
+    let settings = Settings::from_lookup(&lookup).expect("the settings are right");
     Settings { lease: setup.lease, ..settings }
 }

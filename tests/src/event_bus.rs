@@ -111,9 +111,9 @@ pub async fn bus_on(server: &RedisServer) -> EventBus {
 ///
 /// # Panics
 /// If there is no such right, or it does not connect.
-pub async fn bus_with_rights(server: &RedisServer, rights: &[&str]) -> EventBus {
+pub async fn bus_with_permissions(server: &RedisServer, permissions: &[&str]) -> EventBus {
     let mut command = ::redis::cmd("ACL");
-    command.arg(&["SETUSER", "u", "reset", "on", ">p", "~s", "~{s}:*", "+ping"]).arg(rights);
+    command.arg(&["SETUSER", "u", "reset", "on", ">p", "~s", "~{s}:*", "+ping"]).arg(permissions);
     let mut conn = server.connection().await;
     command.exec_async(&mut conn).await.expect("there are such rights");
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());

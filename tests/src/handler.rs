@@ -74,7 +74,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     /// The next answers; the last one is given for ever.
     replies: Mutex<VecDeque<Reply>>,
-    held: watch::Sender<bool>,
+    is_paused: watch::Sender<bool>,
 }
 
 /// A port on which nobody listens yet: connections to it are refused, and nobody else can take it.
@@ -105,7 +105,7 @@ impl Reserved {
         let shared = Arc::new(Shared {
             requests: Mutex::default(),
             replies: Mutex::new([Reply::status(200)].into()),
-            held: watch::Sender::new(false),
+            is_paused: watch::Sender::new(false),
         });
         let listener = self.socket.listen(1024).expect("the port can be listened on");
         let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -143,12 +143,12 @@ impl Handler {
 
     /// Takes requests and answers none until [`Handler::release`].
     pub fn hold(&self) {
-        self.shared.held.send_replace(true);
+        self.shared.is_paused.send_replace(true);
     }
 
     /// Answers what was held, and all that comes.
     pub fn release(&self) {
-        self.shared.held.send_replace(false);
+        self.shared.is_paused.send_replace(false);
     }
 
     /// All requests so far.
@@ -177,8 +177,8 @@ impl Drop for Handler {
 async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let request = Request { at: Instant::now(), headers, body };
     shared.requests.lock().expect("no lock is poisoned").push(request);
-    let mut held = shared.held.subscribe();
-    held.wait_for(|held| !held).await.expect("the sender lives as long as this");
+    let mut is_paused = shared.is_paused.subscribe();
+    is_paused.wait_for(|is_paused| !is_paused).await.expect("the sender lives as long as this");
     let reply = {
         let mut replies = shared.replies.lock().expect("no lock is poisoned");
         let last = replies.len() <= 1;

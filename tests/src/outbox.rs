@@ -142,8 +142,8 @@ impl Publisher {
     /// # Panics
     /// If that takes too long; with what it wrote on standard error.
     pub async fn has_written(&mut self, lines: usize) {
-        let look = async || (self.lines().len() >= lines).then_some(());
-        let waited = tokio::time::timeout(LONG, wait::until("it writes", 2 * LONG, look)).await;
+        let check = async || (self.lines().len() >= lines).then_some(());
+        let waited = tokio::time::timeout(LONG, wait::until("it writes", 2 * LONG, check)).await;
         assert!(waited.is_ok(), "{} of {lines} lines\n{}", self.lines().len(), self.text("err"));
     }
 

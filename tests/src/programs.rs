@@ -102,7 +102,7 @@ fn build() -> PathBuf {
     command.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars_os() {
-        if SET_BY_CARGO.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+        if SET_BY_CARGO.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }

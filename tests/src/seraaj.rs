@@ -157,7 +157,7 @@ impl Service {
     }
 
     /// The status that the handler answers to an event.
-    pub async fn hand(&self, id: &str, event_type: &str, payload: &str) -> u16 {
+    pub async fn deliver(&self, id: &str, event_type: &str, payload: &str) -> u16 {
         let request = self.client.post(self.url("/events")).body(payload.to_owned());
         let request = request.header("ce-id", id).header("ce-type", event_type);
         request.send().await.expect("the service answers").status().as_u16()
@@ -198,8 +198,8 @@ impl Service {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, Value), String> {
-    let said = |error: reqwest::Error| eventbus::chain(&error);
-    let response = request.send().await.map_err(said)?;
+    let described = |error: reqwest::Error| eventbus::chain(&error);
+    let response = request.send().await.map_err(described)?;
     let status = response.status().as_u16();
-    Ok((status, response.json().await.map_err(said)?))
+    Ok((status, response.json().await.map_err(described)?))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Between two looks at the condition.
-const LOOK: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Repeats `probe` until it returns something, and returns that.
 ///
@@ -15,7 +15,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() 
             if let Some(found) = probe().await {
                 return found;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     };
     within(what, limit, found).await

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use eventbus::admin::{self, Connection, Declaration, HeldBy};
+use eventbus::admin::{self, Connection, Declaration, TrimHold};
 use eventbus::{EntryId, Error, GroupName, StreamKey};
 use kube::ResourceExt;
 use serde_json::json;
@@ -95,8 +95,11 @@ async fn trimming_waits_for_a_group_of_the_operators_that_is_missing() {
     }
     fixture.run::<String>("XGROUP SETID s another $").await;
     let stream = StreamKey::new("s").unwrap();
-    let held = admin::trim(&mut fixture.conn, &stream, 0, Duration::ZERO).await.unwrap();
-    assert_eq!((held.removed, held.held_by), (0, Some(HeldBy::Missing { group: "orders".into() })));
+    let trimmed = admin::trim(&mut fixture.conn, &stream, 0, Duration::ZERO).await.unwrap();
+    assert_eq!(
+        (trimmed.removed, trimmed.hold),
+        (0, Some(TrimHold::Missing { group: "orders".into() }))
+    );
 }
 
 #[tokio::test]

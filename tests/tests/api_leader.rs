@@ -25,7 +25,7 @@ async fn holder(namespace: &Namespace) -> Option<String> {
     lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
 }
 
-async fn until_held(namespace: &Namespace, by: impl Fn(&str) -> bool) -> String {
+async fn until_leased(namespace: &Namespace, by: impl Fn(&str) -> bool) -> String {
     wait::until("the lease is held", SOON, async || {
         holder(namespace).await.filter(|holder| by(holder))
     })
@@ -71,18 +71,18 @@ async fn a_program_that_is_told_to_end_hands_its_lease_to_the_next_one_at_once()
     let (namespace, redis) = (Namespace::create().await, RedisServer::start());
     let files = Files::new(&namespace, &redis);
     let mut first = files.start(&namespace, "first");
-    until_held(&namespace, |holder| holder.starts_with("first_")).await;
+    until_leased(&namespace, |holder| holder.starts_with("first_")).await;
     let _second = files.start(&namespace, "second");
     namespace.apply("orders", json!({})).await;
     namespace.until_deployment("orders", "the first one leads", |_| true).await;
-    assert!(until_held(&namespace, |_| true).await.starts_with("first_"));
+    assert!(until_leased(&namespace, |_| true).await.starts_with("first_"));
     first.terminate();
     let ended = first.ended(SOON).await;
     assert_eq!(ended.code(), Some(0), "{}", first.output());
     // It has let its lease go, which would otherwise be its own for 15 s more.
     let next = holder(&namespace).await;
     assert!(next.as_ref().is_none_or(|holder| holder.starts_with("second_")), "{next:?}");
-    until_held(&namespace, |holder| holder.starts_with("second_")).await;
+    until_leased(&namespace, |holder| holder.starts_with("second_")).await;
     namespace.apply("more", json!({"stream": "more"})).await;
     namespace.until_deployment("more", "the second one leads", |_| true).await;
 }
@@ -92,7 +92,7 @@ async fn a_program_that_is_told_to_end_hands_its_lease_to_the_next_one_at_once()
 async fn a_leader_whose_lease_was_taken_stops_writing_and_waits_for_its_turn() {
     let (namespace, redis) = (Namespace::create().await, RedisServer::start());
     let operator = RunningOperator::start(&namespace, &redis).await;
-    until_held(&namespace, |holder| holder.starts_with("test-")).await;
+    until_leased(&namespace, |holder| holder.starts_with("test-")).await;
     let now = jiff::Timestamp::from_second(1).unwrap();
     let taken = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {
         "holderIdentity": "thief", "leaseDurationSeconds": 3, "renewTime": format!("{now:.6}")}});
@@ -106,7 +106,7 @@ async fn a_leader_whose_lease_was_taken_stops_writing_and_waits_for_its_turn() {
     .await;
     namespace.apply("orders", json!({})).await;
     // The thief never renews: after its three seconds the operator leads again, and only then writes.
-    until_held(&namespace, |holder| holder.starts_with("test-")).await;
+    until_leased(&namespace, |holder| holder.starts_with("test-")).await;
     namespace.until_deployment("orders", "it leads again", |_| true).await;
 }
 
@@ -125,7 +125,7 @@ async fn a_leader_that_cannot_renew_its_lease_stops_writing_before_another_one_b
     kubernetes.cluster_url = format!("https://{}", proxy.address()).parse().unwrap();
     let setup = || Setup { lease, ..Setup::new(&namespace, &redis) };
     let first = RunningOperator::start_as(Setup { kubernetes, ..setup() }).await;
-    let leader = until_held(&namespace, |_| true).await;
+    let leader = until_leased(&namespace, |_| true).await;
     let second = RunningOperator::start_as(setup()).await;
     namespace.apply("orders", json!({})).await;
     namespace.until_deployment("orders", "the first one leads", |_| true).await;
@@ -137,7 +137,7 @@ async fn a_leader_that_cannot_renew_its_lease_stops_writing_before_another_one_b
     })
     .await;
     assert_eq!(holder(&namespace).await.as_ref(), Some(&leader), "nobody else leads yet");
-    until_held(&namespace, |holder| holder != leader).await;
+    until_leased(&namespace, |holder| holder != leader).await;
     namespace.apply("more", json!({"stream": "more"})).await;
     namespace.until_deployment("more", "the second one leads", |_| true).await;
     proxy.resume();
@@ -199,7 +199,7 @@ async fn an_operator_waits_for_the_definition_of_its_resource() {
 async fn two_operators_never_write_the_same_resource() {
     let (namespace, redis) = (Namespace::create().await, RedisServer::start());
     let first = RunningOperator::start(&namespace, &redis).await;
-    until_held(&namespace, |_| true).await;
+    until_leased(&namespace, |_| true).await;
     let second = RunningOperator::start(&namespace, &redis).await;
     namespace.apply("orders", json!({})).await;
     namespace.until_deployment("orders", "there is a Deployment", |_| true).await;

@@ -234,8 +234,8 @@ async fn a_group_that_vanishes_is_created_again_where_it_was() {
     }
     fixture.run::<redis::Value>("XREADGROUP GROUP orders c COUNT 3 STREAMS s >").await;
     fixture.run::<i64>("XACK s orders 1-0").await;
-    let told = |s: &eventbus_api::EventConsumerGroupStatus| s.pending == Some(2);
-    fixture.namespace.until("orders", "two are pending", SOON, told).await;
+    let reported = |s: &eventbus_api::EventConsumerGroupStatus| s.pending == Some(2);
+    fixture.namespace.until("orders", "two are pending", SOON, reported).await;
     fixture.run::<i64>("XGROUP DESTROY s orders").await;
     let again = |s: &eventbus_api::EventConsumerGroupStatus| {
         s.group_origin == Some(GroupOrigin::Recreated) && s.lag.is_some()

@@ -257,9 +257,9 @@ async fn what_keeps_the_pods_from_starting_is_told() {
         .await
         .unwrap();
     namespace.apply("orders", json!({})).await;
-    let told = |s: &eventbus_api::EventConsumerGroupStatus| {
+    let reported = |s: &eventbus_api::EventConsumerGroupStatus| {
         let consumers = condition(s, "ConsumersAvailable");
         consumers.is_some_and(|c| c.message.contains("ErrImagePull: no such image"))
     };
-    namespace.until("orders", "the reason is told", SOON, told).await;
+    namespace.until("orders", "the reason is told", SOON, reported).await;
 }

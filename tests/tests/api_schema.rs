@@ -29,7 +29,7 @@ async fn refused_new(fields: Value) -> String {
 }
 
 #[track_caller]
-fn assert_told(message: &str, field: &str, way_out: &str) {
+fn assert_names(message: &str, field: &str, way_out: &str) {
     assert!(message.contains(field) && message.contains(way_out), "{message:?}");
 }
 
@@ -37,21 +37,21 @@ fn assert_told(message: &str, field: &str, way_out: &str) {
 #[ignore = "needs an API server"]
 async fn two_handlers_are_refused() {
     let message = refused_new(json!({"handler": {"log": {}, "http": {"url": "http://h"}}})).await;
-    assert_told(&message, "spec.handler", "set exactly one of http, log");
+    assert_names(&message, "spec.handler", "set exactly one of http, log");
 }
 
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn a_bad_duration_is_refused_with_an_example() {
     let message = refused_new(json!({"delivery": {"timeout": "5 minutes"}})).await;
-    assert_told(&message, "spec.delivery.timeout", "must be a duration such as 90s or 1h30m");
+    assert_names(&message, "spec.delivery.timeout", "must be a duration such as 90s or 1h30m");
 }
 
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn a_changed_stream_is_refused() {
     let message = refused_change(json!({}), json!({"stream": "z"})).await;
-    assert_told(&message, "spec.stream", "create a second resource for the other stream");
+    assert_names(&message, "spec.stream", "create a second resource for the other stream");
 }
 
 #[tokio::test]
@@ -65,9 +65,9 @@ metadata: {name: orders}
 spec: {stream: s, handler: {log: {}}, replica: 3}
 ";
     let output = namespace.kubectl(&["apply", "-f", "-"], manifest);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
-    assert!(told.contains(r#"unknown field "spec.replica""#), "{told}");
+    assert!(stderr.contains(r#"unknown field "spec.replica""#), "{stderr}");
 }
 
 #[tokio::test]
@@ -102,14 +102,14 @@ async fn every_rule_accepts_what_is_at_its_right_side_on_a_real_server() {
 async fn a_name_that_is_too_long_for_a_deployment_is_refused() {
     let namespace = Namespace::create().await;
     let message = refusal(&namespace, &"n".repeat(53), &spec(json!({}))).await;
-    assert_told(&message, "metadata.name is too long", "52 characters at most");
+    assert_names(&message, "metadata.name is too long", "52 characters at most");
 }
 
 #[tokio::test]
 #[ignore = "needs an API server"]
 async fn a_null_is_refused_and_not_kept() {
     let message = refused_new(json!({"group": null})).await;
-    assert_told(&message, "spec.group", "must be of type string");
+    assert_names(&message, "spec.group", "must be of type string");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tests::redis::RedisServer;
 use tests::wait;
 
 /// Within this, the first change after quiet is promised to stand in the status; a busy machine gets five times that.
-const TOLD: Duration = Duration::from_secs(2);
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
 /// The same for what comes to rest, and for the end of an outage.
 const RECOVERED: Duration = Duration::from_secs(5);
 
@@ -89,7 +89,7 @@ impl Fixture {
     }
 
     /// The number of sweeps, as Redis counts them.
-    async fn sweeps(&mut self) -> u64 {
+    async fn snapshots(&mut self) -> u64 {
         let mut info = redis::cmd("INFO");
         info.arg("commandstats");
         let text: String = info.query_async(&mut self.conn).await.unwrap();
@@ -117,9 +117,9 @@ async fn at_rest_nothing_is_written_neither_to_kubernetes_nor_to_redis() {
     let last = |s: &EventConsumerGroupStatus| s.lag == Some(0);
     fixture.namespace.until("orders", "the lag is known", SOON, last).await;
     let (versions, commands) = (fixture.versions().await, fixture.writing_commands().await);
-    let sweeps = fixture.sweeps().await;
+    let snapshots = fixture.snapshots().await;
     wait::until("Redis was looked at some times more", SOON, async || {
-        (fixture.sweeps().await >= sweeps + 5).then_some(())
+        (fixture.snapshots().await >= snapshots + 5).then_some(())
     })
     .await;
     // And a reconcile of each kind: another operator finds all as it should be.
@@ -133,9 +133,9 @@ async fn at_rest_nothing_is_written_neither_to_kubernetes_nor_to_redis() {
         (reconciled && text.contains("eventbus_group_lag{")).then_some(())
     })
     .await;
-    let sweeps = fixture.sweeps().await;
+    let snapshots = fixture.snapshots().await;
     wait::until("it looked at Redis some times", SOON, async || {
-        (fixture.sweeps().await >= sweeps + 3).then_some(())
+        (fixture.snapshots().await >= snapshots + 3).then_some(())
     })
     .await;
     assert_eq!(fixture.versions().await, versions);
@@ -147,13 +147,13 @@ async fn at_rest_nothing_is_written_neither_to_kubernetes_nor_to_redis() {
 async fn the_first_change_after_quiet_stands_soon() {
     let mut fixture = Fixture::at_rest().await;
     // Quiet is longer than the interval between two writes.
-    let sweeps = fixture.sweeps().await;
+    let snapshots = fixture.snapshots().await;
     wait::until("five seconds of quiet passed", SOON, async || {
-        (fixture.sweeps().await >= sweeps + 4).then_some(())
+        (fixture.snapshots().await >= snapshots + 4).then_some(())
     })
     .await;
     fixture.publish().await;
-    fixture.namespace.until("orders", "the lag is 1", 5 * TOLD, |s| s.lag == Some(1)).await;
+    fixture.namespace.until("orders", "the lag is 1", 5 * REPORT_LIMIT, |s| s.lag == Some(1)).await;
 }
 
 #[tokio::test]
@@ -188,8 +188,8 @@ async fn while_numbers_move_a_status_is_written_every_five_seconds_and_their_res
         assert!(between > Duration::from_secs(4), "{between:?}: {writes:?}");
     }
     // 15 s of movement, or more: the first change, one write every 5 s, and the rest.
-    let most = usize::try_from((now() - began).as_secs() / 5).unwrap() + 2;
-    assert!((3..=most).contains(&writes.len()), "{writes:?}");
+    let max = usize::try_from((now() - began).as_secs() / 5).unwrap() + 2;
+    assert!((3..=max).contains(&writes.len()), "{writes:?}");
 }
 
 #[tokio::test]
@@ -202,15 +202,15 @@ async fn one_sweep_serves_all_resources_of_a_stream() {
     for number in 0..20 {
         fixture.namespace.until_state(&format!("n{number}"), "Suspended").await;
     }
-    let (before, began) = (fixture.sweeps().await, now());
-    let (sweeps, took) = wait::until("some sweeps were made", SOON, async || {
-        let sweeps = fixture.sweeps().await - before;
-        (sweeps >= 6).then(|| (sweeps, now() - began))
+    let (before, began) = (fixture.snapshots().await, now());
+    let (snapshots, took) = wait::until("some sweeps were made", SOON, async || {
+        let snapshots = fixture.snapshots().await - before;
+        (snapshots >= 6).then(|| (snapshots, now() - began))
     })
     .await;
     // One a second at most, not one for each of 21 groups.
-    let most = took.as_secs_f64() + 2.0;
-    assert!((sweeps as f64) <= most, "{sweeps} in {took:?}");
+    let max = took.as_secs_f64() + 2.0;
+    assert!((snapshots as f64) <= max, "{snapshots} in {took:?}");
 }
 
 #[tokio::test]

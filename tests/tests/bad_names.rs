@@ -8,16 +8,16 @@ use eventbus_core::names::{DELAYED, SUSPECT};
 
 type Parse = fn(&str) -> Result<(), String>;
 
-fn told<T>(result: Result<T, impl std::error::Error>) -> Result<(), String> {
+fn refusal<T>(result: Result<T, impl std::error::Error>) -> Result<(), String> {
     result.map(|_| ()).map_err(|error| error.to_string())
 }
 
-const STREAM: Parse = |text| told(StreamKey::new(text));
-const GROUP: Parse = |text| told(GroupName::new(text));
-const CONSUMER: Parse = |text| told(ConsumerName::new(text));
-const ENTRY: Parse = |text| told(text.parse::<EntryId>());
-const START: Parse = |text| told(text.parse::<Start>());
-const TYPE: Parse = |text| told(TypeFilter::parse([text]));
+const STREAM: Parse = |text| refusal(StreamKey::new(text));
+const GROUP: Parse = |text| refusal(GroupName::new(text));
+const CONSUMER: Parse = |text| refusal(ConsumerName::new(text));
+const ENTRY: Parse = |text| refusal(text.parse::<EntryId>());
+const START: Parse = |text| refusal(text.parse::<Start>());
+const TYPE: Parse = |text| refusal(TypeFilter::parse([text]));
 
 #[test]
 fn what_is_refused_is_named_with_what_is_allowed() {

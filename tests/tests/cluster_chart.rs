@@ -51,24 +51,25 @@ fn render(values: &str) -> Result<Vec<Value>, String> {
 }
 
 /// What the roles of the operator allow: `scope group/resource verb`.
-fn rights(objects: &[Value]) -> BTreeSet<String> {
+fn permissions(objects: &[Value]) -> BTreeSet<String> {
     let roles = objects.iter().filter(|object| {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         object["rules"].is_array() && name.starts_with("bus-eventbus-operator")
     });
-    let mut rights = BTreeSet::new();
+    let mut permissions = BTreeSet::new();
     for role in roles {
         let scope = role["metadata"]["namespace"].as_str().unwrap_or("*");
         for rule in role["rules"].as_array().into_iter().flatten() {
             for group in names(&rule["apiGroups"]) {
                 for resource in names(&rule["resources"]) {
                     let verbs = names(&rule["verbs"]);
-                    rights.extend(verbs.map(|verb| format!("{scope} {group}/{resource} {verb}")));
+                    permissions
+                        .extend(verbs.map(|verb| format!("{scope} {group}/{resource} {verb}")));
                 }
             }
         }
     }
-    rights
+    permissions
 }
 
 fn names(list: &Value) -> impl Iterator<Item = &str> {
@@ -101,7 +102,7 @@ fn leases() -> BTreeSet<String> {
 #[ignore = "needs a cluster"]
 fn the_operator_is_allowed_what_it_needs_and_nothing_else() {
     let objects = render("redis: {enabled: true}").unwrap();
-    assert_eq!(rights(&objects), &needed("*") | &leases());
+    assert_eq!(permissions(&objects), &needed("*") | &leases());
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn the_operator_is_allowed_what_it_needs_and_nothing_else() {
 fn with_watch_namespaces_the_rights_of_the_operator_end_there() {
     let objects = render("{redis: {enabled: true}, watchNamespaces: [shop, bank]}").unwrap();
     let expected = &(&needed("shop") | &needed("bank")) | &leases();
-    assert_eq!(rights(&objects), expected);
+    assert_eq!(permissions(&objects), expected);
     assert!(!objects.iter().any(|object| object["kind"] == "ClusterRoleBinding"));
 }
 

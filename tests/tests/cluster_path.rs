@@ -146,8 +146,8 @@ async fn kubectl_scale_changes_the_pods() {
                 let pods = namespace.kubectl(
                     "get pods -l app.kubernetes.io/instance=g --field-selector status.phase=Running -o name",
                 );
-                let wanted = format!("{replicas}/{replicas}");
-                pods.lines().count() == replicas && namespace.row("g")[9].1 == wanted
+                let expected = format!("{replicas}/{replicas}");
+                pods.lines().count() == replicas && namespace.row("g")[9].1 == expected
             })
             .await;
     }

@@ -73,12 +73,12 @@ async fn a_server_that_refuses_the_login_is_told_as_what_it_is_by_every_publish(
         ("ERR max number of clients reached", "max number of clients"),
         ("NOAUTH HELLO must be called with the client authenticated", "client authenticated"),
     ];
-    for (line, told) in cases {
+    for (line, expected) in cases {
         let server = FakeRedis::start(Answers::Error(line.to_owned())).await;
         let bus = open(server.config()).await;
         for _ in 0..20 {
             let error = refusal(&bus).await;
-            assert!(chain(&error).contains(told), "{told}: {error:?}");
+            assert!(chain(&error).contains(expected), "{expected}: {error:?}");
         }
     }
 }
@@ -146,10 +146,10 @@ async fn the_programs_refuse_addresses_of_sentinel_and_cluster_and_say_so() {
             let status = running.ended(LONG).await;
             let output = running.output();
             assert_eq!(status.code(), Some(2), "{program} {url}: {output}");
-            let told = "REDIS_URL=";
+            let expected = "REDIS_URL=";
             let lines: Vec<_> = output.lines().collect();
             assert!(
-                matches!(lines[..], [line] if line.starts_with(told)
+                matches!(lines[..], [line] if line.starts_with(expected)
                     && line.contains("Sentinel and Cluster addresses are not supported yet")),
                 "{output}"
             );

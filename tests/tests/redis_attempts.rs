@@ -24,7 +24,7 @@ async fn fails(_: Arc<Delivery>) -> Answer {
 }
 
 /// A field of the consumers' hash, as JSON.
-async fn told(conn: &mut Connection, field: &str) -> Option<serde_json::Value> {
+async fn stored(conn: &mut Connection, field: &str) -> Option<serde_json::Value> {
     let mut get = redis::cmd("HGET");
     let get = get.arg("{s}:eventbus:consumers:g").arg(field);
     let text: Option<String> = get.query_async(conn).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_group_without_dead_letters_acknowledges_what_cannot_be_handled() {
     drained(&mut conn).await;
     assert_eq!(letters::all(&mut conn).await, []);
     running.stop().await.unwrap();
-    let gone = told(&mut conn, "gone").await.unwrap();
+    let gone = stored(&mut conn, "gone").await.unwrap();
     assert_eq!((&gone["acknowledged"], &gone["dead"]), (&1.into(), &1.into()));
 }
 
@@ -138,7 +138,7 @@ async fn each_beat_keeps_the_point_from_which_a_lost_group_would_resume() {
     for (expected, permits) in [(("before", first), 2), (("after", last), 0)] {
         let (word, id) = expected;
         wait::until("a heartbeat tells the resume point", LONG, async || {
-            let resume = told(&mut conn.clone(), "resume").await?;
+            let resume = stored(&mut conn.clone(), "resume").await?;
             (resume[word] == id.as_str() && resume["at"].is_u64()).then_some(())
         })
         .await;
@@ -270,7 +270,7 @@ async fn a_call_that_the_end_of_its_lease_cut_off_at_the_last_attempt_is_not_the
     let running = Running::start(server.config(), config, async |_| Answer::Done);
     drained(&mut conn).await;
     // As the server remembers such a call: it is this consumer's, of which the consumer knows nothing.
-    let me = told_name(&mut conn).await;
+    let me = stored_name(&mut conn).await;
     let claim = format!("XCLAIM s g {me} 0 {id} IDLE 2000 RETRYCOUNT 4 FORCE JUSTID");
     command(&mut conn, &claim).await;
     drained(&mut conn).await;
@@ -280,7 +280,7 @@ async fn a_call_that_the_end_of_its_lease_cut_off_at_the_last_attempt_is_not_the
 }
 
 /// The one consumer's name.
-async fn told_name(conn: &mut Connection) -> String {
+async fn stored_name(conn: &mut Connection) -> String {
     let mut keys = redis::cmd("HKEYS");
     let keys: Vec<String> = keys.arg("{s}:eventbus:consumers:g").query_async(conn).await.unwrap();
     keys.iter().find_map(|field| field.strip_prefix("c:")).unwrap().to_owned()

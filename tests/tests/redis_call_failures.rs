@@ -5,7 +5,7 @@
 
 use eventbus::config::BusConfig;
 use eventbus::{CALL_TIMEOUT, EntryId, Error, EventBus, Start, StreamKey, chain};
-use tests::event_bus::{bus_on, bus_with_rights, group, in_time, is_late};
+use tests::event_bus::{bus_on, bus_with_permissions, group, in_time, is_late};
 use tests::redis::RedisServer;
 use tests::subscriber::{LONG, command};
 use tests::wait;
@@ -76,8 +76,8 @@ async fn missing_rights_are_told_as_such() {
     let server = RedisServer::start();
     command(&mut server.connection().await, "XGROUP CREATE s g 0 MKSTREAM").await;
     // Scripts may run, so that what is missing is the right to what they do.
-    for rights in [&[][..], &["+@scripting"]] {
-        let bus = bus_with_rights(&server, rights).await;
+    for permissions in [&[][..], &["+@scripting"]] {
+        let bus = bus_with_permissions(&server, permissions).await;
         for (call, error) in refusals(&bus).await {
             assert_eq!(error.code(), Some("NOPERM"), "{call}: {}", chain(&error));
             assert!(error.is_auth() && !error.is_transient(), "{call}: {error:?}");

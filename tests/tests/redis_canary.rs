@@ -31,9 +31,9 @@ const CONTENT: &str = "canary-of-a-payload";
 
 /// All that was told, by what told it.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
+struct Record(Arc<Mutex<Vec<u8>>>);
 
-impl Told {
+impl Record {
     fn debug(&self, value: &impl Debug) {
         self.text(&format!("{value:?}\n{value:#?}"));
     }
@@ -51,7 +51,7 @@ impl Told {
     }
 }
 
-impl Write for &Told {
+impl Write for &Record {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -62,19 +62,19 @@ impl Write for &Told {
     }
 }
 
-impl<'a> MakeWriter<'a> for Told {
-    type Writer = &'a Told;
+impl<'a> MakeWriter<'a> for Record {
+    type Writer = &'a Record;
 
-    fn make_writer(&'a self) -> &'a Told {
+    fn make_writer(&'a self) -> &'a Record {
         self
     }
 }
 
 /// Every line and every span of this library, from the least important on.
-fn listen(told: &Told) {
+fn listen(record: &Record) {
     let levels = tracing_subscriber::EnvFilter::new("eventbus=trace");
     let subscriber = tracing_subscriber::fmt().with_env_filter(levels).with_ansi(false);
-    subscriber.with_span_events(FmtSpan::FULL).with_writer(told.clone()).init();
+    subscriber.with_span_events(FmtSpan::FULL).with_writer(record.clone()).init();
 }
 
 fn event() -> NewEvent {
@@ -122,32 +122,32 @@ impl Canary {
 }
 
 /// Publishes until it works no more, for every reason that there is.
-async fn publish(told: &Told, metrics: &Metrics) {
+async fn publish(record: &Record, metrics: &Metrics) {
     let mut canary = Canary::start(&["--maxmemory-policy", "noeviction"]).await;
     let mut conn = canary.server.connection().await;
     let config = canary.bus(canary.by_url(PASSWORD));
-    told.debug(&config);
+    record.debug(&config);
     let bus = connect_with_metrics(config, metrics).await;
     published(&bus, event()).await;
-    told.debug(&event());
+    record.debug(&event());
 
     let failed = async |what: &str| {
         let error = bus.publish_event(event()).await.unwrap_err();
-        told.text(what);
-        told.error(&error);
+        record.text(what);
+        record.error(&error);
     };
     let refused = async |what: &str| {
-        told.text(what);
-        told.error(&in_time(async || bus.publish_event(event()).await).await.unwrap_err());
+        record.text(what);
+        record.error(&in_time(async || bus.publish_event(event()).await).await.unwrap_err());
     };
     let mut large = event();
     large.payload = Payload::from_value(&vec![CONTENT; 100_000]).unwrap();
-    told.error(&bus.publish_event(large).await.unwrap_err());
+    record.error(&bus.publish_event(large).await.unwrap_err());
     let no_json = BTreeMap::from([(vec![1], CONTENT)]);
-    told.error(&bus.publish("t", &no_json, None).await.unwrap_err());
+    record.error(&bus.publish("t", &no_json, None).await.unwrap_err());
     let mut no_type = event();
     no_type.event_type = String::new();
-    told.error(&bus.publish_event(no_type).await.unwrap_err());
+    record.error(&bus.publish_event(no_type).await.unwrap_err());
     command(&mut conn, "CONFIG SET maxmemory 1").await;
     refused("out of memory").await;
     command(&mut conn, "CONFIG SET maxmemory 0").await;
@@ -162,21 +162,21 @@ async fn publish(told: &Told, metrics: &Metrics) {
     canary.server.stop();
     failed("no server").await;
     let wrong = canary.bus(canary.by_url(&format!("{PASSWORD}-not")));
-    told.error(&EventBus::connect(wrong.clone()).await.err().unwrap());
+    record.error(&EventBus::connect(wrong.clone()).await.err().unwrap());
     canary.server.restart();
-    told.error(&EventBus::connect(wrong).await.err().unwrap());
+    record.error(&EventBus::connect(wrong).await.err().unwrap());
     let by_file = canary.bus(canary.by_file());
-    told.debug(&by_file);
-    told.error(&EventBus::connect(by_file).await.err().unwrap());
+    record.debug(&by_file);
+    record.error(&EventBus::connect(by_file).await.err().unwrap());
 }
 
 /// A server that quotes what it does not understand.
-async fn publish_to_a_server_without_the_command(told: &Told) {
+async fn publish_to_a_server_without_the_command(record: &Record) {
     let canary = Canary::start(&["--rename-command", "XADD", ""]).await;
     let bus = connect(canary.bus(canary.by_url(PASSWORD))).await;
     let error = in_time(async || bus.publish_event(event()).await).await.unwrap_err();
     assert!(chain(&error).contains("unknown command"), "{}", chain(&error));
-    told.error(&error);
+    record.error(&error);
 }
 
 async fn add(conn: &mut Connection, fields: &[(&str, &[u8])]) {
@@ -184,7 +184,7 @@ async fn add(conn: &mut Connection, fields: &[(&str, &[u8])]) {
 }
 
 /// Entries that are events, entries that are none, and handlers of every kind.
-async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
+async fn subscribe(record: &Record, metrics: &Metrics, dead_letters: bool) {
     let canary = Canary::start(&[]).await;
     let mut conn = canary.server.connection().await;
     let broken = format!("{{\"text\": \"{CONTENT}");
@@ -208,10 +208,10 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
     if !dead_letters {
         config.dead_letters = None;
     }
-    told.debug(&config);
+    record.debug(&config);
     let subscriber = Subscriber::new(canary.by_file(), config, metrics.clone());
-    told.debug(&subscriber);
-    let (stop, listener) = (CancellationToken::new(), told.clone());
+    record.debug(&subscriber);
+    let (stop, listener) = (CancellationToken::new(), record.clone());
     let handler = move |delivery: Arc<Delivery>| {
         listener.debug(&delivery);
         let answer = match delivery.event.event_type() {
@@ -236,24 +236,24 @@ async fn subscribe(told: &Told, metrics: &Metrics, dead_letters: bool) {
     }
     stop.cancel();
     wait::within("the subscriber ends", 2 * LONG, task).await.unwrap().unwrap();
-    look(told, &canary, &mut conn).await;
+    read(record, &canary, &mut conn).await;
 }
 
 /// What the bus tells of a stream and its groups.
-async fn look(told: &Told, canary: &Canary, conn: &mut Connection) {
+async fn read(record: &Record, canary: &Canary, conn: &mut Connection) {
     let bus = connect(canary.bus(canary.by_file())).await;
     let group = GroupName::new("g").unwrap();
-    told.debug(&bus.get_stream_info().await.unwrap());
-    told.debug(&bus.get_consumer_group_info(&group).await.unwrap());
+    record.debug(&bus.get_stream_info().await.unwrap());
+    record.debug(&bus.get_consumer_group_info(&group).await.unwrap());
     let page = bus.get_events_since(&group, EntryId::ZERO).await.unwrap();
     assert!(!page.events.is_empty() && !page.unreadable.is_empty());
-    told.debug(&page);
+    record.debug(&page);
     let declared = bus.stream().groups_key();
     redis::cmd("HSET").arg(&declared).arg("g").arg(CONTENT).exec_async(conn).await.unwrap();
-    told.error(&bus.get_events_since(&group, EntryId::ZERO).await.unwrap_err());
+    record.error(&bus.get_events_since(&group, EntryId::ZERO).await.unwrap_err());
 }
 
-fn refuse_settings(told: &Told) {
+fn refuse_settings(record: &Record) {
     let urls = [
         format!("redis://writer:{PASSWORD}@h:port"),
         format!("redis://writer:{PASSWORD}@"),
@@ -265,26 +265,26 @@ fn refuse_settings(told: &Told) {
     ];
     for url in urls {
         let error = RedisConfig::new("REDIS_URL", &url, CredentialFiles::default()).unwrap_err();
-        told.error(&Error::Settings(eventbus::config::SettingErrors(vec![error])));
+        record.error(&Error::Settings(eventbus::config::SettingErrors(vec![error])));
     }
 }
 
 #[tokio::test]
 async fn no_password_and_no_payload_turns_up_where_it_does_not_belong() {
-    let told = Told::default();
-    listen(&told);
+    let record = Record::default();
+    listen(&record);
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    publish(&told, &metrics).await;
-    publish_to_a_server_without_the_command(&told).await;
-    subscribe(&told, &metrics, true).await;
-    subscribe(&told, &metrics, false).await;
-    refuse_settings(&told);
+    publish(&record, &metrics).await;
+    publish_to_a_server_without_the_command(&record).await;
+    subscribe(&record, &metrics, true).await;
+    subscribe(&record, &metrics, false).await;
+    refuse_settings(&record);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    told.text(&text);
+    record.text(&text);
 
-    let all = told.all();
+    let all = record.all();
     let heard = ["a dead letter", "handle{", "publish{", "eventbus_published_total{", "OOM"];
     for word in heard {
         assert!(all.contains(word), "{word} was not heard of");

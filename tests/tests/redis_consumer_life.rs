@@ -41,7 +41,7 @@ async fn wrong_settings_are_told_all_at_once_and_end_the_program_with_2() {
         r#"RUST_LOG="info=loud": must be levels such as"#,
     ];
     for line in expected {
-        assert!(output.lines().any(|told| told.starts_with(line)), "{line}\nis not in\n{output}");
+        assert!(output.lines().any(|found| found.starts_with(line)), "{line}\nis not in\n{output}");
     }
     assert_eq!(output.lines().count(), expected.len(), "{output}");
 }

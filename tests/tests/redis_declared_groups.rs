@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use eventbus::admin::{Connection, HeldBy};
+use eventbus::admin::{Connection, TrimHold};
 use eventbus::config::{CredentialFiles, RedisConfig};
 use eventbus::{Answer, ConsumerName, EntryId, Start, TypeFilter, admin};
 use tests::consumer::{Consumer, SOON};
@@ -16,7 +16,7 @@ use tests::subscriber::{LONG, Running, command, config, drained, xadd};
 use tests::wait;
 
 const OWNED: &str = r#"{"v":1,"namespace":"shop","name":"orders","uid":"u-1"}"#;
-const REFUSED: &str = "the group is not declared";
+const REFUSED: &str = "cannot declare the group";
 
 /// The declaration of group `g`.
 async fn declared(conn: &mut Connection) -> Option<String> {
@@ -76,8 +76,8 @@ async fn trimming_waits_for_a_consumers_group_that_is_missing() {
     command(&mut conn, "XGROUP CREATE s another $").await;
     let stream = config().stream;
     let trimmed = admin::trim(&mut conn, &stream, 100, LONG).await.unwrap();
-    let held_by = Some(HeldBy::Missing { group: "g".to_owned() });
-    assert_eq!((trimmed.removed, trimmed.held_by), (0, held_by));
+    let hold = Some(TrimHold::Missing { group: "g".to_owned() });
+    assert_eq!((trimmed.removed, trimmed.hold), (0, hold));
     command(&mut conn, "XGROUP CREATE s g $").await;
     assert_eq!(admin::trim(&mut conn, &stream, 100, LONG).await.unwrap().removed, 900);
 }

@@ -116,10 +116,10 @@ async fn each_of_two_publishes_in_a_row_is_told_of_missing_replicas_before_its_t
         };
         let (first, second) = tokio::join!(first, second);
         let errors = [first, second].map(Result::unwrap_err);
-        let is_told =
+        let is_reported =
             |error: &Error| matches!(error, Error::NotDurable { required: 1, got: 0, .. });
         assert!(errors.iter().all(Error::is_transient), "{errors:?}");
-        errors.iter().all(is_told).then_some(())
+        errors.iter().all(is_reported).then_some(())
     })
     .await;
 }
@@ -142,9 +142,9 @@ async fn many_callers_share_a_wait() {
     });
     let answered = futures::future::join_all(publish).await;
     let in_stream: BTreeSet<_> = ids(&mut primary.connection().await).await.into_iter().collect();
-    let told: BTreeSet<_> = answered.iter().flatten().copied().collect();
-    assert_eq!(told.len(), answered.iter().flatten().count(), "each has an entry of its own");
-    assert!(told.is_subset(&in_stream), "{told:?} {in_stream:?}");
+    let returned: BTreeSet<_> = answered.iter().flatten().copied().collect();
+    assert_eq!(returned.len(), answered.iter().flatten().count(), "each has an entry of its own");
+    assert!(returned.is_subset(&in_stream), "{returned:?} {in_stream:?}");
     let waits = calls(&primary, "wait").await - before;
     assert!(waits < 100, "{waits} waits for 200 events");
 }
@@ -269,9 +269,9 @@ async fn an_append_only_file_that_is_switched_off_later_is_an_error_with_the_ent
         .await
         .unwrap();
     let error = in_time(async || bus.publish("t", &1, None).await).await.unwrap_err();
-    let stands = *ids(&mut conn).await.last().unwrap();
+    let newest = *ids(&mut conn).await.last().unwrap();
     let Error::NotDurable { id, got: 0, source: Some(_), .. } = error else {
         panic!("{error:?}");
     };
-    assert_eq!(id, stands);
+    assert_eq!(id, newest);
 }

@@ -9,7 +9,7 @@ use eventbus::admin::Connection;
 use eventbus::config::BusConfig;
 use eventbus::observe::LagSource;
 use eventbus::{EntryId, Error, GroupStatus, Start, StreamKey, chain};
-use tests::event_bus::{bus_on, bus_with_rights, connect, group, is_late, publish};
+use tests::event_bus::{bus_on, bus_with_permissions, connect, group, is_late, publish};
 use tests::redis::RedisServer;
 use tests::subscriber::{command, xadd};
 
@@ -94,7 +94,7 @@ async fn a_declaration_that_cannot_be_read_is_left_and_told_without_its_content(
 #[tokio::test]
 async fn a_group_is_created_also_where_declaring_it_is_not_allowed() {
     let server = RedisServer::start();
-    let bus = bus_with_rights(&server, &["+@stream", "+@scripting", "+exists"]).await;
+    let bus = bus_with_permissions(&server, &["+@stream", "+@scripting", "+exists"]).await;
     assert!(bus.create_consumer_group(&group("g"), Start::default()).await.unwrap());
     assert!(!bus.create_consumer_group(&group("g"), Start::default()).await.unwrap());
     assert_eq!(declared(&mut server.connection().await).await, None);
@@ -199,7 +199,7 @@ async fn looking_needs_no_right_to_write() {
     let mut conn = server.connection().await;
     xadd(&mut conn, "1").await;
     command(&mut conn, "XGROUP CREATE s g 0").await;
-    let bus = bus_with_rights(&server, &["+@read", "+eval_ro", "+evalsha_ro", "+time"]).await;
+    let bus = bus_with_permissions(&server, &["+@read", "+eval_ro", "+evalsha_ro", "+time"]).await;
     assert_eq!(bus.get_stream_info().await.unwrap().length, 1);
     let info = bus.get_consumer_group_info(&group("g")).await.unwrap().unwrap();
     assert_eq!(info.lag, Some(1));

@@ -6,7 +6,7 @@
 use eventbus::admin::Connection;
 use eventbus::{EntryId, Unreadable};
 use eventbus::{EventBus, EventPage, MAX_PAGE_BYTES};
-use tests::event_bus::{bus_on, bus_with_rights, group};
+use tests::event_bus::{bus_on, bus_with_permissions, group};
 use tests::redis::RedisServer;
 use tests::subscriber::command;
 
@@ -84,7 +84,7 @@ async fn a_peek_moves_nothing_and_needs_no_right_to_write() {
     command(&mut conn, "XREADGROUP GROUP g c COUNT 2 STREAMS s >").await;
     let before =
         [command(&mut conn, "XINFO GROUPS s").await, command(&mut conn, "XPENDING s g").await];
-    let bus = bus_with_rights(&server, &["+xrange", "+hget"]).await;
+    let bus = bus_with_permissions(&server, &["+xrange", "+hget"]).await;
     let page = bus.get_events_since(&group("g"), EntryId::ZERO).await.unwrap();
     assert_eq!(ids(&page), [1, 2, 3, 4, 5]);
     assert_eq!(command(&mut conn, "XINFO GROUPS s").await, before[0]);

@@ -60,12 +60,12 @@ async fn what_the_publisher_publishes_the_notifier_receives() {
     let (server, notifier) = (RedisServer::start(), Notifier::start().await);
     let _consumer = Consumer::start(&server, &notifier.url("/events"), &[]);
 
-    let told = publish(&server, &["--count", "40", "--rate", "2000"]).await;
+    let output = publish(&server, &["--count", "40", "--rate", "2000"]).await;
     publish(&server, &["--count", "2", "--type", "user.login", "--source", "bff"]).await;
     settled(&mut server.connection().await).await;
 
     let received = notifier.received().await;
-    assert_eq!(told, "published 40 of application.submitted to s\n");
+    assert_eq!(output, "published 40 of application.submitted to s\n");
     // An event that Redis did not confirm in time on a busy machine comes again under its ID.
     let count = |value: &Value| value.as_u64().unwrap();
     assert!(count(&received["types"]["application.submitted"]) >= 40, "{received}");

@@ -62,8 +62,8 @@ async fn dead_letters(conn: &mut Connection) -> BTreeMap<Vec<u8>, Fields> {
     letters.into_iter().map(|(_, fields)| (value(&fields, b"dlq.id").to_vec(), fields)).collect()
 }
 
-fn value<'a>(fields: &'a Fields, wanted: &[u8]) -> &'a [u8] {
-    &fields.iter().find(|(name, _)| name == wanted).unwrap().1
+fn value<'a>(fields: &'a Fields, expected: &[u8]) -> &'a [u8] {
+    &fields.iter().find(|(name, _)| name == expected).unwrap().1
 }
 
 impl Outcome {

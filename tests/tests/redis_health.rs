@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(60);
 const ANSWERED: Duration = Duration::from_secs(10);
 
 /// All that the service needs, except for INFO, which tells a replica and a version.
-const RIGHTS: &str = "%R~s %R~{s}:* +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups \
+const PERMISSIONS: &str = "%R~s %R~{s}:* +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups \
     +xinfo|consumers +xpending +xrange +xrevrange +xlen +hscan +hget +memory|usage";
 
 struct Health {
@@ -91,8 +91,8 @@ impl Health {
     }
 
     /// Waits until the answer says that Redis is not connected, for this reason.
-    async fn away(&self, error: &str) {
-        let expected = away(error);
+    async fn unreachable(&self, error: &str) {
+        let expected = unreachable(error);
         wait::until(&format!("it answers {expected}"), SOON, async || {
             (self.events().await == expected).then_some(())
         })
@@ -113,7 +113,7 @@ async fn stat(conn: &mut Connection, name: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-fn away(error: &str) -> Value {
+fn unreachable(error: &str) -> Value {
     json!({"redis_connected": false, "error": error})
 }
 
@@ -285,7 +285,7 @@ async fn a_primary_that_becomes_a_replica_counts_as_not_connected_until_it_is_on
     health.connected().await;
     let mut conn = server.connection().await;
     run(&mut conn, &format!("REPLICAOF 127.0.0.1 {}", primary.port())).await;
-    health.away("connected to a replica").await;
+    health.unreachable("connected to a replica").await;
     health.answers("/readyz", 503, "connected to a replica\n").await;
     run(&mut server.connection().await, "REPLICAOF NO ONE").await;
     health.connected().await;
@@ -299,7 +299,7 @@ async fn while_redis_hangs_it_answers_in_time_and_recovers_by_itself() {
     server.pause();
     // Once on the connection that hangs, and once without one.
     for _ in 0..2 {
-        assert_eq!(health.events().await, away("Redis does not answer within 1.5s"));
+        assert_eq!(health.events().await, unreachable("Redis does not answer within 1.5s"));
     }
     assert_eq!(health.get("/readyz").await.0, 503);
     assert_eq!(health.get("/livez").await.0, 200);
@@ -317,7 +317,7 @@ async fn while_redis_is_away_it_says_so_and_no_old_number_is_told() {
     health.connected().await;
     health.answers("/metrics", 200, "eventbus_group_lag{group=\"a\"} 0\n").await;
     server.stop();
-    health.away("cannot reach Redis").await;
+    health.unreachable("cannot reach Redis").await;
     health.answers("/readyz", 503, "cannot reach Redis\n").await;
     assert_eq!(health.get("/livez").await.0, 200);
     let (status, metrics) = health.get("/metrics").await;
@@ -333,7 +333,7 @@ async fn a_service_that_started_before_redis_finds_it() {
     let mut server = RedisServer::start();
     server.stop();
     let health = Health::start(&server.url(), &[]).await;
-    health.away("cannot reach Redis").await;
+    health.unreachable("cannot reach Redis").await;
     server.restart();
     health.connected().await;
 }
@@ -387,8 +387,8 @@ async fn a_hundred_requests_while_redis_hangs_share_a_look_and_all_answer_in_tim
     server.resume();
     health.connected().await;
     // The first look hangs on the old connection; stragglers take one of their own, and so does the last question.
-    let looks = stat(&mut conn, "total_connections_received").await - before;
-    assert!(looks < 50, "{looks} connections");
+    let connects = stat(&mut conn, "total_connections_received").await - before;
+    assert!(connects < 50, "{connects} connections");
 }
 
 #[tokio::test]
@@ -397,7 +397,7 @@ async fn a_wrong_password_is_told_without_the_password_or_the_address() {
     run(&mut server.connection().await, "ACL SETUSER default >right resetpass >right").await;
     let url = format!("redis://default:hunter2@127.0.0.1:{}", server.port());
     let health = Health::start(&url, &[]).await;
-    health.away("Redis refuses the user name or the password").await;
+    health.unreachable("Redis refuses the user name or the password").await;
     let output = health.program.output();
     assert!(!output.contains("hunter2") && output.contains("cannot connect to Redis"), "{output}");
 }
@@ -408,7 +408,7 @@ async fn read_rights_and_credentials_from_files_are_enough() {
     let mut conn = server.connection().await;
     run(&mut conn, "XADD s 1-0 f v").await;
     run(&mut conn, "XGROUP CREATE s a 0").await;
-    run(&mut conn, &format!("ACL SETUSER watcher on >secret +info {RIGHTS}")).await;
+    run(&mut conn, &format!("ACL SETUSER watcher on >secret +info {PERMISSIONS}")).await;
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = files.path().join(name);
@@ -428,7 +428,7 @@ async fn a_user_who_may_not_ask_for_the_version_still_gets_the_numbers() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     run(&mut conn, "XGROUP CREATE s a $ MKSTREAM").await;
-    run(&mut conn, &format!("ACL SETUSER watcher on >secret {RIGHTS}")).await;
+    run(&mut conn, &format!("ACL SETUSER watcher on >secret {PERMISSIONS}")).await;
     let url = format!("redis://watcher:secret@127.0.0.1:{}", server.port());
     let health = Health::start(&url, &[]).await;
     assert_eq!(health.connected().await["consumer_groups"]["a"]["status"], "ok");

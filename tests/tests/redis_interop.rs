@@ -16,7 +16,7 @@ use tests::wait;
 /// The events that `publish.py` publishes, as our handler gets them, and their entries' IDs.
 async fn published_by_python() -> (Vec<StreamEvent>, Vec<String>) {
     let server = RedisServer::start();
-    let told = python::run("publish.py", &[&server.port().to_string()]).await;
+    let output = python::run("publish.py", &[&server.port().to_string()]).await;
     let events = Arc::new(Mutex::new(Vec::new()));
     let running = Running::start(server.config(), config(), {
         let events = events.clone();
@@ -29,7 +29,7 @@ async fn published_by_python() -> (Vec<StreamEvent>, Vec<String>) {
     running.stop().await.unwrap();
     let mut events = std::mem::take(&mut *events.lock().unwrap());
     events.sort_by_key(|event| event.id());
-    (events, told.lines().map(str::to_owned).collect())
+    (events, output.lines().map(str::to_owned).collect())
 }
 
 #[tokio::test]
@@ -76,10 +76,10 @@ async fn what_we_publish_python_reads_and_acknowledges() {
     })
     .await;
 
-    let told = python::run("consume.py", &[&server.port().to_string()]).await;
+    let output = python::run("consume.py", &[&server.port().to_string()]).await;
 
     let mut entries: Vec<Value> =
-        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let times = entries.iter_mut().map(|entry| entry["fields"]["b'ts'"].take());
     for time in times.collect::<Vec<_>>() {
         let time = time.as_str().unwrap().strip_prefix("b'").unwrap().strip_suffix('\'').unwrap();

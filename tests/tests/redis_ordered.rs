@@ -144,12 +144,12 @@ async fn an_entry_that_was_trimmed_while_it_waited_holds_nobody_up() {
 /// What the three consumers of the next test do, in the order of its beginning.
 type Begun = Arc<Mutex<Vec<u32>>>;
 
-fn hand_over(begun: &Begun, dice: &Arc<Mutex<SmallRng>>, delivery: &Delivery) -> (Answer, bool) {
+fn handle(begun: &Begun, rng: &Arc<Mutex<SmallRng>>, delivery: &Delivery) -> (Answer, bool) {
     let number = delivery.event.payload().parse().unwrap();
     begun.lock().unwrap().push(number);
-    let die: f64 = dice.lock().unwrap().random();
-    let crashes = die < 0.03;
-    let fails = die > 0.9 && delivery.attempt < 3;
+    let draw: f64 = rng.lock().unwrap().random();
+    let crashes = draw < 0.03;
+    let fails = draw > 0.9 && delivery.attempt < 3;
     (if fails { Answer::retry("no") } else { Answer::Done }, crashes)
 }
 
@@ -160,12 +160,12 @@ async fn whoever_crashes_or_drains_no_older_event_is_begun_after_a_newer_one() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     let begun = Begun::default();
-    let dice = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed)));
+    let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed)));
     let (crash, mut crashes) = tokio::sync::mpsc::unbounded_channel();
     let start = |slot: usize| {
-        let (begun, dice, crash) = (begun.clone(), dice.clone(), crash.clone());
+        let (begun, rng, crash) = (begun.clone(), rng.clone(), crash.clone());
         Running::start(server.config(), ordered(), move |delivery: Arc<Delivery>| {
-            let (answer, crashes) = hand_over(&begun, &dice, &delivery);
+            let (answer, crashes) = handle(&begun, &rng, &delivery);
             let crash = crash.clone();
             async move {
                 if crashes {

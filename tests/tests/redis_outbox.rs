@@ -241,7 +241,7 @@ async fn without_the_right_to_use_transactions_events_are_sent_one_by_one_and_on
 /// The ids in the stream of twenty events that a user without transactions sends from an outbox.
 async fn sent_without_transactions() -> Vec<String> {
     let (mut server, dir) = (RedisServer::start_with(&AOF), directory());
-    let rights = async |server: &RedisServer| {
+    let permissions = async |server: &RedisServer| {
         let mut user = redis::cmd("ACL");
         user.arg(&["SETUSER", "u", "reset", "on", ">p", "~s", "~{s}:*", "+ping", "+xadd"]);
         user.exec_async(&mut server.connection().await).await.unwrap();
@@ -256,7 +256,7 @@ async fn sent_without_transactions() -> Vec<String> {
     publish(&bus, 0..20).await;
     drop(bus);
     server.restart();
-    rights(&server).await;
+    permissions(&server).await;
     let bus = open(config).await;
     sent(&bus).await;
     let ids = ids(&mut server.connection().await).await;

@@ -24,7 +24,7 @@ fn seconds() -> usize {
 }
 
 #[expect(clippy::print_stderr, reason = "the numbers are for whoever runs the test")]
-fn tell(text: &str) {
+fn report(text: &str) {
     eprintln!("{text}");
 }
 
@@ -56,7 +56,7 @@ async fn an_outage_costs_no_memory_and_no_event_and_the_spool_stays_within_its_c
     let used: u64 = files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(used <= CAP, "{used}");
 
-    tell(&format!(
+    report(&format!(
         "{} s: {before} bytes of memory became {after}; {used} bytes on disk",
         seconds()
     ));
@@ -66,7 +66,7 @@ async fn an_outage_costs_no_memory_and_no_event_and_the_spool_stays_within_its_c
     let caught_up = async || publisher.lines().last()?.ends_with(" published").then_some(());
     wait::until("callers wait for Redis again", long, caught_up).await;
     let took = now() - began;
-    tell(&format!("{waiting} events were sent within {took:?}, while new ones came"));
+    report(&format!("{waiting} events were sent within {took:?}, while new ones came"));
     publisher.kill();
     let lines = publisher.lines();
     assert!(lines.iter().all(|line| !line.contains("refused")), "{lines:?}");

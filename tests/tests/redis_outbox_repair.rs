@@ -162,8 +162,8 @@ async fn a_right_that_is_taken_away_costs_no_event_and_makes_no_second_one() {
 async fn sent_without_the_right_to_ask() -> (Vec<String>, Vec<String>) {
     let (server, dir) = (RedisServer::start(), directory());
     let mut conn = server.connection().await;
-    let user = async |conn: &mut Connection, rights: &[&str]| {
-        redis::cmd("ACL").arg("SETUSER").arg("u").arg(rights).exec_async(conn).await.unwrap();
+    let user = async |conn: &mut Connection, permissions: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg("u").arg(permissions).exec_async(conn).await.unwrap();
     };
     user(&mut conn, &["on", ">p", "~*", "+@all"]).await;
     let url = format!("redis://u:p@127.0.0.1:{}", server.port());

@@ -11,7 +11,9 @@ use eventbus::config::{BusConfig, CredentialFiles, PUBLISH_TIMEOUT, RedisConfig}
 use eventbus::{MAX_PAYLOAD, NewEvent, Payload, StreamEvent, StreamKey};
 use redis::streams::StreamRangeReply;
 use serde_json::json;
-use tests::event_bus::{bus_on, bus_with_rights, connect, in_time, is_late, publish, published};
+use tests::event_bus::{
+    bus_on, bus_with_permissions, connect, in_time, is_late, publish, published,
+};
 use tests::redis::RedisServer;
 use tests::subscriber::LONG;
 use tests::wait;
@@ -143,10 +145,10 @@ async fn a_type_that_no_group_could_ask_for_is_refused_and_nothing_is_sent() {
         ["", "user login", "user.login\n", "user.*", ".login", "a..b", "ä", "\0", &long]
     {
         let error = bus.publish(event_type, &1, None).await.unwrap_err();
-        let told = format!(
+        let expected = format!(
             "event type {event_type:?} must have 1 to 128 of letters, digits, '_', '-', in parts joined by single dots"
         );
-        assert_eq!((error.to_string(), error.is_transient()), (told, false));
+        assert_eq!((error.to_string(), error.is_transient()), (expected, false));
     }
     let mut conn = server.connection().await;
     let keys: u32 = redis::cmd("DBSIZE").query_async(&mut conn).await.unwrap();
@@ -226,7 +228,7 @@ async fn what_is_published_reads_back() {
 #[tokio::test]
 async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
     let server = RedisServer::start();
-    let bus = bus_with_rights(&server, &["+xlen", "+xinfo|groups"]).await;
+    let bus = bus_with_permissions(&server, &["+xlen", "+xinfo|groups"]).await;
     let error = in_time(async || bus.publish("t", &1, None).await).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -242,13 +244,13 @@ async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
 #[tokio::test]
 async fn a_publisher_that_may_only_append_publishes_and_leaves_trimming_to_others() {
     let server = RedisServer::start();
-    let bus = bus_with_rights(&server, &["+xadd"]).await;
+    let bus = bus_with_permissions(&server, &["+xadd"]).await;
     publish(&bus, "t", 1).await;
 }
 
 #[tokio::test]
 async fn a_bus_that_only_subscribes_needs_no_right_to_publish() {
     let server = RedisServer::start();
-    let bus = bus_with_rights(&server, &[]).await;
+    let bus = bus_with_permissions(&server, &[]).await;
     in_time(async || bus.ping().await).await.unwrap();
 }

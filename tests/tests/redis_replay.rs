@@ -68,10 +68,10 @@ async fn a_replay_is_known_by_its_first_name_and_seen_by_its_group_alone() {
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     let id = xadd(&mut conn, "1").await;
-    let (told, mut ids) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut ids) = tokio::sync::mpsc::unbounded_channel();
     let running = Running::start(server.config(), quick(), move |delivery: Arc<Delivery>| {
         let event = &delivery.event;
-        told.send((event.id(), event.event_id().to_owned(), delivery.replay)).unwrap();
+        sender.send((event.id(), event.event_id().to_owned(), delivery.replay)).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
     });
     let other_group = {
@@ -180,11 +180,11 @@ async fn a_dead_letter_of_ten_thousand_fields_is_replayed_as_it_was() {
     let mut fields = vec![("type".to_owned(), "t".to_owned()), ("payload".into(), "7".into())];
     fields.extend((0..10_000).map(|n| (format!("f{n}"), n.to_string())));
     redis::cmd("XADD").arg("s").arg("*").arg(&fields).exec_async(&mut conn).await.unwrap();
-    let (told, mut extra) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut extra) = tokio::sync::mpsc::unbounded_channel();
     // With a longer lease: its commands are large, and may take a third of the lease.
     let running = Running::start(server.config(), config(), move |delivery: Arc<Delivery>| {
         let owned = |(name, value): (&[u8], &[u8])| (name.to_vec(), value.to_vec());
-        told.send(delivery.event.extra().map(owned).collect::<Vec<_>>()).unwrap();
+        sender.send(delivery.event.extra().map(owned).collect::<Vec<_>>()).unwrap();
         std::future::ready(if delivery.replay { Answer::Done } else { Answer::dead("broken") })
     });
     drained(&mut conn).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eventbus::admin;
 use eventbus::admin::Connection;
-use eventbus::admin::HeldBy;
+use eventbus::admin::TrimHold;
 use eventbus::{EntryId, StreamKey};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -67,7 +67,7 @@ struct Walk {
     _server: RedisServer,
     conn: Connection,
     stream: StreamKey,
-    dice: SmallRng,
+    rng: SmallRng,
     model: Model,
     trimmed: usize,
     dropped: usize,
@@ -82,7 +82,7 @@ impl Walk {
             conn: server.connection().await,
             _server: server,
             stream,
-            dice: SmallRng::seed_from_u64(seed),
+            rng: SmallRng::seed_from_u64(seed),
             model: Model::default(),
             trimmed: 0,
             dropped: 0,
@@ -102,7 +102,7 @@ impl Walk {
     }
 
     fn roll(&mut self, sides: usize) -> usize {
-        self.dice.random_range(0..sides)
+        self.rng.random_range(0..sides)
     }
 
     fn group(&mut self) -> &'static str {
@@ -160,9 +160,9 @@ impl Walk {
         let Some(group) = self.model.groups.get(name) else { return };
         // As a rule the oldest, and now and then any.
         let all: Vec<EntryId> = group.pending.iter().copied().collect();
-        let (odds, most) = (1 + self.roll(4) / 2, self.roll(80));
+        let (odds, max) = (1 + self.roll(4) / 2, self.roll(80));
         let chosen: Vec<EntryId> =
-            all.into_iter().filter(|_| self.dice.random_range(0..odds) == 0).take(most).collect();
+            all.into_iter().filter(|_| self.rng.random_range(0..odds) == 0).take(max).collect();
         if chosen.is_empty() {
             return;
         }
@@ -187,8 +187,8 @@ impl Walk {
         }
         if self.model.forbids_trimming() {
             assert!(removed.is_empty(), "{removed:?} were trimmed: {:?}", self.model);
-            let told = !matches!(trimmed.held_by, None | Some(HeldBy::Behind { .. }));
-            assert!(told || before.len() <= keep, "{trimmed:?}: {:?}", self.model);
+            let reported = !matches!(trimmed.hold, None | Some(TrimHold::Behind { .. }));
+            assert!(reported || before.len() <= keep, "{trimmed:?}: {:?}", self.model);
         }
         self.trimmed += removed.len();
         self.model.entries = after;
@@ -294,9 +294,9 @@ impl Walk {
 }
 
 /// Prints the seed of a walk that does not come to its end.
-struct Told(u64);
+struct SeedReport(u64);
 
-impl Drop for Told {
+impl Drop for SeedReport {
     #[expect(clippy::print_stderr, reason = "how to walk the same way again")]
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -314,13 +314,13 @@ fn seeds() -> u64 {
 async fn whatever_happens_to_the_groups_nothing_they_need_is_trimmed_and_every_loss_is_counted() {
     let (mut trimmed, mut dropped) = (0, 0);
     for seed in 0..seeds() {
-        let told = Told(seed);
+        let reported = SeedReport(seed);
         let mut walk = Walk::new(seed).await;
         for _ in 0..STEPS {
             walk.step().await;
         }
         (trimmed, dropped) = (trimmed + walk.trimmed, dropped + walk.dropped);
-        drop(told);
+        drop(reported);
     }
     assert!(trimmed > 300 && dropped > 300, "{trimmed} and {dropped} are too few to show anything");
 }

@@ -44,12 +44,12 @@ async fn what_an_outage_longer_than_the_lease_cut_off_is_repeated_under_the_same
     xadd(&mut conn, "1").await;
     let mut config = config();
     config.delivery.lease = Duration::from_secs(1);
-    let (told, mut ended) = mpsc::unbounded_channel();
+    let (sender, mut ended) = mpsc::unbounded_channel();
     let gate = Arc::new(Semaphore::new(0));
     let running = Running::start(server.config(), config, {
         let gate = gate.clone();
         move |_| {
-            let (gate, call) = (gate.clone(), Call(told.clone()));
+            let (gate, call) = (gate.clone(), Call(sender.clone()));
             async move {
                 gate.acquire().await.unwrap().forget();
                 drop(call);

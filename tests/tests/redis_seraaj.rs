@@ -293,19 +293,19 @@ async fn a_handled_event_is_printed_once_however_often_it_comes() {
     let submitted = r#"{"applicationId": "a-1"}"#;
     let changed = r#"{"applicationId": "a-1", "status": "accepted"}"#;
     for _ in 0..3 {
-        assert_eq!(service.hand("1", "application.submitted", submitted).await, 200);
-        assert_eq!(service.hand("2", "application.state.changed", changed).await, 200);
-        assert_eq!(service.hand("3", "user.login", "{}").await, 200);
+        assert_eq!(service.deliver("1", "application.submitted", submitted).await, 200);
+        assert_eq!(service.deliver("2", "application.state.changed", changed).await, 200);
+        assert_eq!(service.deliver("3", "user.login", "{}").await, 200);
     }
     let lines: Vec<_> =
         service.output().lines().filter(|line| line.contains("a-1")).map(str::to_owned).collect();
     assert_eq!(lines, ["New application submitted: a-1", "Application a-1 changed to accepted"]);
     assert_eq!(service.metric("seraaj_events_received_total").await, Some(3));
     assert_eq!(service.metric("seraaj_events_repeated_total").await, Some(6));
-    assert_eq!(service.hand("4", "application.submitted", "{}").await, 400);
-    assert_eq!(service.hand("5", "user.login", "no JSON").await, 400);
-    assert_eq!(service.hand("", "user.login", "{}").await, 400);
-    assert_eq!(service.hand(&"6".repeat(257), "user.login", "{}").await, 400);
+    assert_eq!(service.deliver("4", "application.submitted", "{}").await, 400);
+    assert_eq!(service.deliver("5", "user.login", "no JSON").await, 400);
+    assert_eq!(service.deliver("", "user.login", "{}").await, 400);
+    assert_eq!(service.deliver(&"6".repeat(257), "user.login", "{}").await, 400);
 }
 
 #[tokio::test]

@@ -67,9 +67,9 @@ async fn f49_with_an_outbox_redis_gets_all_that_stands_in_the_file_with_its_ids_
     server.stop();
     apply(&service, 5).await;
     assert_eq!(service.metric("eventbus_outbox_waiting_events").await, Some(10));
-    let told = service.output();
-    let told = told.lines().filter(|line| line.contains("cannot connect to Redis; retrying"));
-    let refused = told.filter(|line| line.contains("Connection refused")).count();
+    let output = service.output();
+    let output = output.lines().filter(|line| line.contains("cannot connect to Redis; retrying"));
+    let refused = output.filter(|line| line.contains("Connection refused")).count();
     assert!(refused <= 1, "each of its connections says the same: {}", service.output());
     server.restart();
     apply(&service, 2).await;
@@ -103,8 +103,11 @@ async fn f49_what_redis_did_not_take_is_counted_and_the_ids_tell_which_events_th
     let failures = service.metric("seraaj_bus_failures_total").await.unwrap();
     let (fewest, all) = (missing.len() as u64, all.len() as u64);
     assert!((fewest..all).contains(&failures), "{failures} for {missing:?} of {all}");
-    let told = service.output();
-    assert!(told.contains("cannot publish the event to the bus; it is only in the file"), "{told}");
+    let output = service.output();
+    assert!(
+        output.contains("cannot publish the event to the bus; it is only in the file"),
+        "{output}"
+    );
 }
 
 /// A file that can be written as long as its reader is there: a process of its own, so that no other one that is being
@@ -152,8 +155,8 @@ async fn f49_what_the_file_does_not_take_is_told_to_nobody() {
     let (status, answer) = service.post("/api/applications", &application()).await;
     assert_eq!((status, answer["error"].is_string()), (500, true), "{answer}");
     assert_eq!(ids_in_redis(&bus).await.len(), 1);
-    let told = service.output();
-    assert!(told.contains("cannot write to the event file"), "{told}");
+    let output = service.output();
+    assert!(output.contains("cannot write to the event file"), "{output}");
 }
 
 #[tokio::test]

@@ -117,14 +117,14 @@ impl Platform {
         sum
     }
 
-    /// Lets `away` take Redis away, waits until requests that began meanwhile are answered, and lets `back` bring it back.
+    /// Lets `outage` take Redis away, waits until requests that began meanwhile are answered, and lets `back` bring it back.
     async fn without_redis(
         &mut self,
         load: &Load,
-        away: impl AsyncFnOnce(&mut Self),
+        outage: impl AsyncFnOnce(&mut Self),
         back: impl AsyncFnOnce(&mut Self),
     ) {
-        away(self).await;
+        outage(self).await;
         answered(load).await;
         assert!(self.waiting().await > 0, "Redis was not away");
         back(self).await;
@@ -181,7 +181,7 @@ impl Seen {
 
     /// What holds whatever happens to Redis.
     fn assert_undisturbed(&self) {
-        self.tell();
+        self.print();
         let failed: Vec<_> = self.answers.iter().filter(|answer| !answer.is_good()).collect();
         assert!(failed.is_empty(), "{} requests failed, such as {:?}", failed.len(), failed[0]);
         let slowest = self.answers.iter().max_by_key(|answer| answer.took).unwrap();
@@ -219,7 +219,7 @@ impl Seen {
     }
 
     #[expect(clippy::print_stderr, reason = "the numbers are for whoever runs the test")]
-    fn tell(&self) {
+    fn print(&self) {
         let slowest = self.answers.iter().map(|answer| answer.took).max().unwrap();
         let (requests, lines) = (self.answers.len(), self.file.len());
         eprintln!("{requests} requests, the slowest {slowest:?}; {lines} lines in the file");
@@ -237,11 +237,11 @@ async fn no_request_notices_that_redis_is_killed_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
         .seen(async |platform, load| {
-            let (away, back) = (
+            let (outage, back) = (
                 async |p: &mut Platform| p.server.stop(),
                 async |p: &mut Platform| p.server.restart(),
             );
-            platform.without_redis(load, away, back).await;
+            platform.without_redis(load, outage, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -253,11 +253,11 @@ async fn no_request_notices_that_redis_hangs_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
         .seen(async |platform, load| {
-            let (away, back) = (
+            let (outage, back) = (
                 async |p: &mut Platform| p.server.pause(),
                 async |p: &mut Platform| p.server.resume(),
             );
-            platform.without_redis(load, away, back).await;
+            platform.without_redis(load, outage, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -269,11 +269,11 @@ async fn no_request_notices_that_redis_has_no_memory_and_every_event_arrives() {
     let mut platform = Platform::start().await;
     let seen = platform
         .seen(async |platform, load| {
-            let (away, back) = (
+            let (outage, back) = (
                 async |p: &mut Platform| set_memory(&p.server, "1").await,
                 async |p: &mut Platform| set_memory(&p.server, "0").await,
             );
-            platform.without_redis(load, away, back).await;
+            platform.without_redis(load, outage, back).await;
         })
         .await;
     seen.assert_undisturbed();
@@ -333,7 +333,7 @@ async fn an_emptied_redis_loses_no_more_than_the_groups_had_before_them_and_noth
         let missing = seen.missing(group);
         let names: Vec<_> =
             missing.iter().map(|e| (e.event_type.as_str(), e.id.as_str())).collect();
-        tell_lost(group, backlog, &names);
+        print_lost(group, backlog, &names);
         let lost = missing.len() as u64;
         assert!(lost <= backlog, "{group} lacks {names:?}, had {backlog} before it");
         let later = seen.file[before..]
@@ -364,6 +364,6 @@ async fn emptied(server: &RedisServer) -> BTreeMap<&'static str, u64> {
 }
 
 #[expect(clippy::print_stderr, reason = "the names are for whoever runs the test")]
-fn tell_lost(group: &str, backlog: u64, names: &[(&str, &str)]) {
+fn print_lost(group: &str, backlog: u64, names: &[(&str, &str)]) {
     eprintln!("{group} had {backlog} before it, and lost {}: {names:?}", names.len());
 }

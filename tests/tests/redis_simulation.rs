@@ -142,7 +142,7 @@ async fn handle(
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_paused_or_drained_every_event_is_handled_or_dead_by_its_own_fault() {
     let seed = seed();
-    let mut dice = SmallRng::seed_from_u64(seed);
+    let mut rng = SmallRng::seed_from_u64(seed);
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     let world = Arc::new(World::default());
@@ -151,9 +151,9 @@ async fn whatever_is_killed_paused_or_drained_every_event_is_handled_or_dead_by_
         for number in blow * EVENTS / BLOWS..(blow + 1) * EVENTS / BLOWS {
             xadd(&mut conn, &number.to_string()).await;
         }
-        consumers.strike(&mut dice);
+        consumers.strike(&mut rng);
         // The time between two blows is part of the story, not a wait for something.
-        tokio::time::sleep(Duration::from_millis(dice.random_range(50..300))).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(50..300))).await;
         consumers.replace_ended();
     }
     consumers.until(drained(&mut conn)).await;
@@ -215,9 +215,9 @@ impl Consumers {
         Self { all: all.collect(), redis, world }
     }
 
-    fn strike(&self, dice: &mut SmallRng) {
-        let victim = &self.all[dice.random_range(0..CONSUMERS)];
-        match dice.random_range(0..3) {
+    fn strike(&self, rng: &mut SmallRng) {
+        let victim = &self.all[rng.random_range(0..CONSUMERS)];
+        match rng.random_range(0..3) {
             0 => victim.kill.cancel(),
             1 => victim.drain.cancel(),
             _ => victim.pause.store(true, Ordering::Relaxed),
@@ -235,9 +235,9 @@ impl Consumers {
 
     async fn until(&mut self, done: impl Future<Output = ()>) {
         let replace = async {
-            let mut look = tokio::time::interval(Duration::from_millis(50));
+            let mut check = tokio::time::interval(Duration::from_millis(50));
             loop {
-                look.tick().await;
+                check.tick().await;
                 self.replace_ended();
             }
         };

@@ -229,7 +229,7 @@ async fn a_subscription_counts_in_the_metrics_of_its_bus() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     let line = r#"eventbus_consumed_total{stream="s",group="g",outcome="ack"} 1"#;
-    assert!(text.lines().any(|told| told == line), "{text}");
+    assert!(text.lines().any(|found| found == line), "{text}");
 }
 
 #[tokio::test]

@@ -365,7 +365,7 @@ fn a_caller_that_tries_again_at_once_leaves_its_thread_to_others() {
     let redis = server.config();
     server.stop();
     let ended = Arc::new(AtomicBool::new(false));
-    let (seen, (told, turns)) = (ended.clone(), std::sync::mpsc::channel());
+    let (seen, (sender, turns)) = (ended.clone(), std::sync::mpsc::channel());
     // On a thread of its own: where the others get no turn, no deadline on that thread would either.
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -384,7 +384,7 @@ fn a_caller_that_tries_again_at_once_leaves_its_thread_to_others() {
             .await;
             for turn in 0..10 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                told.send(turn).unwrap();
+                sender.send(turn).unwrap();
             }
             caller.await.unwrap();
         });

@@ -23,23 +23,23 @@ async fn bus(redis: RedisConfig) -> EventBus {
     connect(BusConfig::new(redis, StreamKey::new("s").unwrap())).await
 }
 
-/// Checks that a bus does not connect, with all of `told` in the words of the error and no key.
-async fn refused(url: &str, files: CredentialFiles, told: &str) {
+/// Checks that a bus does not connect, with all of `expected` in the words of the error and no key.
+async fn refused(url: &str, files: CredentialFiles, expected: &str) {
     let config = BusConfig::new(redis(url, files), StreamKey::new("s").unwrap());
-    wait::until(&format!("a refusal that tells {told}"), LONG, async || {
+    wait::until(&format!("a refusal that tells {expected}"), LONG, async || {
         let connected = EventBus::connect(config.clone()).await;
-        let Err(error) = connected else { panic!("it connects instead: {told}") };
+        let Err(error) = connected else { panic!("it connects instead: {expected}") };
         let text = format!("{} {error:?}", chain(&error));
         assert!(!text.contains("-----"), "{text}");
-        let is_told = text.contains(told);
-        assert!(is_told || is_late(&error), "{told} is not told by: {text}");
-        is_told.then_some(())
+        let is_reported = text.contains(expected);
+        assert!(is_reported || is_late(&error), "{expected} is not told by: {text}");
+        is_reported.then_some(())
     })
     .await;
 }
 
 /// Waits until `consumer health`, started with these settings, answers with this text.
-async fn health(settings: &[(&str, &str)], told: &str) {
+async fn health(settings: &[(&str, &str)], expected: &str) {
     let program = programs::Running::start("consumer", &["health"], settings);
     let address = wait::until("the service tells its address", SOON, async || {
         let output = program.output();
@@ -49,9 +49,9 @@ async fn health(settings: &[(&str, &str)], told: &str) {
     });
     let url = format!("http://{}/api/health/events", address.await);
     let client = reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap();
-    wait::until(&format!("it tells {told}"), SOON, async || {
+    wait::until(&format!("it tells {expected}"), SOON, async || {
         let report = client.get(&url).send().await.unwrap().text().await.unwrap();
-        report.contains(told).then_some(())
+        report.contains(expected).then_some(())
     })
     .await;
 }
@@ -85,8 +85,8 @@ async fn a_bus_speaks_tls_with_an_own_authority_and_a_client_certificate() {
     drop(consumer);
     let length: u64 = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
     let beside = [("REDIS_STREAM_NAME", "s"), ("HEALTH_GROUPS", "g"), ("LISTEN", "127.0.0.1:0")];
-    let told = format!(r#""redis_connected":true,"stream_length":{length}"#);
-    health(&[tls.as_slice(), &beside].concat(), &told).await;
+    let expected = format!(r#""redis_connected":true,"stream_length":{length}"#);
+    health(&[tls.as_slice(), &beside].concat(), &expected).await;
 }
 
 #[tokio::test]
@@ -146,8 +146,8 @@ async fn a_file_that_is_missing_or_garbled_is_named_and_not_shown() {
             files
         };
         refused(&server.url(), with(missing.clone()), "cannot read /nowhere/tls: No such").await;
-        let told = format!("garbled: the file has no {kind} in PEM");
-        refused(&server.url(), with(garble(name)), &told).await;
+        let expected = format!("garbled: the file has no {kind} in PEM");
+        refused(&server.url(), with(garble(name)), &expected).await;
     }
 }
 

@@ -17,7 +17,7 @@ async fn tour(server: &RedisServer) -> String {
 }
 
 /// The JSON on the line that begins with `label`.
-fn told(output: &str, label: &str) -> Value {
+fn printed(output: &str, label: &str) -> Value {
     let line = output.lines().find_map(|line| line.strip_prefix(label)).expect(output);
     serde_json::from_str(line).expect(line)
 }
@@ -26,7 +26,7 @@ fn told(output: &str, label: &str) -> Value {
 async fn the_tour_publishes_handles_settles_and_shows_three_events() {
     let server = RedisServer::start();
     let output = tour(&server).await;
-    let count = |line: &str| output.lines().filter(|told| told.starts_with(line)).count();
+    let count = |line: &str| output.lines().filter(|printed| printed.starts_with(line)).count();
     assert_eq!(count("group tour: created"), 1, "{output}");
     assert_eq!(count("published "), 3, "{output}");
     assert_eq!(count("handling application.created, attempt 1"), 1, "{output}");
@@ -34,8 +34,8 @@ async fn the_tour_publishes_handles_settles_and_shows_three_events() {
     assert_eq!(count("handling user.login, attempt 1"), 1, "{output}");
     assert_eq!(count("the stream keeps "), 3, "{output}");
     assert_eq!(count("more events follow: false"), 1, "{output}");
-    assert_eq!(told(&output, "stream: ")["length"], 3);
-    let group = told(&output, "group: ");
+    assert_eq!(printed(&output, "stream: ")["length"], 3);
+    let group = printed(&output, "group: ");
     assert_eq!((&group["lag"], &group["pending"]), (&json!(0), &json!(0)));
     assert_eq!((&group["deadLetters"], &group["status"]), (&json!(1), &json!("ok")));
 }
@@ -46,5 +46,5 @@ async fn the_tour_can_be_taken_again() {
     tour(&server).await;
     let output = tour(&server).await;
     assert!(output.contains("group tour: exists already"), "{output}");
-    assert_eq!(told(&output, "stream: ")["length"], 6);
+    assert_eq!(printed(&output, "stream: ")["length"], 6);
 }

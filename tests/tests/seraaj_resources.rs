@@ -19,9 +19,9 @@ fn objects(file: &str) -> Vec<Value> {
 }
 
 /// Whether all that `part` says stands in `whole`.
-fn says(whole: &Value, part: &Value) -> bool {
+fn includes(whole: &Value, part: &Value) -> bool {
     match part {
-        Value::Object(fields) => fields.iter().all(|(name, value)| says(&whole[name], value)),
+        Value::Object(fields) => fields.iter().all(|(name, value)| includes(&whole[name], value)),
         part => whole == part,
     }
 }
@@ -34,7 +34,7 @@ fn the_four_groups_are_accepted_and_the_one_without_a_reader_is_suspended() {
     for object in objects("groups.yaml") {
         let resource: EventConsumerGroup = serde_json::from_value(object.clone()).unwrap();
         let known = serde_json::to_value(&resource).unwrap();
-        assert!(says(&known, &object), "a field is unknown: {object}");
+        assert!(includes(&known, &object), "a field is unknown: {object}");
         assert!(Validator::new().validate(schema, &known, None).is_ok(), "{object}");
         let suspended = object["spec"]["suspend"] == true;
         groups.push((object["metadata"]["name"].as_str().unwrap().to_owned(), suspended));

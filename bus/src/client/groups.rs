@@ -1,4 +1,4 @@
-//! Creating groups, declaring them, and forgetting that they were declared.
+//! Creating groups, declaring them, and removing their declarations.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -22,21 +22,20 @@ const READ: &str = "read the declaration of a group";
 const FORGET: &str = "remove the declaration of a group";
 
 impl EventBus {
-    /// Creates `group` where it is missing, and the stream with it: `true` if it was created, `false` if it stood
-    /// already and stays where it is. [`Start::default`] is the beginning of what the stream keeps. A group that was
-    /// there before and was destroyed resumes where it had come to.
+    /// Creates `group` if it is missing, and the stream with it. Returns `true` if it was created, `false` if it existed; an
+    /// existing group is left at its position. [`Start::default`] is the oldest entry of the stream. A group that existed
+    /// before and was destroyed resumes at its resume point.
     ///
-    /// From then on this program keeps the group: it is declared in `P:eventbus:groups`, so that nothing that it may need is
-    /// trimmed while it is missing, for [`missing_group_hold`](crate::config::BusConfig::missing_group_hold) at most unless
-    /// a resource owns it. Subscriptions and further calls of this bus create it again if it is lost, then never at the
-    /// stream's end, which would skip what came meanwhile. A declaration that is there already is left as it is; where
-    /// Redis refuses to write one, that is logged, and is no error. Calling it again does no harm, also after
-    /// an error, which does not say that nothing was done.
+    /// The group is also declared in `P:eventbus:groups`: while it is missing, no entry is trimmed, for
+    /// [`missing_group_hold`](crate::config::BusConfig::missing_group_hold) at most unless a resource owns it.
+    /// Subscriptions and further calls of this bus create it again if it is lost, then never at the stream's end, which
+    /// would skip entries. An existing declaration is left as it is. If Redis refuses to write one, that is logged and is
+    /// not an error. The call may be repeated, also after an error, which may have left the group created.
     ///
     /// # Errors
-    /// [`Error::Group`], with the code `WRONGTYPE` where the stream's key holds something else, `NOPERM` without the
-    /// right to create a group, `OOM` where Redis has no memory for it; [`Error::Key`] where the connection broke
-    /// before the group was declared; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
+    /// [`Error::Group`], with the code `WRONGTYPE` if the stream's key holds something else, `NOPERM` without permission
+    /// to create a group, `OOM` if Redis has no memory for it; [`Error::Key`] if the connection broke before the group was
+    /// declared; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
     /// [`Error::TimedOut`].
     pub async fn create_consumer_group(
         &self,
@@ -74,22 +73,20 @@ impl EventBus {
             let (wait, times) = outage.fail(error.cause(), now() - began, random());
             if let Some(times) = times {
                 tracing::warn!(stream = %self.stream(), %group, times, error = %chain(&error),
-                    "cannot create the group yet; retrying");
+                    "cannot create the group; retrying");
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Removes the declaration of `group`, and leaves the group as it is: `true` if one was removed, `false` if there
-    /// was none.
+    /// Removes the declaration of `group`, and leaves the group as it is. Returns `true` if there was one.
     ///
-    /// From then on a missing `group` keeps nobody from trimming, and later subscriptions of this bus do not create it
-    /// any more.
+    /// A missing `group` then no longer holds trimming back, and later subscriptions of this bus do not create it.
     ///
     /// # Errors
     /// [`Error::OwnedByResource`] if a resource declares the group: its operator would declare it again;
-    /// [`Error::Declaration`] if what stands there cannot be read, and so may be anybody's; [`Error::Key`] with what
-    /// Redis answered, such as `NOPERM`; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
+    /// [`Error::Declaration`] if the declaration cannot be read, and so may have an owner; [`Error::Key`] with the answer
+    /// of Redis, such as `NOPERM`; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection;
     /// [`Error::TimedOut`].
     pub async fn forget_consumer_group(&self, group: &GroupName) -> Result<bool, Error> {
         let key = self.stream().groups_key();
@@ -106,7 +103,7 @@ impl EventBus {
         Ok(was_declared)
     }
 
-    /// What is declared of `group`; nothing where it is not declared.
+    /// Reads the declaration of `group`. Returns an empty one if there is none.
     pub(super) async fn declaration(&self, group: &GroupName) -> Result<Declaration, Error> {
         let key = self.stream().groups_key();
         let mut command = redis::cmd("HGET");
@@ -120,11 +117,11 @@ impl EventBus {
     }
 
     pub(super) fn created(&self) -> MutexGuard<'_, BTreeMap<GroupName, Start>> {
-        // One insertion or removal at a time: whoever panicked with it left it whole.
+        // A panic of another holder leaves the map whole.
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Declares `group` without types, where nothing is declared of it.
+    /// Declares `group` without types, unless it is declared.
     async fn declare(&self, group: &GroupName) -> Result<Declared, Error> {
         let declare = |mut conn| async move {
             let declaration = Declaration::default();
@@ -141,7 +138,7 @@ impl EventBus {
         })
     }
 
-    /// Why a declaration was left where it is.
+    /// Returns the reason why a declaration was left.
     fn not_ours(&self, group: &GroupName, field: &[u8]) -> Error {
         match self.parse_declaration(group, field) {
             Ok(Declaration { owner: Some(owner), .. }) => Error::OwnedByResource {

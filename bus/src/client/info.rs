@@ -1,4 +1,4 @@
-//! What is known of the stream and its groups, for monitoring: numbers, names and entry IDs, no payload.
+//! Info about the stream and its groups, for monitoring: numbers, names and entry IDs, no payload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::EventBus;
 
 const READ: &str = "read the groups";
 
-/// A stream at one moment. In JSON its fields are in camel case.
+/// Info about a stream at one moment. In JSON its fields are in camel case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamInfo {
@@ -24,44 +24,45 @@ pub struct StreamInfo {
     pub name: String,
     /// `true` if the stream exists; otherwise everything else is empty.
     pub exists: bool,
-    /// Entries.
+    /// Number of entries.
     pub length: u64,
-    /// Entries ever added.
+    /// Number of entries ever added.
     pub entries_added: u64,
-    /// The ID of the last entry ever added; `0-0` where there was none.
+    /// The ID of the last entry ever added; `0-0` if there was none.
     pub last_generated: EntryId,
     /// The oldest entry; `None`, in JSON `null`, in an empty stream.
     pub first_entry: Option<EntryId>,
-    /// The names of its groups, sorted; bytes that are no text are escaped.
+    /// The names of its groups, sorted; bytes that are not UTF-8 are escaped.
     pub groups: Vec<String>,
 }
 
-/// A group at one moment. In JSON its fields are in camel case, times are seconds, and what is not known is `null`.
+/// Info about a group at one moment. In JSON its fields are in camel case, times are in seconds, and unknown values are
+/// `null`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupInfo {
     /// The group's name.
     pub name: String,
-    /// State of the group: able to read on, or ahead of the stream.
+    /// State of the group.
     pub status: GroupStatus,
-    /// Entries not delivered yet; `None` where that is not known.
+    /// Entries not delivered yet; `None` if that is not known.
     pub lag: Option<u64>,
     /// Source of the lag; with `AtLeast` the lag is a lower bound.
     pub lag_source: LagSource,
     /// Entries delivered and not acknowledged.
     pub pending: u64,
-    /// Of `pending`: waiting for their time, such as that of another attempt.
+    /// Of `pending`: delayed until another attempt.
     pub delayed: u64,
-    /// Of `pending`: their consumer vanished with them in flight.
+    /// Of `pending`: suspects, whose consumer vanished with them in flight.
     pub suspects: u64,
     /// The last entry that was delivered.
     pub last_delivered: EntryId,
     /// Age of the oldest entry that is pending or not delivered; `None` if there is none.
     #[serde(rename = "oldestAgeSeconds", serialize_with = "seconds_or_null")]
     pub oldest_age: Option<Duration>,
-    /// Dead letters in the usual stream; `None` where they cannot be read.
+    /// Number of dead letters in the usual stream; `None` if they cannot be read.
     pub dead_letters: Option<u64>,
-    /// By their names, those that crashed too; empty also where they cannot be read.
+    /// Consumers by name, including those that crashed; also empty if they cannot be read.
     pub consumers: Vec<ConsumerInfo>,
     /// Reason why consumers or dead letters cannot be read, such as a key of another type.
     pub problem: Option<String>,
@@ -71,21 +72,21 @@ pub struct GroupInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GroupStatus {
-    /// It gets what comes.
+    /// It gets new entries.
     Ok,
-    /// It stands past the stream's last entry, and gets nothing up to there: the stream was made anew.
+    /// Its position is after the stream's last entry, and it gets no entries up to there: the stream was created again.
     AheadOfStream,
 }
 
-/// A consumer of a group.
+/// Info about a consumer of a group.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerInfo {
-    /// Its name; bytes that are no text are escaped.
+    /// Its name; bytes that are not UTF-8 are escaped.
     pub name: String,
-    /// Entries it holds.
+    /// Entries that are pending for it.
     pub pending: u64,
-    /// Time since the server last saw it read or claim; since its heartbeat where the server does not list it.
+    /// Time since the server last saw it read or claim; since its heartbeat if the server does not list it.
     #[serde(rename = "idleSeconds", serialize_with = "seconds")]
     pub idle: Duration,
     /// `true` if its heartbeat is not older than its lease, however long it has been idle. Where no consumer of the group
@@ -94,10 +95,10 @@ pub struct ConsumerInfo {
 }
 
 impl EventBus {
-    /// Reads the stream at one moment. A missing stream is not an error. Needs no permission to write.
+    /// Reads info about the stream. A missing stream is not an error. Needs no permission to write.
     ///
     /// # Errors
-    /// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else and `NOPERM` without the right
+    /// [`Error::Stream`], with the code `WRONGTYPE` if the key holds something else and `NOPERM` without permission
     /// to read it; [`Error::File`], [`Error::Connect`] and [`Error::BreakerOpen`] without a connection; [`Error::TimedOut`].
     pub async fn get_stream_info(&self) -> Result<StreamInfo, Error> {
         let read = |mut conn| async move { snapshot(&mut conn, self.stream(), &[]).await };
@@ -113,11 +114,11 @@ impl EventBus {
         })
     }
 
-    /// Reads `group` and computes its true lag, for which entries may be counted on the server: 2,000 at most, now
-    /// and then 11,000. `None` if the group or the stream is missing. Needs no permission to write.
+    /// Reads info about `group` and computes its true lag, for which entries may be counted on the server: at most 2,000,
+    /// once in 30 s 11,000. Returns `None` if the group or the stream is missing. Needs no permission to write.
     ///
     /// # Errors
-    /// As [`get_stream_info`](Self::get_stream_info), and [`Error::Server`].
+    /// Those of [`get_stream_info`](Self::get_stream_info), and [`Error::Server`].
     pub async fn get_consumer_group_info(
         &self,
         group: &GroupName,

@@ -15,7 +15,7 @@ use crate::error::{Error, chain};
 use crate::metrics::StreamMetrics;
 use crate::redis::SharedConnection;
 use crate::scripts::drop_oldest::drop_oldest;
-use crate::scripts::trim::{HeldBy, MAX_REMOVED, Trimmed, trim};
+use crate::scripts::trim::{MAX_REMOVED, TrimHold, Trimmed, trim};
 
 /// Pause between two rounds, however fast events are published.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -162,10 +162,10 @@ impl Inner {
         };
         self.metrics.trimmed(trimmed.removed);
         self.log_released(&trimmed.released, logged);
-        if let Some(held_by) = &trimmed.held_by
+        if let Some(hold) = &trimmed.hold
             && is_due(&mut logged.hold, uptime())
         {
-            log_hold(&self.stream, held_by, trimmed.length);
+            log_hold(&self.stream, hold, trimmed.length);
         }
         Ok(Some(trimmed))
     }
@@ -216,18 +216,18 @@ impl Inner {
     }
 }
 
-fn log_hold(stream: &StreamKey, held_by: &HeldBy, length: u64) {
-    match held_by {
-        HeldBy::NoGroup => {
+fn log_hold(stream: &StreamKey, hold: &TrimHold, length: u64) {
+    match hold {
+        TrimHold::NoGroup => {
             tracing::warn!(%stream, length, "cannot trim the stream: it has no group");
         }
-        HeldBy::Missing { group } => {
+        TrimHold::Missing { group } => {
             tracing::warn!(%stream, group, length, "cannot trim the stream: a declared group is missing");
         }
-        HeldBy::Ahead { group } => {
+        TrimHold::Ahead { group } => {
             tracing::warn!(%stream, group, length, "cannot trim the stream: a group is ahead of it");
         }
-        HeldBy::Behind { group, entries } => {
+        TrimHold::Behind { group, entries } => {
             tracing::warn!(%stream, group, entries, "cannot trim all entries beyond the maximum: a group has not acknowledged them");
         }
     }

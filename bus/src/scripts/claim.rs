@@ -50,7 +50,7 @@ fn claimed(reply: Value) -> Option<Vec<Claimed>> {
 pub(super) fn claimed_entry(parts: Vec<Value>) -> Option<Claimed> {
     let mut parts = parts.into_iter();
     let (id, attempt) = (entry_id(&parts.next()?)?, number(&parts.next()?)?);
-    // Anybody may set a delivery count to any number.
+    // Any client may set a delivery count to any number.
     let attempt = u32::try_from(attempt).unwrap_or(u32::MAX).max(1);
     // A Lua `false` at the end of a table arrives as nil, or not at all.
     let entry = match parts.next() {

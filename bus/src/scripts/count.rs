@@ -9,7 +9,7 @@ use crate::redis::Connection;
 use crate::redis::reply::{Decoded, entry_id, list, number};
 use crate::redis::script::{Call, Failure, Script, Words, call};
 
-/// A stretch of a stream whose entries are counted.
+/// Range of a stream whose entries are counted.
 pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     /// ID before the first entry.

@@ -1,4 +1,4 @@
-//! Creating a consumer group so that its lag is known from the first second.
+//! Creating a consumer group so that its lag is known from the start.
 
 use std::sync::LazyLock;
 
@@ -17,9 +17,9 @@ use crate::redis::script::{Call, Script, Words, call};
 
 use super::declare_group::{Declared, Replace, declare_group, unless_refused};
 
-/// Entries after the start that are counted at most; beyond, the new group's lag is left to be counted in pages.
+/// Maximum number of entries after the start that are counted; beyond, the new group's lag is counted in pages later.
 const MAX_COUNTED: u64 = 10_000;
-/// Bytes of entries that may be read on the server to count them, while all other clients wait.
+/// Maximum number of bytes of entries that are read on the server to count them, while all other clients wait.
 const MAX_BYTES: u64 = 16_777_216;
 
 /// A group to create if it is missing, with its stream.
@@ -27,7 +27,7 @@ pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     pub group: &'a GroupName,
     pub start: Start,
-    /// Starts no later than at the stream's last entry: a stream that was made again may end before `start`.
+    /// `true` to start no later than at the stream's last entry: a stream that was created again may end before `start`.
     pub clamp: bool,
 }
 
@@ -72,10 +72,10 @@ fn created(reply: &Value) -> Option<GroupCreation> {
     }
 }
 
-/// Creates `group`, and an empty `stream` where there is none, in one script; a group that exists stays as it is.
+/// Creates `group`, and an empty `stream` where there is none, in one script; an existing group is left as it is.
 ///
 /// # Errors
-/// [`Error::Group`], with the code `WRONGTYPE` where the key holds something else than a stream.
+/// [`Error::Group`], with the code `WRONGTYPE` if the key holds something other than a stream.
 pub async fn create(
     conn: &mut Connection,
     stream: &StreamKey,
@@ -113,12 +113,12 @@ pub struct EnsuredGroup {
     pub declared: Declared,
 }
 
-/// Creates `group` where it is missing, and declares it. A group that exists stays where it is.
+/// Creates `group` if it is missing, and declares it. An existing group is left at its position.
 ///
 /// A group that was lost resumes at the fresher of the resume point that its consumers wrote and
 /// [`known_position`](EnsureGroup::known_position): it repeats what was in flight and loses nothing. Without either it
 /// starts as asked, and if it is known to have existed never at the stream's end. Where Redis refuses to write the
-/// declaration, that is part of the result and no error. May be repeated after any error.
+/// declaration, that is part of the result and not an error. May be repeated after any error.
 ///
 /// # Errors
 /// As [`create`]; [`Error::Key`] where the connection broke before the group was declared.
@@ -171,7 +171,7 @@ async fn read_resume_point(
     command.arg(stream.consumers_key(group)).arg("resume");
     match command.query_async::<Option<Vec<u8>>>(conn).await {
         Ok(field) => Ok(field.and_then(|field| ResumePoint::parse(&field))),
-        // Without the permission, or with another type there, nothing is known of a past.
+        // Without permission, or with a key of another type, no resume point is known.
         Err(error) if matches!(error.code(), Some("NOPERM" | "WRONGTYPE")) => Ok(None),
         Err(error) => {
             let (operation, source) = (Arguments::OPERATION, error.into());

@@ -1,4 +1,4 @@
-//! Declaring a group: trimming waits for it while it is missing, and others know its owner and types.
+//! Declaring a group: trimming waits for it while it is missing, and other programs can read its owner and types.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub(super) struct Arguments<'a> {
     pub replace: Replace,
 }
 
-/// What an unowned declaration replaces. One with an owner replaces any that has no owner or the same one.
+/// Declarations that an unowned one replaces. One with an owner replaces any that has no owner or the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Replace {
     /// None: its program knows nothing of the group's types.
@@ -42,8 +42,8 @@ pub enum Declared {
     OwnedBy(Owner),
     /// A declaration that cannot be read, and so may be of any owner, is there and was left.
     Unreadable,
-    /// Redis refused to write it, for want of permission or memory: while the group is missing, it does not hold
-    /// trimming back.
+    /// Redis refused to write the declaration, for want of permission or memory: while the group is missing, it does not
+    /// hold trimming back.
     Refused(Error),
 }
 
@@ -84,7 +84,7 @@ impl Call for Arguments<'_> {
 /// Declares `group`. A declaration of another resource, or one that cannot be read, is left.
 ///
 /// # Errors
-/// [`Error::Key`], with the code `NOPERM` where the user may not write it; see [`unless_refused`].
+/// [`Error::Key`], with the code `NOPERM` without permission to write it; see [`unless_refused`].
 pub(crate) async fn declare_group(
     conn: &mut Connection,
     stream: &StreamKey,
@@ -101,7 +101,7 @@ pub(crate) async fn declare_group(
     })
 }
 
-/// Makes an error that Redis answered a result: the group is used all the same.
+/// Turns an error that Redis answered into [`Declared::Refused`]: the group is used all the same.
 pub(crate) fn unless_refused(declared: Result<Declared, Error>) -> Result<Declared, Error> {
     match declared {
         Err(error) if error.code().is_some() => Ok(Declared::Refused(error)),
@@ -109,22 +109,22 @@ pub(crate) fn unless_refused(declared: Result<Declared, Error>) -> Result<Declar
     }
 }
 
-/// Memory of the groups of one stream that could not be declared, so that each is logged once. Clones share it.
+/// Groups of one stream that were logged as not declared, so that each is logged once. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefusalLog(Arc<Mutex<BTreeSet<GroupName>>>);
 
 impl RefusalLog {
-    /// Logs that `group` could not be declared, if that is so and was not logged yet.
+    /// Logs once for each group that it could not be declared.
     pub(crate) fn log(&self, stream: &StreamKey, group: &GroupName, declared: &Declared) {
         let cause = match declared {
             Declared::Refused(error) => chain(error),
-            Declared::Unreadable => "what is declared of it cannot be read".to_owned(),
+            Declared::Unreadable => "its declaration cannot be read".to_owned(),
             Declared::Written | Declared::Unchanged | Declared::OwnedBy(_) => return,
         };
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.insert(group.clone()) {
             tracing::warn!(%stream, %group, error = cause,
-                "the group is not declared: while it is missing, it does not hold back trimming");
+                "cannot declare the group; while it is missing, it does not hold trimming back");
         }
     }
 }

@@ -15,16 +15,16 @@ pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     /// Number of entries.
     pub count: u64,
-    /// Length from which any are dropped: another publisher may have made room meanwhile.
+    /// Minimum length of the stream to drop any: another publisher may have made room meanwhile.
     pub min_length: u64,
 }
 
 /// Result of dropping the oldest entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Entries that were dropped.
+    /// Number of entries that were dropped.
     pub removed: u64,
-    /// Entries that are left.
+    /// Number of entries that are left.
     pub length: u64,
     /// Losses by group: entries that it had not acknowledged. Groups that lost nothing are left out.
     pub lost: Vec<(String, u64)>,
@@ -68,13 +68,14 @@ fn dropped(reply: &Value) -> Option<Dropped> {
     })
 }
 
-/// Drops the `count` oldest entries of a stream of at least `from`, acknowledged or not, in one script, which adds what each group lost to the hash
-/// `P:eventbus:lost` and takes it off the groups' pending lists. Nothing is dropped of a stream with no more than `count`.
+/// Drops the `count` oldest entries of a stream of at least `from` entries, acknowledged or not, in one script. It also
+/// acknowledges them in every group, and adds the losses of each group to the hash `P:eventbus:lost`. Drops nothing if the
+/// stream has no more than `count` entries.
 ///
-/// Whole nodes are dropped, so that it may be fewer.
+/// Whole nodes are dropped, so the number may be smaller.
 ///
 /// # Errors
-/// [`Error::Stream`], with the code `NOPERM` where the user may not do that.
+/// [`Error::Stream`], with the code `NOPERM` without permission.
 pub async fn drop_oldest(
     conn: &mut Connection,
     stream: &StreamKey,

@@ -1,5 +1,5 @@
--- Renews the leases of a consumer, reports what waits in the group, and at intervals takes over the entries of consumers
--- that vanished.
+-- Renews the leases of a consumer, reports what is delayed in the group, and at intervals moves the entries of vanished
+-- consumers to the suspects.
 --
 -- KEYS  stream, dead_letters, consumers
 -- ARGV  group, consumer, lease, foreign_lease, initial_delay, multiplier, max_delay, state, search_stream,
@@ -18,11 +18,11 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- One consumer of the group searches in each third of a lease. A time in the future was written by a server whose clock
 -- was ahead, other text by another program: neither may stop the search for good.
-local swept = tonumber(redis.pcall('HGET', hash, 'swept')) or 0
-local may_search = not (math.abs(now - swept) < lease / 3)
+local searched_at = tonumber(redis.pcall('HGET', hash, 'swept')) or 0
+local may_search = not (math.abs(now - searched_at) < lease / 3)
 
 -- Renews the entries that the caller holds. Returns those that another consumer holds. An entry that is not pending was
--- trimmed, or acknowledged by a consumer that took it over: its handler may finish.
+-- trimmed, or acknowledged by a consumer that claimed it: its handler may finish.
 local function renew(key, first, last)
   local lost = {}
   for page = first, last, MAX_AT_ONCE do
@@ -42,8 +42,8 @@ local function renew(key, first, last)
   return lost
 end
 
--- Hands back an entry of the caller that the caller does not know. A lost reply or a call cut off at the end of its lease
--- is not an attempt. If no attempt is left the entry becomes a suspect: delayed, it would look like a refused dead letter
+-- Releases an entry of the caller that the caller does not know. A lost reply or a call cut off at the end of its lease
+-- is not an attempt. If no attempt is left the entry becomes a suspect: delayed, it would be taken for a refused dead letter
 -- and be dead-lettered without a handler call. Returns 0 if the entry was trimmed, else 1.
 local function release_own(key, id, attempts)
   local begun = math.max(attempts - 1, 0)
@@ -82,7 +82,7 @@ local function inspect(key, owners, search)
   return due, delayed, moved, trimmed
 end
 
--- Returns where the group resumes if it is lost, with the time: never after an entry that is not done. Its age costs repeats only.
+-- Returns the resume point of the group, with the time: never after an unfinished entry. Its age costs repeats only.
 local function resume_point(oldest_pending)
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local fields = record(flat)

@@ -1,4 +1,4 @@
-//! The heartbeat: renewing leases, reporting what waits in the group, taking over from vanished consumers.
+//! Heartbeat: renews leases, reports what is delayed in the group, moves entries of vanished consumers to the suspects.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Getting the group's oldest entry that is not done, with the stream's order kept.
+//! Reading the group's oldest unfinished entry, with the stream's order kept.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::redis::script::{Call, Script, Words};
 
 use super::claim::claimed_entry;
 
-/// A consumer that asks for the next entry and acknowledges the one before with the same call.
+/// Request of a consumer for the next entry, which acknowledges the previous one too.
 pub(crate) struct Arguments<'a> {
     pub stream: &'a str,
     /// Key of the consumers' hash.

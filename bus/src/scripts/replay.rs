@@ -38,13 +38,13 @@ impl Call for Arguments<'_> {
 }
 
 /// Replays the dead letter `id` of `group`: the first consumer of the group that claims it handles it, from the first
-/// attempt, whatever types the group selects; no other group sees it. It stays where it is until it is handled, and is
-/// then deleted; a failure makes a new dead letter of it.
+/// attempt, whatever types the group selects; no other group sees it. It stays in its stream until it is handled, and is
+/// then deleted; a failure stores it as a new dead letter.
 ///
 /// Returns `false` if it is being replayed already or does not exist.
 ///
 /// # Errors
-/// [`Error::Group`], with the code `WRONGTYPE` where the key holds something else than a stream.
+/// [`Error::Group`], with the code `WRONGTYPE` if the key holds something other than a stream.
 pub async fn replay(
     conn: &mut Connection,
     dead_letters: &StreamKey,

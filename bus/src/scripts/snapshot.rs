@@ -80,10 +80,10 @@ impl Call for Arguments<'_> {
 /// Consumers are those that the server lists and those with a heartbeat; of a consumers' hash with more than about
 /// 1,000 fields, of which most are of consumers that crashed, only so many that the server does not list.
 ///
-/// A missing stream or group, and a group whose other keys cannot be read, are no errors but facts.
+/// A missing stream or group, and a group whose other keys cannot be read, are facts and not errors.
 ///
 /// # Errors
-/// [`Error::Stream`], with the code `WRONGTYPE` where the key holds something else than a stream.
+/// [`Error::Stream`], with the code `WRONGTYPE` if the key holds something other than a stream.
 pub async fn snapshot(
     conn: &mut Connection,
     stream: &StreamKey,
@@ -115,7 +115,7 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
     Ok((text(group.value("name")?).ok_or("name")?, facts))
 }
 
-/// Returns the consumers, by name, and what they are counted by; none for a reply that is no list.
+/// Returns the consumers by name, and the basis on which they are counted; none for a reply that is not a list.
 fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, ConsumerSource)> {
     let Some(parts) = list(reply) else { return Ok((Vec::new(), ConsumerSource::NotRead)) };
     let [has_heartbeats, rows] = parts else { return Err("consumers") };
@@ -134,7 +134,7 @@ fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, 
         let idle = match (number(idle), heartbeat) {
             (Some(ms), _) => ms,
             (None, Some(heartbeat)) => server_ms.saturating_sub(heartbeat.at_ms),
-            // Another program's field, of no consumer that the server knows.
+            // A field of another program, not of a consumer that the server lists.
             (None, None) => continue,
         };
         if name == DELAYED || name == SUSPECT {

@@ -13,7 +13,7 @@ use crate::redis::Connection;
 use crate::redis::reply::{Decoded, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
 
-/// Entries that one script removes at most: all other clients wait for it.
+/// Maximum number of entries that one script removes: it blocks all other clients meanwhile.
 pub(crate) const MAX_REMOVED: u64 = 10_000;
 
 /// A stream to trim.
@@ -21,7 +21,7 @@ pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     /// Entries to keep.
     pub keep: u64,
-    /// How long a missing group without owner holds trimming back.
+    /// Time for which a missing group without owner holds trimming back.
     pub missing_hold: Duration,
 }
 
@@ -32,33 +32,33 @@ pub struct Trimmed {
     pub removed: u64,
     /// Entries that are left.
     pub length: u64,
-    /// Reason why more than the target is left although nothing was removed; `None` if that is not the case.
-    pub held_by: Option<HeldBy>,
-    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are no text
+    /// Reason why finished entries beyond `keep` are left; `None` if there are none.
+    pub hold: Option<TrimHold>,
+    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are not UTF-8
     /// are escaped.
     pub released: Vec<String>,
 }
 
-/// Obstacle that keeps finished entries from being trimmed.
+/// Reason why entries are not trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeldBy {
-    /// There is no group: no consumer could have read them.
+pub enum TrimHold {
+    /// The stream has no group: no consumer could have read the entries.
     NoGroup,
     /// A declared group is missing.
     Missing {
-        /// Its name; bytes that are no text are escaped.
+        /// Its name; bytes that are not UTF-8 are escaped.
         group: String,
     },
-    /// A group is past the last entry ever added: it was made for another stream of this name.
+    /// A group's position is after the last entry ever added: it belongs to another stream of this name.
     Ahead {
-        /// Its name; bytes that are no text are escaped.
+        /// Its name; bytes that are not UTF-8 are escaped.
         group: String,
     },
     /// A group has not acknowledged the oldest entries.
     Behind {
-        /// Its name; bytes that are no text are escaped.
+        /// Its name; bytes that are not UTF-8 are escaped.
         group: String,
-        /// Entries beyond what is to be kept.
+        /// Number of entries beyond `keep`.
         entries: u64,
     },
 }
@@ -95,27 +95,27 @@ fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
     let released = list(released)?.iter().map(text).collect::<Option<_>>()?;
     let (removed, length) = (number(removed)?, number(length)?);
     let entries = length.saturating_sub(keep);
-    let held_by = match (text(reason).as_deref(), text(group)) {
-        (Some("no-groups"), _) => Some(HeldBy::NoGroup),
-        (Some("missing"), Some(group)) => Some(HeldBy::Missing { group }),
-        (Some("ahead"), Some(group)) => Some(HeldBy::Ahead { group }),
+    let hold = match (text(reason).as_deref(), text(group)) {
+        (Some("no-groups"), _) => Some(TrimHold::NoGroup),
+        (Some("missing"), Some(group)) => Some(TrimHold::Missing { group }),
+        (Some("ahead"), Some(group)) => Some(TrimHold::Ahead { group }),
         // Fewer than the slack are left in any case.
         (Some("behind"), Some(group)) if entries >= SLACK => {
-            Some(HeldBy::Behind { group, entries })
+            Some(TrimHold::Behind { group, entries })
         }
         _ => None,
     };
-    Some(Trimmed { removed, length, held_by, released })
+    Some(Trimmed { removed, length, hold, released })
 }
 
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
 /// Whole nodes are removed, of 100 entries by default, so that up to two nodes more than `keep` are left. Nothing is
 /// removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group that
-/// no resource owns holds for `missing_hold` only, by the server's clock, from when this script first found it missing.
+/// no resource owns holds trimming back for `missing_hold` only, by the server's clock, from when this script first found it missing.
 ///
 /// # Errors
-/// [`Error::Stream`], with the code `NOPERM` where the user may not trim.
+/// [`Error::Stream`], with the code `NOPERM` without permission to trim.
 pub async fn trim(
     conn: &mut Connection,
     stream: &StreamKey,

@@ -76,11 +76,11 @@ impl Fleet {
 
     /// Waits until one of the consumers has logged this.
     pub async fn has_logged(&self, text: &str) {
-        let look = async || {
+        let check = async || {
             self.consumers.iter().any(|consumer| consumer.output().contains(text)).then_some(())
         };
         let waited =
-            tokio::time::timeout(SOON, wait::until("a consumer logs it", 2 * SOON, look)).await;
+            tokio::time::timeout(SOON, wait::until("a consumer logs it", 2 * SOON, check)).await;
         let outputs = || self.consumers.iter().map(Consumer::output).collect::<Vec<_>>().join("\n");
         assert!(waited.is_ok(), "no consumer logs {text:?}\n{}", outputs());
     }
@@ -121,7 +121,7 @@ impl Health {
     }
 
     /// Waits until the answer has this text at a path such as `/consumer_groups/g/status`.
-    pub async fn tells(&self, path: &str, text: &str) {
+    pub async fn reports(&self, path: &str, text: &str) {
         wait::until(&format!("{path} is {text:?}"), SOON, async || {
             (self.events().await.pointer(path)? == text).then_some(())
         })

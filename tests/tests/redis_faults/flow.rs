@@ -34,7 +34,7 @@ pub struct Flow {
 struct Calls {
     begun: Handled,
     handled: Handled,
-    held: Arc<watch::Sender<bool>>,
+    is_paused: Arc<watch::Sender<bool>>,
 }
 
 pub fn quick() -> SubscriberConfig {
@@ -51,7 +51,7 @@ impl Calls {
             async move {
                 let id = delivery.event.event_id().to_owned();
                 *calls.begun.lock().unwrap().entry(id.clone()).or_default() += 1;
-                calls.held.subscribe().wait_for(|held| !held).await.unwrap();
+                calls.is_paused.subscribe().wait_for(|is_paused| !is_paused).await.unwrap();
                 *calls.handled.lock().unwrap().entry(id.clone()).or_default() += 1;
                 Answer::Done
             }
@@ -103,7 +103,7 @@ impl Flow {
         let calls = Calls {
             begun: Handled::default(),
             handled: Handled::default(),
-            held: Arc::new(watch::Sender::new(false)),
+            is_paused: Arc::new(watch::Sender::new(false)),
         };
         let metrics = Metrics::register(&mut Registry::default());
         let bus = EventBus::builder(BusConfig::new(redis, quick().stream))
@@ -116,16 +116,16 @@ impl Flow {
 
     /// Handlers that are called answer no more until [`Flow::release`].
     pub fn hold(&self) {
-        self.calls.held.send_replace(true);
+        self.calls.is_paused.send_replace(true);
     }
 
     /// Handlers answer, those that were held too.
     pub fn release(&self) {
-        self.calls.held.send_replace(false);
+        self.calls.is_paused.send_replace(false);
     }
 
     /// Waits until so many events are in the hands of handlers that answer nothing.
-    pub async fn are_in_hand(&self, count: usize) {
+    pub async fn are_in_flight(&self, count: usize) {
         wait::until("handlers have events in hand", LONG, async || {
             let begun = self.calls.begun.lock().unwrap().len();
             (begun - self.calls.handled.lock().unwrap().len() >= count).then_some(())

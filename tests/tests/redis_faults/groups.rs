@@ -27,8 +27,8 @@ async fn f15_of_several_processes_only_those_that_create_it_make_a_lost_group_ag
     // It makes one as it connects, if it does, with two connections a time: here it does so twice more.
     let before = statistic(&mut conn, CONNECTIONS).await;
     wait::until("it looks for the group", LONG, async || {
-        let looked = statistic(&mut conn, CONNECTIONS).await >= before + 4;
-        (looked || groups(&mut conn).await > 0).then_some(())
+        let reconnected = statistic(&mut conn, CONNECTIONS).await >= before + 4;
+        (reconnected || groups(&mut conn).await > 0).then_some(())
     })
     .await;
     assert_eq!(groups(&mut conn).await, 0, "made by a process that only waits for it");
@@ -57,7 +57,7 @@ async fn f15_a_fresh_process_that_would_begin_at_the_end_resumes() {
     let mut fleet = Fleet::start(&server, 1, &from_the_end).await;
     fleet.flow.publish(4).await;
     fleet.all_are_handled().await;
-    told_resume(&mut conn).await;
+    stored_resume(&mut conn).await;
     let mut first = fleet.consumers.remove(0);
     first.terminate();
     assert!(first.ended().await.success(), "{}", first.output());
@@ -79,7 +79,7 @@ async fn f15_what_was_in_hand_when_the_group_was_destroyed_comes_again() {
     fleet.flow.publish(4).await;
     fleet.handler.received(1 + 4).await;
     let oldest = format!(r#""before":"{}""#, entry_from(&mut conn, 1).await);
-    told(&mut conn, &oldest).await;
+    stored(&mut conn, &oldest).await;
 
     command(&mut conn, "XGROUP DESTROY s g").await;
     fleet.has_logged("created the group again, which was lost").await;
@@ -107,14 +107,14 @@ async fn f15_five_processes_lose_nothing_however_often_their_group_is_destroyed(
     for _ in 0..ROUNDS {
         fleet.flow.publish(BEFORE).await;
         fleet.all_are_handled().await;
-        told_resume(&mut conn).await;
+        stored_resume(&mut conn).await;
         tokio::join!(fleet.flow.publish(MEANWHILE), command(&mut conn, "XGROUP DESTROY s g"));
         fleet.all_are_handled().await;
         drained(&mut conn).await;
     }
     // Without the place where it had come to, each round would repeat all that came before it.
-    let most = ROUNDS * MEANWHILE as usize;
-    assert!(fleet.repeats() <= most, "{} repeats", fleet.repeats());
+    let max = ROUNDS * MEANWHILE as usize;
+    assert!(fleet.repeats() <= max, "{} repeats", fleet.repeats());
 }
 
 #[tokio::test]
@@ -147,20 +147,20 @@ async fn f15_a_group_made_at_the_end_is_never_made_there_again() {
 }
 
 /// Waits until a heartbeat has told that the group has come to the stream's end.
-async fn told_resume(conn: &mut Connection) {
+async fn stored_resume(conn: &mut Connection) {
     let mut last = redis::cmd("XREVRANGE");
     let last = last.arg("s").arg("+").arg("-").arg("COUNT").arg(1);
     let last: StreamRangeReply = last.query_async(conn).await.unwrap();
-    told(conn, &format!(r#""after":"{}""#, last.ids[0].id)).await;
+    stored(conn, &format!(r#""after":"{}""#, last.ids[0].id)).await;
 }
 
 /// Waits until a heartbeat has told this of where the group is.
-async fn told(conn: &mut Connection, expected: &str) {
+async fn stored(conn: &mut Connection, expected: &str) {
     wait::until(&format!("a heartbeat tells {expected}"), LONG, async || {
         let mut get = redis::cmd("HGET");
         let get = get.arg("{s}:eventbus:consumers:g").arg("resume");
-        let told: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;
-        told?.contains(expected).then_some(())
+        let stored: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;
+        stored?.contains(expected).then_some(())
     })
     .await;
 }

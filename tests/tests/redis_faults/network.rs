@@ -91,8 +91,8 @@ async fn f20_a_publisher_on_a_dead_network_is_told_in_time_and_publishes_on_a_ne
     let mut flow = Flow::start(through(&proxy)).await;
     proxy.strand();
     // Without a limit of its own it would wait for minutes.
-    let told = wait::within("it is told", LONG / 2, flow.try_publish()).await;
-    let error = told.unwrap_err();
+    let result = wait::within("it is told", LONG / 2, flow.try_publish()).await;
+    let error = result.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     flow.publish(5).await;
     flow.all_are_handled().await;

@@ -23,7 +23,7 @@ async fn f14_a_stream_that_is_deleted_under_waiting_readers_has_its_group_again_
         crate::waits::readers_wait(&mut conn, 2).await;
         command(&mut conn, words).await;
         // Nobody publishes: the readers find out by themselves.
-        crate::waits::group_stands(&mut conn).await;
+        crate::waits::group_exists(&mut conn).await;
         flow.publish(10).await;
         flow.all_are_handled().await;
     }
@@ -60,7 +60,7 @@ async fn f17_consumer_processes_live_on_beside_a_key_of_another_type_and_name_it
     let mut conn = server.connection().await;
     command(&mut conn, "DEL s").await;
     command(&mut conn, "SET s x").await;
-    health.tells("/consumer_groups/g/error", "s is not a stream").await;
+    health.reports("/consumer_groups/g/error", "s is not a stream").await;
     // One that never saw the stream, too.
     fleet.add(&server, &[]);
     fleet.has_logged("WRONGTYPE").await;
@@ -76,13 +76,13 @@ async fn f17_consumer_processes_live_on_beside_a_key_of_another_type_and_name_it
         assert!(output.matches("WARN").count() <= 2, "a line for each try:\n{output}");
     }
     let output = fleet.consumers[1].output();
-    let told: Vec<_> = output.lines().filter(|line| line.contains("WRONGTYPE")).collect();
-    assert!(matches!(told[..], [line] if line.contains("on stream s")), "{output}");
+    let logged: Vec<_> = output.lines().filter(|line| line.contains("WRONGTYPE")).collect();
+    assert!(matches!(logged[..], [line] if line.contains("on stream s")), "{output}");
 
     command(&mut conn, "DEL s").await;
     fleet.flow.publish(10).await;
     fleet.all_are_handled().await;
-    health.tells("/consumer_groups/g/status", "ok").await;
+    health.reports("/consumer_groups/g/status", "ok").await;
     fleet.consumers[1].ready().await;
 }
 
@@ -148,11 +148,11 @@ async fn f41_of_two_processes_of_one_name_each_keeps_its_own_and_gets_what_the_o
     let mut fleet = Fleet::start(&server, 1, &one_at_a_time).await;
     fleet.handler.hold();
     fleet.flow.publish(1).await;
-    let first = in_hand(&fleet, 1).await;
+    let first = in_flight(&fleet, 1).await;
     fleet.add(&server, &one_at_a_time).ready().await;
     // The first one may put some of them by, which it does not begin.
     fleet.flow.publish(4).await;
-    let second = in_hand(&fleet, 2).await;
+    let second = in_flight(&fleet, 2).await;
 
     drop(fleet.consumers.remove(0));
     fleet.has_logged("moved entries of vanished consumers to the suspects").await;
@@ -166,6 +166,6 @@ async fn f41_of_two_processes_of_one_name_each_keeps_its_own_and_gets_what_the_o
 }
 
 /// The event in the hand of the consumer that was the `number`th to take one, after the first event of the fleet.
-async fn in_hand(fleet: &Fleet, number: usize) -> String {
+async fn in_flight(fleet: &Fleet, number: usize) -> String {
     fleet.handler.received(1 + number).await[number].header("idempotency-key").to_owned()
 }

@@ -16,11 +16,11 @@ const AOF: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
 const FOUR_WORKERS: [(&str, &str); 2] =
     [("DELIVERY_CONCURRENCY", "4"), ("DELIVERY_BATCH_SIZE", "4")];
 /// What two consumers with four workers each have in hand.
-const IN_HAND: usize = 8;
+const IN_FLIGHT: usize = 8;
 
 #[tokio::test]
 async fn f10_a_restart_of_redis_loses_nothing_and_repeats_no_more_than_was_in_hand() {
-    in_hand_over(async |server| {
+    in_flight_during(async |server| {
         server.terminate();
         server.restart();
     })
@@ -29,7 +29,7 @@ async fn f10_a_restart_of_redis_loses_nothing_and_repeats_no_more_than_was_in_ha
 
 #[tokio::test]
 async fn f11_a_crash_of_redis_with_an_append_only_file_loses_nothing_that_was_written_to_it() {
-    in_hand_over(async |server| {
+    in_flight_during(async |server| {
         written(&mut server.connection().await).await;
         server.stop();
         server.restart();
@@ -54,21 +54,21 @@ async fn f13_a_redis_that_comes_back_empty_gets_its_group_again_from_consumer_pr
     let url = format!("redis://{}", proxy.address());
     let mut fleet = Fleet::start(&server, 2, &[("REDIS_URL", &url)]).await;
     let health = Health::start(&server);
-    health.tells("/consumer_groups/g/status", "ok").await;
+    health.reports("/consumer_groups/g/status", "ok").await;
 
     // Only so is there a moment in which the group is seen to be missing.
     proxy.fall_silent();
     server.terminate();
     server.begin_restart();
     server.ready().await;
-    health.tells("/consumer_groups/g/status", "not_created").await;
+    health.reports("/consumer_groups/g/status", "not_created").await;
     fleet.flow.publish(20).await;
     proxy.cut();
     proxy.resume();
 
     fleet.flow.publish(20).await;
     fleet.all_are_handled().await;
-    health.tells("/consumer_groups/g/status", "ok").await;
+    health.reports("/consumer_groups/g/status", "ok").await;
     drained(&mut server.connection().await).await;
 }
 
@@ -80,7 +80,7 @@ async fn f25_while_redis_loads_all_wait_and_health_says_so() {
     let mut server = RedisServer::start_with(&options);
     let mut fleet = Fleet::start(&server, 1, &[]).await;
     let health = Health::start(&server);
-    health.tells("/consumer_groups/g/status", "ok").await;
+    health.reports("/consumer_groups/g/status", "ok").await;
     let mut conn = server.connection().await;
     let fill = "for i = 1, 3000 do redis.call('SET', 'k' .. i, ('x'):rep(1024)) end";
     redis::cmd("EVAL").arg(fill).arg(0).exec_async(&mut conn).await.unwrap();
@@ -99,8 +99,8 @@ async fn f25_while_redis_loads_all_wait_and_health_says_so() {
         let error = fleet.flow.try_publish().await.unwrap_err();
         (error.code() == Some("LOADING")).then_some(error)
     });
-    let tells = health.tells("/error", "Redis is loading its data");
-    let (error, ()) = tokio::join!(publish, tells);
+    let reports = health.reports("/error", "Redis is loading its data");
+    let (error, ()) = tokio::join!(publish, reports);
     assert!(error.is_transient(), "{error:?}");
     assert_eq!(fleet.consumers[0].get("/livez").await.0, 200);
 
@@ -121,12 +121,12 @@ async fn f25_while_redis_loads_all_wait_and_health_says_so() {
 }
 
 /// Eight of twenty events are in hand while `fault` happens.
-async fn in_hand_over(fault: impl AsyncFnOnce(&mut RedisServer)) {
+async fn in_flight_during(fault: impl AsyncFnOnce(&mut RedisServer)) {
     let mut server = RedisServer::start_with(&AOF);
     let mut flow = Flow::start_with(server.config(), config()).await;
     flow.hold();
     flow.publish(20).await;
-    flow.are_in_hand(IN_HAND).await;
+    flow.are_in_flight(IN_FLIGHT).await;
     fault(&mut server).await;
     let mut conn = server.connection().await;
     let length: usize = redis::cmd("XLEN").arg("s").query_async(&mut conn).await.unwrap();
@@ -134,18 +134,18 @@ async fn in_hand_over(fault: impl AsyncFnOnce(&mut RedisServer)) {
     flow.release();
     flow.all_are_handled().await;
     drained(&mut conn).await;
-    assert!(flow.repeats() as usize <= IN_HAND, "{} repeats", flow.repeats());
+    assert!(flow.repeats() as usize <= IN_FLIGHT, "{} repeats", flow.repeats());
     assert_eq!(letters::all(&mut conn).await, []);
 }
 
-/// As [`in_hand_over`], with processes, and with a publisher that goes on while `fault` happens and after it.
+/// As [`in_flight_during`], with processes, and with a publisher that goes on while `fault` happens and after it.
 async fn published_over(fault: impl FnOnce(&mut RedisServer)) {
     let mut server = RedisServer::start_with(&AOF);
     let mut fleet = Fleet::start(&server, 2, &FOUR_WORKERS).await;
     fleet.handler.hold();
     fleet.flow.publish(20).await;
     // With the first one, which was handled before.
-    fleet.handler.received(1 + IN_HAND).await;
+    fleet.handler.received(1 + IN_FLIGHT).await;
     written(&mut server.connection().await).await;
     let restart = async {
         fault(&mut server);
@@ -161,7 +161,7 @@ async fn published_over(fault: impl FnOnce(&mut RedisServer)) {
     // The reply to a publish that was tried again may have been lost, and the event is there twice.
     let twice =
         length.checked_sub(fleet.flow.confirmed.len()).expect("all that was confirmed is kept");
-    assert!(fleet.repeats() <= IN_HAND + twice, "{} repeats", fleet.repeats());
+    assert!(fleet.repeats() <= IN_FLIGHT + twice, "{} repeats", fleet.repeats());
     assert_eq!(letters::all(&mut conn).await, []);
 }
 

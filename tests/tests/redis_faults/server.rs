@@ -60,7 +60,7 @@ async fn f26_without_memory_a_publish_is_refused_by_name_and_what_is_in_hand_sta
     let mut conn = server.connection().await;
     flow.hold();
     flow.publish(20).await;
-    flow.are_in_hand(8).await;
+    flow.are_in_flight(8).await;
     command(&mut conn, "CONFIG SET maxmemory 1").await;
     let error = flow.refusal().await;
     assert_eq!((error.code(), error.is_transient()), (Some("OOM"), true), "{error:?}");
@@ -99,9 +99,9 @@ async fn f28_a_server_with_no_connection_left_says_so_and_is_waited_for() {
     command(&mut conn, "CLIENT KILL TYPE normal SKIPME yes").await;
     wait::until("it is refused for that", LONG, async || {
         let error = flow.try_publish().await.err()?;
-        let is_told = eventbus::chain(&error).contains("max number of clients");
-        assert!(is_told || is_late(&error), "{error:?}");
-        is_told.then_some(())
+        let is_reported = eventbus::chain(&error).contains("max number of clients");
+        assert!(is_reported || is_late(&error), "{error:?}");
+        is_reported.then_some(())
     })
     .await;
     command(&mut conn, "CONFIG SET maxclients 100").await;

@@ -5,7 +5,7 @@ use tests::subscriber::LONG;
 use tests::wait;
 
 /// A number in a section of `INFO`; `name` is what stands before it. 0 where that is not told.
-async fn told(conn: &mut Connection, section: &str, name: &str) -> u64 {
+async fn reported(conn: &mut Connection, section: &str, name: &str) -> u64 {
     let info: String = redis::cmd("INFO").arg(section).query_async(conn).await.unwrap();
     let Some(rest) = info.lines().find_map(|line| line.strip_prefix(name)) else { return 0 };
     rest.split(',').next().unwrap().parse().unwrap()
@@ -14,7 +14,7 @@ async fn told(conn: &mut Connection, section: &str, name: &str) -> u64 {
 /// Waits until so many clients wait for events.
 pub async fn readers_wait(conn: &mut Connection, count: u64) {
     wait::until("readers wait for events", LONG, async || {
-        (told(conn, "clients", "blocked_clients:").await == count).then_some(())
+        (reported(conn, "clients", "blocked_clients:").await == count).then_some(())
     })
     .await;
 }
@@ -23,16 +23,16 @@ pub async fn readers_wait(conn: &mut Connection, count: u64) {
 pub async fn reader_begins_to_wait(conn: &mut Connection) {
     const ENDED: &str = "cmdstat_xreadgroup:calls=";
     readers_wait(conn, 1).await;
-    let before = told(conn, "commandstats", ENDED).await;
+    let before = reported(conn, "commandstats", ENDED).await;
     wait::until("a read has ended", LONG, async || {
-        (told(conn, "commandstats", ENDED).await > before).then_some(())
+        (reported(conn, "commandstats", ENDED).await > before).then_some(())
     })
     .await;
     readers_wait(conn, 1).await;
 }
 
 /// Waits until the stream has its one group.
-pub async fn group_stands(conn: &mut Connection) {
+pub async fn group_exists(conn: &mut Connection) {
     wait::until("the group is there", LONG, async || {
         let mut info = redis::cmd("XINFO");
         let groups = info.arg("GROUPS").arg("s").query_async::<redis::Value>(conn);

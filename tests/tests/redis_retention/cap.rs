@@ -133,11 +133,11 @@ async fn where_the_oldest_are_dropped_each_loss_is_counted_by_group() {
     let expected = [("half".to_owned(), 50), ("none".to_owned(), 150)];
     wait::until("it counts", LONG, async || (s.lost().await.len() == 2).then_some(())).await;
     assert_eq!(s.lost().await, BTreeMap::from(expected));
-    let told = r#"eventbus_dropped_entries_total{stream="s",group="none"} 150"#;
+    let expected = r#"eventbus_dropped_entries_total{stream="s",group="none"} 150"#;
     wait::until("the metrics tell", LONG, async || {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text.contains(told).then_some(())
+        text.contains(expected).then_some(())
     })
     .await;
     let pending: redis::streams::StreamPendingReply =

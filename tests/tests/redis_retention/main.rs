@@ -50,8 +50,8 @@ impl Fixture {
     }
 
     /// The server for a user `u` with these rights beside connecting.
-    async fn config_with(&mut self, rights: &str) -> RedisConfig {
-        self.run(&format!("ACL SETUSER u on >p resetchannels -@all +ping {rights}")).await;
+    async fn config_with(&mut self, permissions: &str) -> RedisConfig {
+        self.run(&format!("ACL SETUSER u on >p resetchannels -@all +ping {permissions}")).await;
         let url = format!("redis://u:p@127.0.0.1:{}", self.server.port());
         RedisConfig::new("url", &url, CredentialFiles::default()).unwrap()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eventbus::Metrics;
-use eventbus::admin::HeldBy;
+use eventbus::admin::TrimHold;
 use eventbus::config::TrimMode;
 use prometheus_client::registry::Registry;
 use tests::event_bus::connect_with_metrics;
@@ -48,15 +48,15 @@ impl Fixture {
     }
 }
 
-fn held_by(group: &str) -> Option<HeldBy> {
-    Some(HeldBy::Missing { group: group.to_owned() })
+fn hold(group: &str) -> Option<TrimHold> {
+    Some(TrimHold::Missing { group: group.to_owned() })
 }
 
 #[tokio::test]
 async fn nothing_is_trimmed_while_a_declared_group_is_missing() {
     let mut s = Fixture::with_missing(r#"{"v":1,"of":"tomorrow"}"#).await;
     s.declare("g", "not-json").await;
-    assert_eq!(s.trim(100).await.held_by, held_by("h"));
+    assert_eq!(s.trim(100).await.hold, hold("h"));
     s.group("h", 1_000).await;
     assert_eq!(s.trim(100).await.removed, 900);
     assert_eq!(s.declaration("g").await, "not-json");
@@ -83,12 +83,12 @@ async fn a_missing_group_without_owner_holds_for_the_set_time_and_no_longer() {
     let almost = s.now_less(HOLD - LONG).await;
     s.declare("h", &missing_since(UNOWNED, almost)).await;
     let trimmed = s.trim(100).await;
-    assert_eq!((trimmed.removed, trimmed.held_by), (0, held_by("h")));
+    assert_eq!((trimmed.removed, trimmed.hold), (0, hold("h")));
     assert!(trimmed.released.is_empty());
     let too_long = s.now_less(HOLD).await;
     s.declare("h", &missing_since(UNOWNED, too_long)).await;
     let trimmed = s.trim(100).await;
-    assert_eq!((trimmed.removed, trimmed.held_by), (900, None));
+    assert_eq!((trimmed.removed, trimmed.hold), (900, None));
     assert_eq!(trimmed.released, ["h"]);
 }
 
@@ -97,7 +97,7 @@ async fn a_missing_group_with_an_owner_or_an_unreadable_declaration_holds_withou
     for declaration in [OWNED, r#"{"v":1,"uid":"#, "[]", "7"] {
         let mut s = Fixture::with_missing(&missing_since(declaration, 1)).await;
         let trimmed = s.trim(100).await;
-        assert_eq!((trimmed.removed, trimmed.held_by), (0, held_by("h")), "{declaration}");
+        assert_eq!((trimmed.removed, trimmed.hold), (0, hold("h")), "{declaration}");
         assert_eq!(s.declaration("h").await, missing_since(declaration, 1));
     }
 }
@@ -111,7 +111,7 @@ async fn one_group_that_still_holds_is_enough_and_all_are_noted_as_missing() {
     assert_eq!((trimmed.removed, trimmed.released), (0, vec!["h".to_owned()]));
     assert!(s.declaration("j").await.contains("missingSince"));
     s.group("i", 1_000).await;
-    assert_eq!(s.trim(100).await.held_by, held_by("j"));
+    assert_eq!(s.trim(100).await.hold, hold("j"));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_group_that_is_back_and_goes_missing_again_holds_from_then_on() {
         assert!(s.trim(500).await.removed > 0);
         assert_eq!(s.declaration("h").await, r#"{"v":1}"#);
         s.run("XGROUP DESTROY s h").await;
-        assert_eq!(s.trim(100).await.held_by, held_by("h"));
+        assert_eq!(s.trim(100).await.hold, hold("h"));
     }
 }
 
@@ -135,7 +135,7 @@ async fn a_group_that_is_back_and_goes_missing_again_holds_from_then_on() {
 async fn a_time_in_the_future_counts_as_now() {
     let mut s = Fixture::with_missing(&missing_since(UNOWNED, 9_000_000_000_000)).await;
     let before = s.now_less(Duration::ZERO).await;
-    assert_eq!(s.trim(100).await.held_by, held_by("h"));
+    assert_eq!(s.trim(100).await.hold, hold("h"));
     let declaration = s.declaration("h").await;
     let since = declaration.split("\"missingSince\":").nth(1).unwrap().trim_end_matches('}');
     assert!((before..9_000_000_000_000).contains(&since.parse().unwrap()), "{declaration}");
@@ -144,11 +144,11 @@ async fn a_time_in_the_future_counts_as_now() {
 #[tokio::test]
 async fn where_the_declaration_cannot_be_written_a_missing_group_holds() {
     let mut s = Fixture::with_missing(UNOWNED).await;
-    let rights = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +time +eval +evalsha ~s ~{s}:eventbus:groups";
-    s.config_with(rights).await;
+    let permissions = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +time +eval +evalsha ~s ~{s}:eventbus:groups";
+    s.config_with(permissions).await;
     let mut conn = s.server.connection_as("u", "p").await;
     let trimmed = eventbus::admin::trim(&mut conn, &s.stream, 100, Duration::ZERO).await.unwrap();
-    assert_eq!((trimmed.removed, trimmed.held_by), (0, held_by("h")));
+    assert_eq!((trimmed.removed, trimmed.hold), (0, hold("h")));
     assert_eq!(s.declaration("h").await, UNOWNED);
 }
 

@@ -72,8 +72,8 @@ async fn a_cap_that_the_user_may_not_keep_is_an_error_at_connect_that_names_what
 #[tokio::test]
 async fn exactly_these_rights_are_enough_to_publish_and_to_drop_the_oldest() {
     let mut s = Fixture::new().await;
-    let rights = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:eventbus:lost";
-    let redis = s.config_with(rights).await;
+    let permissions = "+xadd +xlen +xrange +xtrim +xinfo|groups +xpending +xack +hincrby +eval +evalsha ~s ~{s}:eventbus:lost";
+    let redis = s.config_with(permissions).await;
     let bus = s.bus_as(redis, &capped(TrimMode::None, 500, Overflow::DropOldest)).await;
     let keys: u32 = redis::cmd("DBSIZE").query_async(&mut s.conn).await.unwrap();
     assert_eq!(keys, 0, "trying the rights changes nothing");
@@ -91,8 +91,8 @@ async fn exactly_these_rights_are_enough_to_publish_and_to_trim() {
     s.add(1, 1_000).await;
     s.group("g", 900).await;
     s.run("XREADGROUP GROUP g c COUNT 10 STREAMS s >").await;
-    let rights = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +eval +evalsha ~s ~{s}:eventbus:groups";
-    let redis = s.config_with(rights).await;
+    let permissions = "+xadd +xlen +xtrim +xinfo|stream +xinfo|groups +xpending +hgetall +eval +evalsha ~s ~{s}:eventbus:groups";
+    let redis = s.config_with(permissions).await;
     let bus = s.bus_as(redis, &keeping(TrimMode::Acked, 100)).await;
     publish(&bus, 100).await;
     trimmed_below(&mut s, &bus, 500).await;

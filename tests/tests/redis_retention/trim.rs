@@ -1,13 +1,13 @@
 //! Trimming: what goes, and what is kept.
 
 use eventbus::admin;
-use eventbus::admin::{HeldBy, Trimmed};
+use eventbus::admin::{TrimHold, Trimmed};
 use eventbus::config::TrimMode;
 
 use super::{Fixture, HOLD, keeping, publish, trimmed_below};
 
-fn trimmed(removed: u64, length: u64, held_by: Option<HeldBy>) -> Trimmed {
-    Trimmed { removed, length, held_by, released: Vec::new() }
+fn trimmed(removed: u64, length: u64, hold: Option<TrimHold>) -> Trimmed {
+    Trimmed { removed, length, hold, released: Vec::new() }
 }
 
 #[tokio::test]
@@ -29,8 +29,8 @@ async fn what_a_slow_group_has_not_read_is_kept_however_much_it_is() {
     s.group("fast", 1_000).await;
     s.group("slow", 400).await;
     assert_eq!(s.trim(100).await.removed, 300);
-    let held = HeldBy::Behind { group: "slow".to_owned(), entries: 600 };
-    assert_eq!(s.trim(100).await, trimmed(0, 700, Some(held)));
+    let hold = TrimHold::Behind { group: "slow".to_owned(), entries: 600 };
+    assert_eq!(s.trim(100).await, trimmed(0, 700, Some(hold)));
 }
 
 #[tokio::test]
@@ -69,8 +69,8 @@ async fn a_position_that_was_set_back_counts_though_something_younger_is_pending
 async fn nothing_is_trimmed_without_a_group() {
     let mut s = Fixture::new().await;
     s.add(1, 1_000).await;
-    let held_by = Some(HeldBy::NoGroup);
-    assert_eq!(s.trim(100).await, trimmed(0, 1_000, held_by));
+    let hold = Some(TrimHold::NoGroup);
+    assert_eq!(s.trim(100).await, trimmed(0, 1_000, hold));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn nothing_is_trimmed_while_a_group_is_ahead_of_the_stream() {
     s.add(1, 1_000).await;
     s.group("g", 1_000).await;
     s.group("h", 1_001).await;
-    assert_eq!(s.trim(100).await.held_by, Some(HeldBy::Ahead { group: "h".to_owned() }));
+    assert_eq!(s.trim(100).await.hold, Some(TrimHold::Ahead { group: "h".to_owned() }));
     assert_eq!(s.length().await, 1_000);
 }
 

@@ -10,10 +10,10 @@ async fn a_consumers_counts_are_stored_with_the_servers_time() {
     let state = r#"{"v":1,"lease":30000,"received":7,"handler":"http"}"#;
     let now = world.now().await;
     world.heartbeat(Heartbeat { state, ..Heartbeat::default() }).await;
-    let told = world.json("c:me").await;
-    assert!(is_about(told["at"].as_u64().unwrap(), now), "{told}");
-    assert_eq!((&told["v"], &told["lease"]), (&json!(1), &json!(30_000)));
-    assert_eq!((&told["received"], &told["handler"]), (&json!(7), &json!("http")));
+    let stored = world.json("c:me").await;
+    assert!(is_about(stored["at"].as_u64().unwrap(), now), "{stored}");
+    assert_eq!((&stored["v"], &stored["lease"]), (&json!(1), &json!(30_000)));
+    assert_eq!((&stored["received"], &stored["handler"]), (&json!(7), &json!("http")));
 }
 
 #[tokio::test]

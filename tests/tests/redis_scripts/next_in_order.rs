@@ -106,9 +106,9 @@ async fn what_is_due_comes_with_its_next_attempt_and_where_it_waited() {
 
 #[tokio::test]
 async fn what_another_consumer_has_in_flight_is_a_suspect_when_the_larger_lease_is_over() {
-    for (told, lease) in [("1000", LEASE), ("60000", 60_000)] {
+    for (reported, lease) in [("1000", LEASE), ("60000", 60_000)] {
         let mut world = World::start().await;
-        world.set_field("c:other", &format!(r#"{{"lease":{told}}}"#)).await;
+        world.set_field("c:other", &format!(r#"{{"lease":{reported}}}"#)).await;
         world.give("1-0", "other", lease - 20_000, 1).await;
         assert!(is_just_under(wait(&world.next("").await), 20_000));
         assert_eq!(world.pending().await, [state("1-0", "other", 1)]);
@@ -127,8 +127,8 @@ async fn a_consumer_that_never_reported_its_lease_has_the_foreign_lease() {
 
 #[tokio::test]
 async fn an_owner_whose_lease_is_unreadable_does_not_block_the_group_for_ever() {
-    let (nonsense, most) = (FOREIGN_LEASE, 3_600_000);
-    for (told, lease) in [
+    let (nonsense, max) = (FOREIGN_LEASE, 3_600_000);
+    for (reported, lease) in [
         ("", nonsense),
         ("{broken", nonsense),
         ("null", nonsense),
@@ -136,12 +136,12 @@ async fn an_owner_whose_lease_is_unreadable_does_not_block_the_group_for_ever() 
         (r#"{"lease":null}"#, nonsense),
         (r#"{"lease":-1}"#, LEASE),
         (r#"{"lease":60000.5}"#, 60_000),
-        (r#"{"lease":1e999}"#, most),
+        (r#"{"lease":1e999}"#, max),
     ] {
         let mut world = World::start().await;
-        world.set_field("c:other", told).await;
+        world.set_field("c:other", reported).await;
         world.give("1-0", "other", lease - 20_000, 1).await;
-        assert!(is_just_under(wait(&world.next("").await), 20_000), "{told}");
+        assert!(is_just_under(wait(&world.next("").await), 20_000), "{reported}");
     }
 }
 

@@ -217,8 +217,8 @@ async fn after_a_search_no_consumer_searches_for_a_third_of_a_lease() {
     let before = world.now().await - LEASE / 3;
     world.set_field("swept", &before.to_string()).await;
     assert_eq!(world.heartbeat(SEARCH).await.moved, 1);
-    let swept: u64 = world.field("swept").await.as_str().unwrap().parse().unwrap();
-    assert!(is_about(swept, before + LEASE / 3), "{swept}");
+    let searched_at: u64 = world.field("swept").await.as_str().unwrap().parse().unwrap();
+    assert!(is_about(searched_at, before + LEASE / 3), "{searched_at}");
 }
 
 #[tokio::test]
@@ -226,18 +226,18 @@ async fn a_heartbeat_that_does_not_search_does_not_stop_others_from_searching() 
     let mut world = with(REPORTED, LEASE).await;
     world.heartbeat(Heartbeat { search: (false, false), ..SEARCH }).await;
     assert_eq!(world.field("swept").await, serde_json::Value::Null);
-    let swept = world.now().await - 1;
-    world.set_field("swept", &swept.to_string()).await;
+    let searched_at = world.now().await - 1;
+    world.set_field("swept", &searched_at.to_string()).await;
     world.heartbeat(SEARCH).await;
-    assert_eq!(world.field("swept").await, swept.to_string(), "it was not its turn");
+    assert_eq!(world.field("swept").await, searched_at.to_string(), "it was not its turn");
 }
 
 #[tokio::test]
 async fn the_time_of_the_last_search_may_be_unreadable_or_in_the_future() {
-    for swept in ["soon", "", "nan", "9999999999999"] {
+    for searched_at in ["soon", "", "nan", "9999999999999"] {
         let mut world = with(REPORTED, LEASE).await;
-        world.set_field("swept", swept).await;
-        assert_eq!(world.heartbeat(SEARCH).await.moved, 1, "{swept}");
+        world.set_field("swept", searched_at).await;
+        assert_eq!(world.heartbeat(SEARCH).await.moved, 1, "{searched_at}");
     }
 }
 

@@ -245,10 +245,10 @@ async fn read_rights_are_enough_to_sweep_and_to_count() {
     let mut s = Fixture::new().await;
     s.add(1, 10).await;
     s.run("XGROUP CREATE s g 4-0").await;
-    let rights = "+info +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups +xinfo|consumers \
+    let permissions = "+info +eval_ro +evalsha_ro +time +exists +xinfo|stream +xinfo|groups +xinfo|consumers \
         +xpending +xrange +xrevrange +xlen +hscan +hget +memory|usage";
-    let rights = rights.split_whitespace().collect::<Vec<_>>().join(" ");
-    s.run(&format!("ACL SETUSER health on >p %R~s %R~{{s}}:* {rights}")).await;
+    let permissions = permissions.split_whitespace().collect::<Vec<_>>().join(" ");
+    s.run(&format!("ACL SETUSER health on >p %R~s %R~{{s}}:* {permissions}")).await;
     s.conn = s.server.connection_as("health", "p").await;
     let facts = s.snapshot(&["g"]).await;
     assert_eq!(facts.groups["g"].problem, None);

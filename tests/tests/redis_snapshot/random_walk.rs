@@ -9,9 +9,9 @@ use crate::Fixture;
 const GROUPS: [&str; 3] = ["a", "b", "c"];
 
 /// The same walk for the same seed, everywhere.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % sides
@@ -23,28 +23,28 @@ impl Dice {
 }
 
 /// One of the things that happen to a stream; `scale` says to how many entries at a time.
-async fn step(s: &mut Fixture, dice: &mut Dice, next: &mut u64, scale: u64) {
-    let (what, group) = (dice.roll(12), dice.group());
+async fn step(s: &mut Fixture, rng: &mut Random, next: &mut u64, scale: u64) {
+    let (what, group) = (rng.roll(12), rng.group());
     match what {
         0..=4 => {
-            let count = 1 + dice.roll(8 * scale);
+            let count = 1 + rng.roll(8 * scale);
             s.add(*next, *next + count - 1).await;
             *next += count;
         }
         5..=8 => {
-            let count = 1 + dice.roll(6 * scale);
+            let count = 1 + rng.roll(6 * scale);
             s.run(&format!("XREADGROUP GROUP {group} me COUNT {count} STREAMS s >")).await;
         }
         9 => {
-            let id = next.saturating_sub(1 + dice.roll(12 * scale)).max(1);
+            let id = next.saturating_sub(1 + rng.roll(12 * scale)).max(1);
             s.run(&format!("XDEL s {id}-0")).await;
         }
         10 => {
-            let keep = dice.roll(20 * scale);
+            let keep = rng.roll(20 * scale);
             s.run(&format!("XTRIM s MAXLEN {keep}")).await;
         }
         _ => {
-            let id = 1 + dice.roll(*next);
+            let id = 1 + rng.roll(*next);
             s.run(&format!("XACK s {group} {id}-0")).await;
         }
     }
@@ -65,13 +65,13 @@ fn is_true(lag: Lag, truth: u64) -> bool {
 /// server.
 async fn walk(seed: u64, steps: usize, scale: u64) -> (Vec<LagSource>, ServerInfo) {
     let mut s = Fixture::new().await;
-    let (mut dice, mut next, mut seen) = (Dice(seed), 1, Vec::new());
+    let (mut rng, mut next, mut seen) = (Random(seed), 1, Vec::new());
     for group in GROUPS {
         s.run(&format!("XGROUP CREATE s {group} 0 MKSTREAM")).await;
     }
     let info = s.server_info().await;
     for at in 0..steps {
-        step(&mut s, &mut dice, &mut next, scale).await;
+        step(&mut s, &mut rng, &mut next, scale).await;
         let facts = s.snapshot(&[]).await;
         let (conn, stream) = (&mut s.conn, &s.stream);
         let remembered = s.lags.read(conn, stream, &facts, &info).await.unwrap();
@@ -79,8 +79,8 @@ async fn walk(seed: u64, steps: usize, scale: u64) -> (Vec<LagSource>, ServerInf
         for group in GROUPS {
             let truth = s.truth(&facts, group).await;
             for lag in [remembered[group], fresh[group]] {
-                let told = format!("seed {seed}, step {at}, {group}: {lag:?} of {facts:?}");
-                assert!(is_true(lag, truth), "truly {truth} at {told}");
+                let place = format!("seed {seed}, step {at}, {group}: {lag:?} of {facts:?}");
+                assert!(is_true(lag, truth), "truly {truth} at {place}");
                 seen.push(lag.source);
             }
         }

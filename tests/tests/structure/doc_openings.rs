@@ -24,9 +24,9 @@ fn no_more_documentation_begins_with_a_question_than_before() {
     let allowed = numbers(&lines);
     let mut rises = Vec::new();
     for (package, found) in questions {
-        let most = allowed.get(package.as_str()).copied().unwrap_or(0);
-        if found.len() > most {
-            rises.push(format!("{package}: {} instead of at most {most}:", found.len()));
+        let max = allowed.get(package.as_str()).copied().unwrap_or(0);
+        if found.len() > max {
+            rises.push(format!("{package}: {} instead of at most {max}:", found.len()));
             rises.extend(found.iter().map(|found| {
                 let file = relative(&found.file).display();
                 format!("  {file}:{}: {}: {}", found.line, found.item, found.text)

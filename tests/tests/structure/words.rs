@@ -13,7 +13,7 @@ use super::facts::facts;
 struct Banned {
     words: &'static [&'static str],
     /// The field's word.
-    say: &'static str,
+    term: &'static str,
     /// The packages that still have one of the words in an identifier: remove a package once it has none.
     left_in: &'static [&'static str],
 }
@@ -21,40 +21,36 @@ struct Banned {
 const TABLE: [Banned; 24] = [
     Banned {
         words: &["bury", "buries", "buried", "burial", "burials", "burying"],
-        say: "dead-letter",
+        term: "dead-letter",
         left_in: &[],
     },
-    Banned { words: &["park", "parks", "parked", "parking"], say: "delay, delayed", left_in: &[] },
-    Banned { words: &["hand", "hands"], say: "in flight", left_in: &["tests"] },
-    Banned { words: &["held"], say: "in flight", left_in: &["eventbus", "tests"] },
-    Banned { words: &["beat", "beats", "beaten", "beating"], say: "heartbeat", left_in: &[] },
-    Banned {
-        words: &["sweep", "sweeps", "swept", "sweeping"],
-        say: "snapshot",
-        left_in: &["eventbus", "tests"],
-    },
-    Banned { words: &["keeper", "keepers"], say: "trimmer", left_in: &[] },
-    Banned { words: &["arrow", "arrows"], say: "dependency", left_in: &[] },
-    Banned { words: &["house"], say: "workspace, layout", left_in: &[] },
-    Banned { words: &["wanted"], say: "desired", left_in: &["tests"] },
-    Banned { words: &["standing"], say: "current", left_in: &[] },
-    Banned { words: &["guarded"], say: "the kind of the value: parsed, or invalid", left_in: &[] },
-    Banned { words: &["wake", "wakes", "woken", "waking"], say: "requeue", left_in: &[] },
-    Banned { words: &["die", "dice"], say: "jitter, random", left_in: &["tests"] },
-    Banned { words: &["most"], say: "max", left_in: &["tests"] },
-    Banned { words: &["told", "tell", "tells"], say: "report, reported", left_in: &["tests"] },
-    Banned { words: &["said", "say", "says"], say: "logged", left_in: &["tests"] },
-    Banned { words: &["link", "links", "linked"], say: "connection", left_in: &[] },
+    Banned { words: &["park", "parks", "parked", "parking"], term: "delay, delayed", left_in: &[] },
+    Banned { words: &["hand", "hands"], term: "in flight", left_in: &[] },
+    Banned { words: &["held"], term: "in flight", left_in: &[] },
+    Banned { words: &["beat", "beats", "beaten", "beating"], term: "heartbeat", left_in: &[] },
+    Banned { words: &["sweep", "sweeps", "swept", "sweeping"], term: "snapshot", left_in: &[] },
+    Banned { words: &["keeper", "keepers"], term: "trimmer", left_in: &[] },
+    Banned { words: &["arrow", "arrows"], term: "dependency", left_in: &[] },
+    Banned { words: &["house"], term: "workspace, layout", left_in: &[] },
+    Banned { words: &["wanted"], term: "desired", left_in: &[] },
+    Banned { words: &["standing"], term: "current", left_in: &[] },
+    Banned { words: &["guarded"], term: "the kind of the value: parsed, or invalid", left_in: &[] },
+    Banned { words: &["wake", "wakes", "woken", "waking"], term: "requeue", left_in: &[] },
+    Banned { words: &["die", "dice"], term: "jitter, random", left_in: &[] },
+    Banned { words: &["most"], term: "max", left_in: &[] },
+    Banned { words: &["told", "tell", "tells"], term: "report, reported", left_in: &[] },
+    Banned { words: &["said", "say", "says"], term: "logged", left_in: &[] },
+    Banned { words: &["link", "links", "linked"], term: "connection", left_in: &[] },
     Banned {
         words: &["look", "looks", "looker", "looked"],
-        say: "snapshot, check, read",
-        left_in: &["eventbus-core", "tests"],
+        term: "snapshot, check, read",
+        left_in: &["eventbus-core"],
     },
-    Banned { words: &["rights"], say: "permissions", left_in: &["tests"] },
-    Banned { words: &["trouble", "troubles"], say: "failure", left_in: &[] },
-    Banned { words: &["away"], say: "unreachable", left_in: &["tests"] },
-    Banned { words: &["stands", "stand", "stood"], say: "exists, is", left_in: &["tests"] },
-    Banned { words: &["patience", "doubt", "nap"], say: "wait, timeout, error", left_in: &[] },
+    Banned { words: &["rights"], term: "permissions", left_in: &[] },
+    Banned { words: &["trouble", "troubles"], term: "failure", left_in: &[] },
+    Banned { words: &["away"], term: "unreachable", left_in: &[] },
+    Banned { words: &["stands", "stand", "stood"], term: "exists, is", left_in: &[] },
+    Banned { words: &["patience", "doubt", "nap"], term: "wait, timeout, error", left_in: &[] },
 ];
 
 /// Identifiers that others chose, by package: with the reason.
@@ -106,7 +102,7 @@ fn no_identifier_has_a_word_for_which_there_is_a_better_one() {
             let named = names.iter().filter(|(name, _)| !is_exception(&package, name));
             let bad: Vec<String> = named
                 .filter_map(|(name, place)| Some((banned(name, row)?, name, place)))
-                .map(|(word, name, place)| format!("{place}: {name}: {}, not {word}", row.say))
+                .map(|(word, name, place)| format!("{place}: {name}: {}, not {word}", row.term))
                 .collect();
             match row.left_in.contains(&package.as_str()) {
                 true if bad.is_empty() => clean.push(format!("{package}: {}", row.words[0])),
@@ -139,7 +135,7 @@ fn the_table_and_its_exceptions_name_what_exists() {
 
 #[test]
 fn a_banned_word_is_found_as_a_part_of_a_name_but_not_in_a_sentence() {
-    let row = Banned { words: &["park", "parked"], say: "delayed", left_in: &[] };
+    let row = Banned { words: &["park", "parked"], term: "delayed", left_in: &[] };
     assert_eq!(banned("MAX_PARKED", &row), Some("parked"));
     assert_eq!(banned("ParkRequest", &row), Some("park"));
     assert_eq!(banned("spark", &row), None);

@@ -266,8 +266,8 @@ fn an_event_of_an_unwanted_type_is_acknowledged_unseen() {
 fn a_heartbeat_renews_the_lease_and_without_one_the_handler_is_cut_off_when_it_ends() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    let (ids, look) = heartbeat_of(&story.after(10)).unwrap();
-    assert_eq!((ids, look), (vec![of_stream(1)], vec![]));
+    let (ids, search) = heartbeat_of(&story.after(10)).unwrap();
+    assert_eq!((ids, search), (vec![of_stream(1)], vec![]));
     story.heartbeat_answered(HeartbeatReport::default());
     assert!(!story.after(29).contains(&Output::Cancel(of_stream(1))));
     assert!(story.after(1).contains(&Output::Cancel(of_stream(1))));
