@@ -1,6 +1,6 @@
-//! Subscribing: reading a group's events, handing each to a handler, and settling it by the answer.
+//! Subscribing: reading a group's events, calling a handler for each, and settling it by the answer.
 //!
-//! The decisions are [`delivery`](eventbus_core::delivery)'s; here are the connections, the commands and the handler calls.
+//! [`delivery`](eventbus_core::delivery) decides; here are the connections, the commands and the handler calls.
 
 mod commands;
 mod connections;
@@ -38,26 +38,26 @@ pub struct SubscriberConfig {
     pub group: GroupName,
     /// The process's name; a nonce is added, so that two starts never share pending entries.
     pub consumer: ConsumerName,
-    /// Which types are wanted; others are acknowledged unseen.
+    /// The types that are handled; others are acknowledged without a handler call.
     pub types: TypeFilter,
-    /// `None`: wait until somebody creates the group. `Some`: create it there when it is missing, and declare it with
-    /// [`types`](Self::types) in `P:eventbus:groups`, so that trimming waits for it while it is missing. One that went missing
-    /// resumes where it had come to; where Redis lost that too, it begins there again, [`Start::Latest`] then meaning
-    /// the beginning, so that nothing is passed over.
+    /// Start of the group. `None`: wait until another program creates the group. `Some`: create the group if it is
+    /// missing, and declare it with [`types`](Self::types) in `P:eventbus:groups`, so that trimming waits for it while
+    /// it is missing. A lost group resumes at its resume point; if Redis lost that too, at this start, or at the oldest
+    /// entry if that is [`Start::Latest`], which would skip events.
     pub start: Option<Start>,
-    /// Stream for events that cannot be handled. `None`: they are acknowledged, counted and logged, and then gone.
+    /// Stream for events that cannot be handled. `None`: they are acknowledged, counted, logged and dropped.
     pub dead_letters: Option<DeadLetters>,
     /// Limits and times.
     pub delivery: DeliveryConfig,
-    /// The handler's kind, such as `http`; for people who look at the consumers' hash.
+    /// Kind of the handler, such as `http`, for people who read the consumers' hash.
     pub handler: String,
     /// `true` if the group is known to have existed: [`Start::Latest`] would then skip events.
     pub(crate) group_existed: bool,
 }
 
 impl SubscriberConfig {
-    /// Returns a consumer of `group` with the defaults of all other settings: all types, no creation of a missing group,
-    /// dead letters in the usual stream.
+    /// Returns a consumer of `group` with the defaults of all other settings: all types, no creation of a missing
+    /// group, dead letters in the usual stream.
     #[must_use]
     pub fn new(stream: StreamKey, group: GroupName, consumer: ConsumerName) -> Self {
         Self {
@@ -99,24 +99,24 @@ impl SubscriberConfig {
 pub struct DeadLetters {
     /// The stream, in the hash slot of the events'; [`StreamKey::dead_letters`] names the usual one.
     pub stream: StreamKey,
-    /// About so many are kept, the newest; at least 1.
+    /// Approximate number of dead letters to keep, the newest; at least 1.
     pub max_length: u64,
 }
 
 impl DeadLetters {
-    /// The usual ones of a group: at `P:dlq:<group>`, about 10,000.
+    /// Returns the defaults of a group: the stream `P:dlq:<group>`, about 10,000 dead letters.
     #[must_use]
     pub fn of(stream: &StreamKey, group: &GroupName) -> Self {
         Self { stream: stream.dead_letters(group), max_length: 10_000 }
     }
 
-    /// Stores them in another stream, in the hash slot of the events'.
+    /// Sets another stream, in the hash slot of the events'.
     #[must_use]
     pub fn with_stream(self, stream: StreamKey) -> Self {
         Self { stream, ..self }
     }
 
-    /// Keeps about so many, the newest; at least 1.
+    /// Sets the approximate number of dead letters to keep, the newest; at least 1.
     #[must_use]
     pub fn with_max_length(self, max_length: u64) -> Self {
         Self { max_length, ..self }
@@ -128,7 +128,7 @@ impl DeadLetters {
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// `true` from the first time on that the group was found: a later outage does not change it.
+    /// Returns `true` once the group was found; a later outage does not change it.
     #[must_use]
     pub fn has_connected(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -139,7 +139,7 @@ impl Readiness {
     }
 }
 
-/// A consumer of one group, not running yet.
+/// Consumer of one group, not running yet.
 #[derive(Debug)]
 pub struct Subscriber {
     redis: RedisConfig,
@@ -150,19 +150,19 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// A consumer that connects when it [runs](Self::run).
+    /// Creates a consumer, which connects when it [runs](Self::run).
     #[must_use]
     pub fn new(redis: RedisConfig, config: SubscriberConfig, metrics: Metrics) -> Self {
         let (readiness, refusals) = (Readiness::default(), RefusalLog::default());
         Self { redis, config, metrics, readiness, refusals }
     }
 
-    /// Logs declarations that are refused together with others that share the log.
+    /// Shares the log of refused declarations with other tasks.
     pub(crate) fn with_refusal_log(self, refusals: RefusalLog) -> Self {
         Self { refusals, ..self }
     }
 
-    /// To ask while it runs.
+    /// Returns a handle to read while the subscriber runs.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
@@ -170,14 +170,14 @@ impl Subscriber {
 
     /// Reads, handles and settles until `stop` is cancelled, then finishes what is in flight and leaves the group.
     ///
-    /// Every event is handed over at least once, up to `concurrency` at a time. The handler's future is dropped at the
-    /// time limit, at the end of the grace, and when its entry belongs to another consumer by now. A panic counts as
-    /// a failed attempt. Redis may go away and come back at any time. Dropping this future is a crash: what was in
-    /// hand is delivered to others once its lease is over.
+    /// The handler is called for every event at least once, for up to `concurrency` at a time. Its future is dropped at
+    /// the time limit, at the end of the grace period, and when another consumer has claimed its entry. A panic counts
+    /// as a failed attempt. Redis may be unreachable at any time. Dropping this future is a crash: events in flight are
+    /// delivered to other consumers after their lease.
     ///
     /// # Errors
-    /// [`Error::Settings`] at once if the configuration makes no sense; [`Error::ShutdownTimedOut`] if Redis was away when the
-    /// grace ended with entries still in flight.
+    /// [`Error::Settings`] at once if the configuration is invalid; [`Error::ShutdownTimedOut`] if Redis was unreachable when the
+    /// grace period ended with entries still in flight.
     pub async fn run<H, F>(self, handler: H, stop: CancellationToken) -> Result<(), Error>
     where
         H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,

@@ -101,8 +101,8 @@ impl Publisher {
         }
     }
 
-    /// Checks once that the server supports the configured hard cap and durability. A check that fails is repeated by the
-    /// next call.
+    /// Checks once that the server supports the configured hard cap and durability. A check that fails is repeated by
+    /// the next call.
     ///
     /// # Errors
     /// [`Error::MissingPermissions`] without permission to enforce the hard cap; [`Error::CannotFsync`]; else the error of
@@ -126,8 +126,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Admits an event to the stream, and trims first if the stream is at its cap. Returns `true` if the length is to be
-    /// read with the event.
+    /// Admits an event to the stream, and trims first if the stream is at its cap. Returns `true` if the length is to
+    /// be read with the event.
     ///
     /// # Errors
     /// [`Error::StreamFull`], or the error of trimming.
@@ -168,7 +168,8 @@ impl Publisher {
         }
     }
 
-    /// Appends an event to the stream and returns its entry's ID; see [`EventBus::publish_event`](crate::EventBus::publish_event).
+    /// Appends an event to the stream and returns its entry's ID; see
+    /// [`EventBus::publish_event`](crate::EventBus::publish_event).
     ///
     /// # Errors
     /// Those of [`EventBus::publish_event`](crate::EventBus::publish_event).
@@ -229,7 +230,8 @@ impl Publisher {
         }
     }
 
-    /// Sends an XADD, and repeats it once if the connection was closed. `with_length` reads the length in the same write.
+    /// Sends an XADD, and repeats it once if the connection was closed. `with_length` reads the length in the same
+    /// write.
     async fn send(&self, command: Cmd, with_length: bool) -> Result<Appended, Error> {
         match self.send_once(&command, with_length).await {
             // The event may be in the stream already; then it is there twice, with the same event ID.
@@ -279,8 +281,8 @@ pub(crate) fn check(event: &NewEvent) -> Result<(), Error> {
     Ok(())
 }
 
-/// Decodes the replies to XADD and, if it was sent, XLEN. A failed XLEN is not an error: a later publish reads the length
-/// again.
+/// Decodes the replies to XADD and, if it was sent, XLEN. A failed XLEN is not an error: a later publish reads the
+/// length again.
 fn appended(
     id: &Value,
     length: Option<&RedisResult<Value>>,

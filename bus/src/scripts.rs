@@ -1,8 +1,8 @@
-//! The scripts that run on the server.
+//! Scripts that run on the server.
 //!
 //! Each is a pair of files of one name: the `.lua`, whose header names keys and arguments in their order, and the `.rs`
-//! with the typed arguments, the decoder of the reply and the documentation of both. Helpers that several scripts use are
-//! in `common/`; the `.rs` puts them in front of its script.
+//! with the typed arguments, the decoder of the reply and the documentation of both. Helpers that several scripts use
+//! are in `common/`; the `.rs` puts them in front of its script.
 
 pub(crate) mod acknowledge;
 pub(crate) mod claim;

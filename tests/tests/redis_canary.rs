@@ -29,7 +29,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 const PASSWORD: &str = "canary-of-a-password";
 const CONTENT: &str = "canary-of-a-payload";
 
-/// All that was told, by what told it.
+/// All texts that the library wrote, in log lines, errors, metrics and debug output.
 #[derive(Clone, Default)]
 struct Record(Arc<Mutex<Vec<u8>>>);
 
@@ -239,7 +239,7 @@ async fn subscribe(record: &Record, metrics: &Metrics, dead_letters: bool) {
     read(record, &canary, &mut conn).await;
 }
 
-/// What the bus tells of a stream and its groups.
+/// Reads what the bus returns about a stream and its groups.
 async fn read(record: &Record, canary: &Canary, conn: &mut Connection) {
     let bus = connect(canary.bus(canary.by_file())).await;
     let group = GroupName::new("g").unwrap();

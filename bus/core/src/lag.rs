@@ -1,6 +1,7 @@
 //! Lag of a group, computed from the facts of a snapshot without counting.
 //!
-//! The lag that Redis reports is wrong after trimming before version 8, and missing after a deletion, so it is used last.
+//! The lag that Redis reports is wrong after trimming before version 8, and missing after a deletion, so it is used
+//! last.
 
 use std::fmt;
 

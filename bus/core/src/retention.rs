@@ -86,8 +86,8 @@ pub enum Overflow {
     /// `reject`: refuses events until there is room.
     #[default]
     Reject,
-    /// `drop-oldest`: drops the oldest entries, a hundredth of the cap at a time once the stream exceeds the cap by that
-    /// much, and counts the entries that each group loses.
+    /// `drop-oldest`: drops the oldest entries, a hundredth of the cap at a time once the stream exceeds the cap by
+    /// that much, and counts the entries that each group loses.
     DropOldest,
 }
 
@@ -115,8 +115,8 @@ impl Retention {
         reader.finish(max_entries.map(|max_entries| Self { mode, max_entries, hard_cap }))
     }
 
-    /// Returns the number of publishes of one process between two trims: a hundredth of `max_entries`, at least 100 (one
-    /// node).
+    /// Returns the number of publishes of one process between two trims: a hundredth of `max_entries`, at least 100
+    /// (one node).
     pub fn trim_after(&self) -> u64 {
         (self.max_entries / 100).max(100)
     }

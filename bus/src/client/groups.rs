@@ -22,15 +22,15 @@ const READ: &str = "read the declaration of a group";
 const FORGET: &str = "remove the declaration of a group";
 
 impl EventBus {
-    /// Creates `group` if it is missing, and the stream with it. Returns `true` if it was created, `false` if it existed; an
-    /// existing group is left at its position. [`Start::default`] is the oldest entry of the stream. A group that existed
-    /// before and was destroyed resumes at its resume point.
+    /// Creates `group` if it is missing, and the stream with it. Returns `true` if it was created, `false` if it
+    /// existed; an existing group is left at its position. [`Start::default`] is the oldest entry of the stream. A
+    /// group that existed before and was destroyed resumes at its resume point.
     ///
     /// The group is also declared in `P:eventbus:groups`: while it is missing, no entry is trimmed, for
     /// [`missing_group_hold`](crate::config::BusConfig::missing_group_hold) at most unless a resource owns it.
     /// Subscriptions and further calls of this bus create it again if it is lost, then never at the stream's end, which
-    /// would skip entries. An existing declaration is left as it is. If Redis refuses to write one, that is logged and is
-    /// not an error. The call may be repeated, also after an error, which may have left the group created.
+    /// would skip entries. An existing declaration is left as it is. If Redis refuses to write one, that is logged and
+    /// is not an error. The call may be repeated, also after an error, which may have left the group created.
     ///
     /// # Errors
     /// [`Error::Group`], with the code `WRONGTYPE` if the stream's key holds something else, `NOPERM` without permission
@@ -54,8 +54,8 @@ impl EventBus {
     }
 
     /// Creates `group` as [`create_consumer_group`](Self::create_consumer_group) does, and tries again while Redis is
-    /// unreachable or refuses for a reason that passes by itself, with a backoff of up to 2 s and one log line a minute.
-    /// Cancelling it leaves nothing behind.
+    /// unreachable or refuses for a reason that passes by itself, with a backoff of up to 2 s and one log line a
+    /// minute. Cancelling it leaves nothing behind.
     ///
     /// # Errors
     /// Those of [`create_consumer_group`](Self::create_consumer_group) that are not [transient](Error::is_transient).

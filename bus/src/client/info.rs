@@ -89,8 +89,8 @@ pub struct ConsumerInfo {
     /// Time since the server last saw it read or claim; since its heartbeat if the server does not list it.
     #[serde(rename = "idleSeconds", serialize_with = "seconds")]
     pub idle: Duration,
-    /// `true` if its heartbeat is not older than its lease, however long it has been idle. Where no consumer of the group
-    /// ever wrote a heartbeat, because all are of other libraries, `true` for each that the server lists.
+    /// `true` if its heartbeat is not older than its lease, however long it has been idle. Where no consumer of the
+    /// group ever wrote a heartbeat, because all are of other libraries, `true` for each that the server lists.
     pub live: bool,
 }
 
@@ -114,8 +114,8 @@ impl EventBus {
         })
     }
 
-    /// Reads info about `group` and computes its true lag, for which entries may be counted on the server: at most 2,000,
-    /// once in 30 s 11,000. Returns `None` if the group or the stream is missing. Needs no permission to write.
+    /// Reads info about `group` and computes its true lag, for which entries may be counted on the server: at most
+    /// 2,000, once in 30 s 11,000. Returns `None` if the group or the stream is missing. Needs no permission to write.
     ///
     /// # Errors
     /// Those of [`get_stream_info`](Self::get_stream_info), and [`Error::Server`].

@@ -176,7 +176,8 @@ impl Consumer {
     }
 }
 
-/// Returns `None` if the group is missing among the dead letters, or the key has another type: no consumer holds a replay.
+/// Returns `None` if the group is missing among the dead letters, or the key has another type: no consumer holds a
+/// replay.
 fn unless_never_replayed<T>(source: Source, reply: Result<T, Error>) -> Result<Option<T>, Error> {
     match reply {
         Err(error)

@@ -29,8 +29,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Connects, checks the permissions, and creates and declares the group if this process is configured to. `lost` states
-    /// that the group existed before.
+    /// Connects, checks the permissions, and creates and declares the group if this process is configured to. `lost`
+    /// states that the group existed before.
     pub async fn connect(
         redis: &RedisConfig,
         consumer: &Consumer,

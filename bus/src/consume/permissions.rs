@@ -9,8 +9,8 @@ use crate::redis::permissions::{NO_NAME, NO_SCRIPT, Needed, command, try_all};
 use super::commands::Consumer;
 
 impl Consumer {
-    /// Tries each command that a consumer needs, except HSET: it cannot be tried without writing, and without it only the
-    /// consumers' hash is not written.
+    /// Tries each command that a consumer needs, except HSET: it cannot be tried without writing, and without it only
+    /// the consumers' hash is not written.
     ///
     /// # Errors
     /// [`Error::MissingPermissions`] with all that are missing; Redis' error if they could not be tried.

@@ -55,8 +55,8 @@ struct Carried {
 }
 
 impl LagReader {
-    /// Returns the lag of every group in `facts`, as of the moment of the snapshot. Needs no permission to write; without
-    /// permission to read entries the lag is the one that the server reports.
+    /// Returns the lag of every group in `facts`, as of the moment of the snapshot. Needs no permission to write;
+    /// without permission to read entries the lag is the one that the server reports.
     ///
     /// Reads at most 2,000 entries on the server however many groups there are, once in 30 s up to 11,000 where the
     /// server reports no lag of a group. Cancelling it discards what this call counted.
@@ -95,8 +95,8 @@ impl LagReader {
         Ok(lags)
     }
 
-    /// Counts from their earlier position for groups that were far behind, and from the stream's end for the others, each
-    /// range between two of them once.
+    /// Counts from their earlier position for groups that were far behind, and from the stream's end for the others,
+    /// each range between two of them once.
     async fn count(
         &self,
         counter: &mut Counter<'_>,

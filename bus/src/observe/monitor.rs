@@ -18,7 +18,8 @@ use super::monitor_error::MonitorError;
 use super::snapshot_reader::SnapshotReader;
 use super::view::Snapshot;
 
-/// Maximum age of the server's info: a primary that became a replica on the same connection is detected after this time.
+/// Maximum age of the server's info: a primary that became a replica on the same connection is detected after this
+/// time.
 const SERVER_INFO_AGE: Duration = Duration::from_secs(15);
 
 /// Reads snapshots of one stream. Needs no permission to write.
@@ -48,8 +49,8 @@ impl Monitor {
 
     /// Reads the stream and all its groups, with consumers and dead letters of `groups`.
     ///
-    /// If the limit is reached while entries are counted, a lag that has to be counted is the one that the server reports.
-    /// Cancelling it leaves nothing behind.
+    /// If the limit is reached while entries are counted, a lag that has to be counted is the one that the server
+    /// reports. Cancelling it leaves nothing behind.
     ///
     /// # Errors
     /// [`MonitorError`].

@@ -42,8 +42,8 @@ pub(super) async fn check(
     }
 }
 
-/// Lists the permissions that a rejected publisher is missing: XADD and, if `trims`, the trimming commands. Missing only
-/// the latter is not an error; other publishers trim.
+/// Lists the permissions that a rejected publisher is missing: XADD and, if `trims`, the trimming commands. Missing
+/// only the latter is not an error; other publishers trim.
 ///
 /// # Errors
 /// Redis' error if the commands could not be tried.

@@ -27,7 +27,8 @@ pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
     pub group: &'a GroupName,
     pub start: Start,
-    /// `true` to start no later than at the stream's last entry: a stream that was created again may end before `start`.
+    /// `true` to start no later than at the stream's last entry: a stream that was created again may end before
+    /// `start`.
     pub clamp: bool,
 }
 
@@ -106,8 +107,8 @@ pub struct EnsureGroup {
 pub struct EnsuredGroup {
     /// Result of creating the group, with its position.
     pub creation: GroupCreation,
-    /// Writer of the resume point that the group was created at; `None` for one that existed, or that was created at its
-    /// start.
+    /// Writer of the resume point that the group was created at; `None` for one that existed, or that was created at
+    /// its start.
     pub resumed_from: Option<ResumeSource>,
     /// Result of declaring the group.
     pub declared: Declared,

@@ -42,8 +42,8 @@ pub enum Declared {
     OwnedBy(Owner),
     /// A declaration that cannot be read, and so may be of any owner, is there and was left.
     Unreadable,
-    /// Redis refused to write the declaration, for want of permission or memory: while the group is missing, it does not
-    /// hold trimming back.
+    /// Redis refused to write the declaration, for want of permission or memory: while the group is missing, it does
+    /// not hold trimming back.
     Refused(Error),
 }
 

@@ -69,8 +69,8 @@ fn dropped(reply: &Value) -> Option<Dropped> {
 }
 
 /// Drops the `count` oldest entries of a stream of at least `from` entries, acknowledged or not, in one script. It also
-/// acknowledges them in every group, and adds the losses of each group to the hash `P:eventbus:lost`. Drops nothing if the
-/// stream has no more than `count` entries.
+/// acknowledges them in every group, and adds the losses of each group to the hash `P:eventbus:lost`. Drops nothing if
+/// the stream has no more than `count` entries.
 ///
 /// Whole nodes are dropped, so the number may be smaller.
 ///

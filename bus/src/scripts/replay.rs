@@ -38,8 +38,8 @@ impl Call for Arguments<'_> {
 }
 
 /// Replays the dead letter `id` of `group`: the first consumer of the group that claims it handles it, from the first
-/// attempt, whatever types the group selects; no other group sees it. It stays in its stream until it is handled, and is
-/// then deleted; a failure stores it as a new dead letter.
+/// attempt, whatever types the group selects; no other group sees it. It stays in its stream until it is handled, and
+/// is then deleted; a failure stores it as a new dead letter.
 ///
 /// Returns `false` if it is being replayed already or does not exist.
 ///

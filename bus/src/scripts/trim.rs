@@ -34,8 +34,8 @@ pub struct Trimmed {
     pub length: u64,
     /// Reason why finished entries beyond `keep` are left; `None` if there are none.
     pub hold: Option<TrimHold>,
-    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are not UTF-8
-    /// are escaped.
+    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are not
+    /// UTF-8 are escaped.
     pub released: Vec<String>,
 }
 
@@ -111,8 +111,9 @@ fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
 /// Whole nodes are removed, of 100 entries by default, so that up to two nodes more than `keep` are left. Nothing is
-/// removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group that
-/// no resource owns holds trimming back for `missing_hold` only, by the server's clock, from when this script first found it missing.
+/// removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group
+/// that no resource owns holds trimming back for `missing_hold` only, by the server's clock, from when this script
+/// first found it missing.
 ///
 /// # Errors
 /// [`Error::Stream`], with the code `NOPERM` without permission to trim.

@@ -154,9 +154,9 @@ async fn stored_resume(conn: &mut Connection) {
     stored(conn, &format!(r#""after":"{}""#, last.ids[0].id)).await;
 }
 
-/// Waits until a heartbeat has told this of where the group is.
+/// Waits until a heartbeat has stored a resume point with this text.
 async fn stored(conn: &mut Connection, expected: &str) {
-    wait::until(&format!("a heartbeat tells {expected}"), LONG, async || {
+    wait::until(&format!("a heartbeat stores {expected}"), LONG, async || {
         let mut get = redis::cmd("HGET");
         let get = get.arg("{s}:eventbus:consumers:g").arg("resume");
         let stored: Option<String> = get.query_async(&mut conn.clone()).await.ok()?;

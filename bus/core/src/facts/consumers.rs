@@ -9,7 +9,8 @@ pub struct ConsumerFacts {
     pub name: String,
     /// Entries that are pending for it.
     pub pending: u64,
-    /// Time since the server last saw it read or claim; since its heartbeat for a consumer that the server does not list.
+    /// Time since the server last saw it read or claim; since its heartbeat for a consumer that the server does not
+    /// list.
     pub idle: Duration,
     /// Its last heartbeat; `None` for a consumer of another library.
     pub heartbeat: Option<Heartbeat>,
@@ -57,8 +58,8 @@ impl ConsumerFacts {
 }
 
 impl ConsumerSource {
-    /// Returns `true` if `consumer` is live at `server_ms`: its heartbeat is not older than its lease, however long it has
-    /// been idle. If no consumer of its group ever wrote a heartbeat, each one is live.
+    /// Returns `true` if `consumer` is live at `server_ms`: its heartbeat is not older than its lease, however long it
+    /// has been idle. If no consumer of its group ever wrote a heartbeat, each one is live.
     #[must_use]
     pub fn is_live(self, consumer: &ConsumerFacts, server_ms: u64) -> bool {
         match self {

@@ -22,15 +22,15 @@ impl ServerInfo {
         self.role == "slave"
     }
 
-    /// Returns `true` if this library supports the server's version: Redis 7.0, Valkey 7.2 and later. An unknown version
-    /// counts as supported.
+    /// Returns `true` if this library supports the server's version: Redis 7.0, Valkey 7.2 and later. An unknown
+    /// version counts as supported.
     #[must_use]
     pub fn is_supported(&self) -> bool {
         self.version.is_empty() || self.number() >= if self.is_valkey() { (7, 2) } else { (7, 0) }
     }
 
-    /// Returns `true` if the lag that the server reports is correct: Redis 8.0, Valkey 8.1 and later. Older servers count
-    /// trimmed entries too.
+    /// Returns `true` if the lag that the server reports is correct: Redis 8.0, Valkey 8.1 and later. Older servers
+    /// count trimmed entries too.
     #[must_use]
     pub fn reports_true_lag(&self) -> bool {
         self.number() >= if self.is_valkey() { (8, 1) } else { (8, 0) }
