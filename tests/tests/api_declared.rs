@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use eventbus::admin::{self, Connection, Declaration, TrimHold};
 use eventbus::{EntryId, Error, GroupName, StreamKey};
+use eventbus_api::EventConsumerGroup;
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use serde_json::json;
 use tests::api::{Namespace, RunningOperator, SOON};
 use tests::event_bus::bus_on;
@@ -78,6 +80,20 @@ async fn the_operator_declares_its_group_with_owner_and_types_and_keeps_it_up_to
     // A program cannot end the declaration of a resource.
     let error = bus.forget_consumer_group(&group()).await.unwrap_err();
     assert!(matches!(&error, Error::OwnedByResource { .. }), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs an API server"]
+async fn a_resource_that_is_deleted_and_created_again_declares_its_group_anew() {
+    let mut fixture = Fixture::new().await;
+    let _operator = RunningOperator::start(&fixture.namespace, &fixture.redis).await;
+    fixture.namespace.apply("orders", json!({"eventTypes": ["a"]})).await;
+    fixture.until_declared(&["a"]).await;
+    let resources = fixture.namespace.api::<EventConsumerGroup>();
+    resources.delete("orders", &DeleteParams::background()).await.unwrap();
+    let again = fixture.namespace.apply("orders", json!({"eventTypes": ["b"]})).await;
+    let owner = fixture.until_declared(&["b"]).await.owner.unwrap();
+    assert_eq!(Some(owner.uid), again.uid());
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use eventbus::admin::{Connection, TrimHold};
+use eventbus::admin::{
+    Connection, Declaration, Declared, EnsureGroup, Owner, TrimHold, ensure_group,
+};
 use eventbus::config::{CredentialFiles, RedisConfig};
-use eventbus::{Answer, ConsumerName, EntryId, Start, TypeFilter, admin};
+use eventbus::{Answer, ConsumerName, EntryId, GroupName, Start, StreamKey, TypeFilter, admin};
 use tests::consumer::{Consumer, SOON};
 use tests::event_bus::{bus_on, group};
 use tests::handler::Handler;
@@ -134,6 +136,41 @@ async fn a_consumer_leaves_what_a_resource_or_a_newer_program_declares() {
         run_once(&server, &[]).await;
         assert_eq!(declared(&mut conn).await.as_deref(), Some(declaration));
     }
+}
+
+#[tokio::test]
+async fn a_resource_takes_over_the_declaration_of_its_earlier_self_and_of_no_other() {
+    let server = RedisServer::start();
+    let mut conn = server.connection().await;
+    let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
+    let owned = |cluster: &str, name: &str, uid: &str| Declaration {
+        owner: Some(Owner {
+            cluster: cluster.to_owned(),
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        }),
+        types: TypeFilter::parse(["a"]).unwrap(),
+    };
+    let cases = [
+        (owned("", "orders", "u-2"), true),
+        (owned("", "another", "u-2"), false),
+        (owned("another", "orders", "u-2"), false),
+        (Declaration::default(), false),
+    ];
+    for (declaration, takes_over) in cases {
+        declare(&mut conn, OWNED).await;
+        let expected = if takes_over { declaration.field() } else { OWNED.to_owned() };
+        let request = EnsureGroup { declaration, ..EnsureGroup::default() };
+        let ensured = ensure_group(&mut conn, &stream, &group, &request).await.unwrap();
+        assert_eq!(matches!(ensured.declared, Declared::Written), takes_over, "{request:?}");
+        assert_eq!(declared(&mut conn).await, Some(expected), "{request:?}");
+    }
+    // Without a name, only the UID tells whose it is.
+    declare(&mut conn, r#"{"v":1,"uid":"u-1"}"#).await;
+    let request = EnsureGroup { declaration: owned("", "", "u-2"), ..EnsureGroup::default() };
+    let ensured = ensure_group(&mut conn, &stream, &group, &request).await.unwrap();
+    assert!(matches!(ensured.declared, Declared::OwnedBy(_)), "{ensured:?}");
 }
 
 #[tokio::test]

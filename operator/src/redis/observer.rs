@@ -28,6 +28,7 @@ const MOVING: Duration = Duration::from_secs(1);
 const AT_REST: Duration = Duration::from_millis(1_500);
 /// Maximum of the groups without a resource that are reported.
 const MAX_UNMANAGED: usize = 20;
+
 /// Reads one stream again and again.
 pub(super) struct Observer {
     target: Target,
