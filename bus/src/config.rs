@@ -279,7 +279,10 @@ mod tests {
         let config = BusConfig::from_lookup(&with(&[])).unwrap();
         assert_eq!(config.redis.endpoint(), "localhost:6379/0");
         assert_eq!(config.stream.as_str(), "stream:events");
-        let retention = Retention { mode: TrimMode::Acked, max_entries: 10_000, hard_cap: None };
+        let retention = Retention::default()
+            .with_mode(TrimMode::Acked)
+            .with_max_entries(10_000)
+            .with_hard_cap(None);
         assert_eq!((config.retention, config.durability), (retention, Durability::Async));
         assert_eq!(config.missing_group_hold, Duration::from_secs(7 * 24 * 3600));
     }

@@ -161,14 +161,14 @@ async fn a_resource_takes_over_the_declaration_of_its_earlier_self_and_of_no_oth
     for (declaration, takes_over) in cases {
         declare(&mut conn, OWNED).await;
         let expected = if takes_over { declaration.field() } else { OWNED.to_owned() };
-        let request = EnsureGroup { declaration, ..EnsureGroup::default() };
+        let request = EnsureGroup::default().with_declaration(declaration);
         let ensured = ensure_group(&mut conn, &stream, &group, &request).await.unwrap();
         assert_eq!(matches!(ensured.declared, Declared::Written), takes_over, "{request:?}");
         assert_eq!(declared(&mut conn).await, Some(expected), "{request:?}");
     }
     // Without a name, only the UID tells whose it is.
     declare(&mut conn, r#"{"v":1,"uid":"u-1"}"#).await;
-    let request = EnsureGroup { declaration: owned("", "", "u-2"), ..EnsureGroup::default() };
+    let request = EnsureGroup::default().with_declaration(owned("", "", "u-2"));
     let ensured = ensure_group(&mut conn, &stream, &group, &request).await.unwrap();
     assert!(matches!(ensured.declared, Declared::OwnedBy(_)), "{ensured:?}");
 }

@@ -165,7 +165,10 @@ async fn an_event_that_redis_refuses_is_told_as_such_and_the_next_one_goes_throu
 async fn a_hard_cap_holds_above_async_too() {
     let (primary, _replica) = pair().await;
     let cap = HardCap { entries: 300, overflow: Overflow::Reject };
-    let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
+    let retention = Retention::default()
+        .with_mode(TrimMode::None)
+        .with_max_entries(100)
+        .with_hard_cap(Some(cap));
     let config = config(&primary, replicated(1)).with_retention(retention);
     let bus = connect(config).await;
     let error = wait::until("it is full", LONG, async || {
@@ -180,7 +183,10 @@ async fn a_hard_cap_holds_above_async_too() {
 async fn a_hard_cap_holds_though_no_replica_confirms_anything() {
     let alone = RedisServer::start();
     let cap = HardCap { entries: 300, overflow: Overflow::Reject };
-    let retention = Retention { mode: TrimMode::None, max_entries: 100, hard_cap: Some(cap) };
+    let retention = Retention::default()
+        .with_mode(TrimMode::None)
+        .with_max_entries(100)
+        .with_hard_cap(Some(cap));
     let config = config(&alone, replicated(1)).with_retention(retention);
     let bus = connect(config).await;
     let error = wait::until("it is full", LONG, async || {

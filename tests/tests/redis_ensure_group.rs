@@ -66,7 +66,7 @@ fn owned() -> EnsureGroup {
     let (cluster, namespace) = (String::new(), text("shop"));
     let owner = Some(Owner { cluster, namespace, name: text("orders"), uid: text("u-1") });
     let types = TypeFilter::parse(["order.*"]).unwrap();
-    EnsureGroup { declaration: Declaration { owner, types }, ..EnsureGroup::default() }
+    EnsureGroup::default().with_declaration(Declaration { owner, types })
 }
 
 fn known(ms: u64, at: i64) -> Option<(EntryId, Timestamp)> {
@@ -87,7 +87,7 @@ async fn a_lost_group_resumes_at_the_fresher_of_the_consumers_point_and_the_call
     {
         let mut s = Fixture::new().await;
         s.resume(r#"{"v":1,"at":10,"after":"3-0"}"#).await;
-        let request = EnsureGroup { lost: true, known_position: known(7, at), ..owned() };
+        let request = owned().with_lost(true).with_known_position(known(7, at));
         let ensured = s.ensure(&request).await;
         assert_eq!((position(&ensured), ensured.resumed_from), (expected, Some(source)), "{at}");
     }
@@ -96,7 +96,7 @@ async fn a_lost_group_resumes_at_the_fresher_of_the_consumers_point_and_the_call
 #[tokio::test]
 async fn a_resume_point_beyond_the_streams_end_is_the_end() {
     let mut s = Fixture::new().await;
-    let ensured = s.ensure(&EnsureGroup { known_position: known(99, 1), ..owned() }).await;
+    let ensured = s.ensure(&owned().with_known_position(known(99, 1))).await;
     assert_eq!(position(&ensured), id(10));
 }
 
@@ -104,7 +104,8 @@ async fn a_resume_point_beyond_the_streams_end_is_the_end() {
 async fn without_a_resume_point_only_a_new_group_starts_at_the_end() {
     for (lost, expected) in [(false, id(10)), (true, EntryId::ZERO)] {
         let mut s = Fixture::new().await;
-        let ensured = s.ensure(&EnsureGroup { start: Start::Latest, lost, ..owned() }).await;
+        let request = EnsureGroup::new(Start::Latest).with_lost(lost);
+        let ensured = s.ensure(&request).await;
         assert_eq!((position(&ensured), ensured.resumed_from), (expected, None), "{lost}");
     }
 }
@@ -113,7 +114,7 @@ async fn without_a_resume_point_only_a_new_group_starts_at_the_end() {
 async fn a_group_that_exists_stays_where_it_is_and_is_declared() {
     let mut s = Fixture::new().await;
     command(&mut s.conn, "XGROUP CREATE s g 4-0").await;
-    let ensured = s.ensure(&EnsureGroup { known_position: known(7, 1), ..owned() }).await;
+    let ensured = s.ensure(&owned().with_known_position(known(7, 1))).await;
     assert_eq!(ensured.creation, GroupCreation::Existed { position: id(4) });
     assert_eq!(ensured.resumed_from, None);
     assert!(matches!(ensured.declared, Declared::Written), "{ensured:?}");

@@ -73,6 +73,7 @@ impl Delivery {
 
 /// Answer of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// The event is handled and will be acknowledged.
     Done,

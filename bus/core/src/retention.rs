@@ -48,6 +48,7 @@ pub const SLACK: u64 = 200;
 
 /// Retention settings of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// `REDIS_TRIM`, default `acked`.
     pub mode: TrimMode,
@@ -98,6 +99,24 @@ impl Default for Retention {
 }
 
 impl Retention {
+    /// Sets what is trimmed.
+    #[must_use]
+    pub fn with_mode(self, mode: TrimMode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// Sets the number of finished entries that are kept, from 1 to 10¹².
+    #[must_use]
+    pub fn with_max_entries(self, max_entries: u64) -> Self {
+        Self { max_entries, ..self }
+    }
+
+    /// Sets the hard cap; `None` is no cap.
+    #[must_use]
+    pub fn with_hard_cap(self, hard_cap: Option<HardCap>) -> Self {
+        Self { hard_cap, ..self }
+    }
+
     /// Reads `REDIS_TRIM`, `REDIS_MAX_ENTRIES`, `REDIS_HARD_MAX_ENTRIES` and `REDIS_OVERFLOW`.
     ///
     /// # Errors

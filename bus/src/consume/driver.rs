@@ -308,6 +308,7 @@ where
             Outcome::Answered(Answer::Dead { .. }) => {
                 ("the handler rejected the event; storing a dead letter", "")
             }
+            Outcome::Answered(_) => return,
             Outcome::TimedOut => ("the handler timed out; the attempt counts", ""),
             Outcome::Panicked => ("the handler panicked; the attempt counts", ""),
         };

@@ -89,6 +89,7 @@ pub async fn create(
 
 /// A group that is to exist, for [`ensure_group`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EnsureGroup {
     /// Start of a group that never existed.
     pub start: Start,
@@ -99,6 +100,32 @@ pub struct EnsureGroup {
     pub known_position: Option<(EntryId, Timestamp)>,
     /// Owner and types of the group.
     pub declaration: Declaration,
+}
+
+impl EnsureGroup {
+    /// Asks for a group that starts at `start`, was never there, and has no owner.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    /// Sets whether the group is known to have existed.
+    #[must_use]
+    pub fn with_lost(self, lost: bool) -> Self {
+        Self { lost, ..self }
+    }
+
+    /// Sets the resume point that the caller recorded.
+    #[must_use]
+    pub fn with_known_position(self, known_position: Option<(EntryId, Timestamp)>) -> Self {
+        Self { known_position, ..self }
+    }
+
+    /// Sets owner and types of the group.
+    #[must_use]
+    pub fn with_declaration(self, declaration: Declaration) -> Self {
+        Self { declaration, ..self }
+    }
 }
 
 /// Result of [`ensure_group`].

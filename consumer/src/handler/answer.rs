@@ -97,6 +97,7 @@ mod tests {
             Answer::Done => "done",
             Answer::Retry { .. } => "retry",
             Answer::Dead { .. } => "dead",
+            _ => "another",
         }
     }
 

@@ -57,11 +57,11 @@ pub fn decide(
         (false, None) => GroupOrigin::Created,
         (false, Some(_)) => GroupOrigin::Recreated,
     };
-    let ensure_group = (!exists || !observed.is_declared).then(|| EnsureGroup {
-        start: desired.start,
-        lost: exists || known.is_some(),
-        known_position: last.and_then(|status| position(status, snapshot.stream())),
-        declaration: desired.declaration(),
+    let ensure_group = (!exists || !observed.is_declared).then(|| {
+        EnsureGroup::new(desired.start)
+            .with_lost(exists || known.is_some())
+            .with_known_position(last.and_then(|status| position(status, snapshot.stream())))
+            .with_declaration(desired.declaration())
     });
     let deployment = changed(desired, observed, replicas);
     Plan { ensure_group, origin: Some(origin), replicas, deployment }
@@ -127,8 +127,10 @@ mod tests {
     }
 
     fn ensured(lost: bool, known_position: Option<(EntryId, Timestamp)>) -> EnsureGroup {
-        let (start, declaration) = (Start::Id(EntryId::ZERO), desired().declaration());
-        EnsureGroup { start, lost, known_position, declaration }
+        EnsureGroup::new(Start::Id(EntryId::ZERO))
+            .with_lost(lost)
+            .with_known_position(known_position)
+            .with_declaration(desired().declaration())
     }
 
     #[test]
@@ -206,7 +208,8 @@ mod tests {
         let latest = Desired { start: Start::Latest, ..desired() };
         let observed = testing::observed(redis);
         let plan = decide(&latest, &observed, Some(&known(GroupOrigin::Created)));
-        let expected = EnsureGroup { start: Start::Latest, ..ensured(true, None) };
+        let mut expected = ensured(true, None);
+        expected.start = Start::Latest;
         assert_eq!(plan.ensure_group, Some(expected));
     }
 

@@ -99,11 +99,11 @@ impl Fixture {
 }
 
 fn keeping(mode: TrimMode, max_entries: u64) -> Retention {
-    Retention { mode, max_entries, hard_cap: None }
+    Retention::default().with_mode(mode).with_max_entries(max_entries)
 }
 
 fn capped(mode: TrimMode, entries: u64, overflow: Overflow) -> Retention {
-    Retention { mode, max_entries: 100, hard_cap: Some(HardCap { entries, overflow }) }
+    keeping(mode, 100).with_hard_cap(Some(HardCap { entries, overflow }))
 }
 
 /// Publishes so many events, and answers how often one had to be tried again, which may have put it there once more.
