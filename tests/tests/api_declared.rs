@@ -8,6 +8,7 @@ use std::time::Duration;
 use eventbus::admin::{self, Connection, Declaration, TrimHold};
 use eventbus::{EntryId, Error, GroupName, StreamKey};
 use eventbus_api::EventConsumerGroup;
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -89,8 +90,13 @@ async fn a_resource_that_is_deleted_and_created_again_declares_its_group_anew() 
     let _operator = RunningOperator::start(&fixture.namespace, &fixture.redis).await;
     fixture.namespace.apply("orders", json!({"eventTypes": ["a"]})).await;
     fixture.until_declared(&["a"]).await;
+    // It follows its group, and the next resource could not take its name.
+    fixture.namespace.until_deployment("orders", "there is a Deployment", |_| true).await;
     let resources = fixture.namespace.api::<EventConsumerGroup>();
     resources.delete("orders", &DeleteParams::background()).await.unwrap();
+    // There is no garbage collector beside the API server, which deletes what a deleted resource owns.
+    let deployments = fixture.namespace.api::<Deployment>();
+    deployments.delete("ecg-orders", &DeleteParams::background()).await.unwrap();
     let again = fixture.namespace.apply("orders", json!({"eventTypes": ["b"]})).await;
     let owner = fixture.until_declared(&["b"]).await.owner.unwrap();
     assert_eq!(Some(owner.uid), again.uid());
