@@ -7,6 +7,7 @@ pub mod consumer;
 pub mod event_bus;
 pub mod fake;
 pub mod handler;
+pub mod kubelet;
 pub mod letters;
 pub mod outbox;
 pub mod programs;

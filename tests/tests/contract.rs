@@ -15,7 +15,7 @@ use eventbus_operator::reconcile::validate::validate;
 use eventbus_operator::redis::endpoints::Endpoints;
 use eventbus_operator::workload::deployment;
 use serde_json::{Value, json};
-use tests::rules;
+use tests::{kubelet, rules};
 
 /// The environment of the pods of a resource.
 fn environment(fields: Value) -> BTreeMap<String, String> {
@@ -26,12 +26,13 @@ fn environment(fields: Value) -> BTreeMap<String, String> {
     let desired = validate(&resource, &endpoints, "i").unwrap();
     let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let variables = pod.containers.into_iter().flat_map(|container| container.env.unwrap());
-    let value = |variable: k8s_openapi::api::core::v1::EnvVar| {
-        // What the kubelet makes of it.
+    let mut environment = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
+    for variable in variables {
         let pod_name = variable.value_from.map(|_| "ecg-orders-7d9f-x2x".to_owned());
-        (variable.name, variable.value.or(pod_name).unwrap().replace("$$(", "$("))
-    };
-    variables.map(value).collect()
+        let value = variable.value.map(|value| kubelet::expanded(&value, &environment));
+        environment.insert(variable.name, value.or(pod_name).unwrap());
+    }
+    environment
 }
 
 fn parsed(fields: Value) -> Settings {
@@ -105,11 +106,12 @@ fn the_consumer_is_done_before_the_pod_is_killed() {
 }
 
 #[test]
-fn a_stream_and_a_url_with_odd_characters_arrive_as_they_are() {
-    let stream = "{a,b}:c \"d\" $(HOME) é";
-    let settings = parsed(json!({
-        "stream": stream, "group": "g", "handler": {"http": {"url": "http://h/$(HOME)?a=b,c"}},
-    }));
-    assert_eq!(settings.subscriber.stream.as_str(), stream);
-    assert_eq!(http(&settings).url.url().as_str(), "http://h/$(HOME)?a=b,c");
+fn case_04_a_dollar_sign_in_a_stream_or_url_arrives_as_it_is() {
+    for odd in ["a$$b", "$", "a$b", "$(HOME)", "$$(HOME)", "$$$(HOME)", "{a,b}:c \"d\" é"] {
+        let url = format!("http://h/?a={odd}");
+        let handler = json!({"http": {"url": url}});
+        let environment = environment(json!({"stream": odd, "group": "g", "handler": handler}));
+        assert_eq!(environment["REDIS_STREAM_NAME"], odd);
+        assert_eq!(environment["HANDLER_URL"], url);
+    }
 }

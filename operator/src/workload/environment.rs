@@ -39,8 +39,8 @@ pub(super) fn environment(workload: &Workload<'_>, secret_directory: &str) -> Ve
 }
 
 fn variable(name: &str, value: &str) -> EnvVar {
-    // The kubelet expands $(NAME) in values, which would change a stream or URL with such text.
-    let value = value.replace("$(", "$$(");
+    // The kubelet expands $(NAME) in values, and $$ to $.
+    let value = value.replace('$', "$$");
     EnvVar { name: name.to_owned(), value: Some(value), value_from: None }
 }
 
@@ -123,10 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn text_that_looks_like_a_variable_is_not_expanded() {
+    fn every_dollar_sign_is_escaped() {
         let mut odd = desired();
         odd.pods.handler =
-            HandlerKind::Http { url: "http://h/$(HOME)".into(), format: Format::Json };
-        assert_eq!(value(&odd.workload(1), "HANDLER_URL").as_deref(), Some("http://h/$$(HOME)"));
+            HandlerKind::Http { url: "http://h/$(HOME)$$".into(), format: Format::Json };
+        assert_eq!(
+            value(&odd.workload(1), "HANDLER_URL").as_deref(),
+            Some("http://h/$$(HOME)$$$$")
+        );
     }
 }
