@@ -9,7 +9,12 @@
 {{- if not $fullname -}}
 {{- $fullname = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
-{{- $fullname | trunc 54 | trimSuffix "-" -}}
+{{- /* Services need a DNS label that begins with a letter; a release may be named 1st or my.release. */ -}}
+{{- $fullname = regexReplaceAll "[^a-z0-9-]+" (lower $fullname) "-" | trimPrefix "-" -}}
+{{- if not (regexMatch "^[a-z]" $fullname) -}}
+{{- $fullname = printf "eventbus-%s" $fullname -}}
+{{- end -}}
+{{- $fullname | trunc 54 | trimAll "-" -}}
 {{- end -}}
 
 {{/* Labels that never change. Takes (list . COMPONENT). */}}
