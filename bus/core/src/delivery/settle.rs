@@ -32,7 +32,8 @@ pub(super) fn settle(
     if attempt >= config.max_attempts {
         return dead_letter("exhausted", error);
     }
-    let delay = after.unwrap_or_else(|| config.backoff.delay(attempt, random)).min(DAY);
+    // A hint from outside lengthens the wait, and never takes the backoff away.
+    let delay = config.backoff.delay(attempt, random).max(after.unwrap_or_default()).min(DAY);
     Disposition::Delay(DelayRequest { id: entry.id, attempts: attempt, delay, pool: Pool::Delayed })
 }
 
@@ -87,9 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_names_a_time_gets_it_up_to_a_day() {
+    fn a_handler_that_names_a_longer_time_gets_it_up_to_a_day() {
         assert_eq!(after_attempt(1, retry(Some(Duration::from_secs(600)))), delayed(1, 600));
         assert_eq!(after_attempt(1, retry(Some(DAY * 2))), delayed(1, 86_400));
+    }
+
+    #[test]
+    fn case_08_a_handler_that_names_a_shorter_time_waits_for_the_backoff() {
+        for short in [Duration::ZERO, Duration::from_millis(3_999)] {
+            assert_eq!(after_attempt(3, retry(Some(short))), delayed(3, 4), "{short:?}");
+        }
     }
 
     #[test]
