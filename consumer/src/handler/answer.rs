@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use eventbus::Answer;
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
-use serde::Deserialize;
+use jiff::tz::TimeZone;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// Maximum wait that a handler can request with `Retry-After`.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -19,8 +23,14 @@ pub struct Reply<'a> {
     pub status: u16,
     /// Header `Retry-After`.
     pub retry_after: Option<&'a str>,
+    /// Header `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// `true` if the body is compressed, or in another encoding that is not read.
+    pub is_encoded: bool,
     /// Start of the body, as far as it was read.
     pub body: &'a [u8],
+    /// `true` if the body is longer than `body`.
+    pub is_cut: bool,
 }
 
 /// Decides about the event: 2xx is done, unless a JSON body with `status` requests a retry or a dead letter; statuses
@@ -43,24 +53,62 @@ fn retry(reply: &Reply<'_>, after: Option<Duration>) -> Answer {
     Answer::Retry { after, reason: format!("the handler answered {}", reply.status) }
 }
 
-/// Optional body in the convention of Dapr's subscribers. Any other body and any other status is done.
+/// Optional body in the convention of Dapr's subscribers. Without `status`, the event is done.
 #[derive(Deserialize)]
 struct Verdict {
-    status: String,
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Value>,
 }
 
+/// Keeps `null` apart from an absent member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Decides by the body of a success. What cannot be understood may have requested a retry, and is retried.
 fn judge_body(reply: &Reply<'_>) -> Answer {
-    let word = serde_json::from_slice::<Verdict>(reply.body).map(|verdict| verdict.status);
-    match word.as_deref() {
-        Ok("RETRY") => Answer::Retry {
-            after: None,
-            reason: format!("the handler answered {} with status RETRY", reply.status),
-        },
-        Ok("DROP") => Answer::Dead {
-            reason: format!("the handler answered {} with status DROP", reply.status),
-        },
-        _ => Answer::Done,
+    let status = reply.status;
+    let retry = |problem: &str| Answer::Retry {
+        after: None,
+        reason: format!("the handler answered {status} with {problem}"),
+    };
+    if !may_be_a_verdict(reply) {
+        return Answer::Done;
     }
+    if reply.is_encoded {
+        return retry("a JSON body in an encoding that was not asked for");
+    }
+    if reply.is_cut {
+        return retry("a JSON body that is too long to be read");
+    }
+    let is_object = reply.body.trim_ascii_start().starts_with(b"{");
+    if !is_object && serde_json::from_slice::<IgnoredAny>(reply.body).is_ok() {
+        // JSON without members has no `status`.
+        return Answer::Done;
+    }
+    let Ok(verdict) = serde_json::from_slice::<Verdict>(reply.body) else {
+        return retry("a body that is not JSON");
+    };
+    match verdict.status.as_ref().map(Value::as_str) {
+        None | Some(Some("SUCCESS")) => Answer::Done,
+        Some(Some("RETRY")) => retry("status RETRY"),
+        Some(Some("DROP")) => {
+            Answer::Dead { reason: format!("the handler answered {status} with status DROP") }
+        }
+        Some(_) => retry("a status other than SUCCESS, RETRY or DROP"),
+    }
+}
+
+/// Returns `true` if the body has to be understood: it is declared to be JSON, or begins like a JSON object.
+fn may_be_a_verdict(reply: &Reply<'_>) -> bool {
+    if reply.body.is_empty() {
+        return false;
+    }
+    let media_type = reply.content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let is_json = media_type == "application/json" || media_type.ends_with("+json");
+    let without_mark = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(reply.body);
+    is_json || without_mark.trim_ascii_start().starts_with(b"{")
 }
 
 fn refusal(reply: &Reply<'_>) -> String {
@@ -77,10 +125,27 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     let span = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         text.parse().map_or(MAX_WAIT, Duration::from_secs)
     } else {
-        let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
+        Duration::try_from(date(text, now)?.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(span.min(MAX_WAIT))
+}
+
+/// Parses a date of HTTP in one of its three forms: RFC 9110, section 5.6.7.
+fn date(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(date) = rfc2822::DateTimeParser::new().parse_timestamp(text) {
+        return Some(date);
+    }
+    let utc = |date: DateTime| date.to_zoned(TimeZone::UTC).ok().map(|date| date.timestamp());
+    if let Ok(date) = DateTime::strptime("%a %b %e %H:%M:%S %Y", text) {
+        return utc(date);
+    }
+    // The obsolete form of RFC 850 has two digits of the year: of those that fit, the last one that is at most 50 years
+    // ahead.
+    let (_, day) = text.split_once(", ")?;
+    let date = DateTime::strptime("%d-%b-%y %H:%M:%S GMT", day).ok()?;
+    let latest = i32::from(now.to_zoned(TimeZone::UTC).year()) + 50;
+    let year = latest - (latest - i32::from(date.year())).rem_euclid(100);
+    utc(date.with().year(i16::try_from(year).ok()?).build().ok()?)
 }
 
 #[cfg(test)]
@@ -89,7 +154,12 @@ mod tests {
 
     fn judged(status: u16, retry_after: Option<&str>, body: &[u8]) -> Answer {
         let now = "2026-11-06T08:49:00Z".parse().unwrap();
-        judge(&Reply { status, retry_after, body }, now)
+        judge(&Reply { retry_after, ..reply(status, body) }, now)
+    }
+
+    fn reply(status: u16, body: &[u8]) -> Reply<'_> {
+        let (retry_after, content_type) = (None, None);
+        Reply { status, retry_after, content_type, is_encoded: false, body, is_cut: false }
     }
 
     fn word(answer: &Answer) -> &'static str {
@@ -121,14 +191,53 @@ mod tests {
             (br#"{"status":"SUCCESS"}"#, "done"),
             (br#"{"status":"RETRY"}"#, "retry"),
             (br#"{"status":"DROP","why":1}"#, "dead"),
-            (br#"{"status":"ok"}"#, "done"),
-            (br#"{"status":7}"#, "done"),
             (br#"{"done":true}"#, "done"),
+            (b"{}", "done"),
             (b"RETRY", "done"),
+            (b"<html>{}</html>", "done"),
             (b"", "done"),
         ];
         for (body, expected) in cases {
             assert_eq!(word(&judged(200, None, body)), expected, "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn case_09_a_status_that_is_not_understood_is_retried() {
+        let cases: [&[u8]; 9] = [
+            br#"{"status":"FAILED"}"#,
+            br#"{"status":"ok"}"#,
+            br#"{"status":"success"}"#,
+            br#"{"status":7}"#,
+            br#"{"status":null}"#,
+            br#"{"status":"SUCCESS","status":"RETRY"}"#,
+            b"\xef\xbb\xbf{\"status\":\"RETRY\"}",
+            br#"{"status":"RETRY","#,
+            b"{status: RETRY}",
+        ];
+        for body in cases {
+            assert_eq!(word(&judged(200, None, body)), "retry", "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn case_09_a_json_body_that_cannot_be_read_is_retried_and_any_other_is_done() {
+        let json = Some("Application/JSON; charset=utf-8");
+        let cases = [
+            (Reply { content_type: json, is_encoded: true, ..reply(200, b"\x1f\x8b") }, "retry"),
+            (Reply { is_cut: true, ..reply(200, br#"{"x":"xxx"#) }, "retry"),
+            (Reply { content_type: json, is_cut: true, ..reply(200, b"[1") }, "retry"),
+            (Reply { content_type: json, ..reply(200, b"RETRY") }, "retry"),
+            (Reply { content_type: Some("application/problem+json"), ..reply(200, b"x") }, "retry"),
+            (Reply { content_type: json, ..reply(200, b"[1]") }, "done"),
+            (Reply { content_type: json, ..reply(200, br#""RETRY""#) }, "done"),
+            (Reply { content_type: json, ..reply(204, b"") }, "done"),
+            (Reply { content_type: Some("text/html"), is_cut: true, ..reply(200, b"<p>") }, "done"),
+            (Reply { is_encoded: true, ..reply(200, b"\x1f\x8b") }, "done"),
+        ];
+        let now = "2026-11-06T08:49:00Z".parse().unwrap();
+        for (reply, expected) in cases {
+            assert_eq!(word(&judge(&reply, now)), expected, "{reply:?}");
         }
     }
 
@@ -145,6 +254,11 @@ mod tests {
             (429, Some(" 120 "), Some(120)),
             (503, Some("Fri, 06 Nov 2026 08:49:37 GMT"), Some(37)),
             (503, Some("Fri, 06 Nov 2026 08:00:00 GMT"), Some(0)),
+            // case 15: the two obsolete forms of a date.
+            (503, Some("Friday, 06-Nov-26 08:49:37 GMT"), Some(37)),
+            (503, Some("Fri Nov  6 08:49:37 2026"), Some(37)),
+            (503, Some("Friday, 06-Nov-77 08:49:37 GMT"), Some(0)),
+            (503, Some("Saturday, 06-Nov-76 08:49:37 GMT"), Some(86_400)),
             (429, Some("99999999999999999999999"), Some(86_400)),
             (429, Some("9999999"), Some(86_400)),
             (503, Some("soon"), None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use eventbus::{Answer, Delivery};
 use reqwest::Response;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 
 use super::answer::{self, Reply};
@@ -84,7 +84,7 @@ fn with_authorities(
 )]
 async fn answered(mut response: Response) -> Answer {
     let mut body = Vec::new();
-    while body.len() < MAX_BODY {
+    while body.len() <= MAX_BODY {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
@@ -92,10 +92,18 @@ async fn answered(mut response: Response) -> Answer {
             Err(error) => return retry("the handler's answer was cut off", error),
         }
     }
+    let is_cut = body.len() > MAX_BODY;
     body.truncate(MAX_BODY);
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let status = response.status().as_u16();
-    answer::judge(&Reply { status, retry_after, body: &body }, jiff::Timestamp::now())
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let reply = Reply {
+        status: response.status().as_u16(),
+        retry_after: header(RETRY_AFTER),
+        content_type: header(CONTENT_TYPE),
+        is_encoded: header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity"),
+        body: &body,
+        is_cut,
+    };
+    answer::judge(&reply, jiff::Timestamp::now())
 }
 
 /// The URL is left out of the reason: path and query may hold a token.
