@@ -25,7 +25,7 @@ const LEASE_NAME: Setting<String> = Setting::new(
 .with_default("eventbus-operator");
 const LISTEN: Setting<SocketAddr> =
     Setting::new("LISTEN", "Address of /livez, /readyz and /metrics", socket_address)
-        .with_default("0.0.0.0:9090");
+        .with_default("[::]:9090");
 const STATUS_WRITES_PER_SECOND: Setting<u32> = Setting::new(
     "STATUS_WRITES_PER_SECOND",
     "Maximum number of status writes per second, 1 to 1000",
@@ -54,7 +54,7 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// `LEASE_NAME`, a Lease in the operator's own namespace. Default `eventbus-operator`.
     pub lease_name: String,
-    /// `LISTEN`. Default `0.0.0.0:9090`.
+    /// `LISTEN`. Default `[::]:9090`.
     pub listen: SocketAddr,
     /// `STATUS_WRITES_PER_SECOND`. Default 50.
     pub status_writes_per_second: u32,
@@ -150,7 +150,7 @@ mod tests {
         let settings = read(&REQUIRED).unwrap();
         assert_eq!(settings.watch_namespaces, Vec::<String>::new());
         assert_eq!(settings.lease_name, "eventbus-operator");
-        assert_eq!(settings.listen.to_string(), "0.0.0.0:9090");
+        assert_eq!(settings.listen.to_string(), "[::]:9090");
         assert_eq!(settings.status_writes_per_second, 50);
     }
 

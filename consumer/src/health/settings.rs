@@ -20,7 +20,7 @@ const LISTEN: Setting<SocketAddr> = Setting::new(
     "Listen address of the health answers, probes and metrics",
     socket_address,
 )
-.with_default("0.0.0.0:8080");
+.with_default("[::]:8080");
 
 /// Settings of `consumer health`, without those of Redis.
 pub const HEALTH: [SettingDescription; 2] = [GROUPS.description(), LISTEN.description()];
@@ -77,7 +77,7 @@ mod tests {
         for unset in [&[][..], &[("HEALTH_GROUPS", ""), ("LISTEN", "")]] {
             let settings = read(unset).unwrap();
             assert_eq!(names(&settings), ["applications", "bff", "matching"]);
-            assert_eq!(settings.listen.to_string(), "0.0.0.0:8080");
+            assert_eq!(settings.listen.to_string(), "[::]:8080");
             assert_eq!(settings.stream.as_str(), "stream:events");
         }
     }

@@ -128,7 +128,7 @@ pub(super) const SHUTDOWN_GRACE: Setting<Duration> = Setting::new(
 .with_computed_default("DELIVERY_TIMEOUT + 5s");
 pub(super) const LISTEN: Setting<SocketAddr> =
     Setting::new("LISTEN", "Listen address of /livez, /readyz and /metrics", socket_address)
-        .with_default("0.0.0.0:9090");
+        .with_default("[::]:9090");
 
 /// Settings of `consumer run`, without [`eventbus::config::SETTINGS`].
 pub const RUN: [SettingDescription; 23] = [

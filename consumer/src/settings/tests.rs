@@ -29,7 +29,7 @@ fn a_group_and_a_url_are_enough() {
     let settings = read(&[]).unwrap();
     let subscriber = &settings.subscriber;
     assert_eq!(settings.redis.endpoint(), "localhost:6379/0");
-    assert_eq!(settings.listen, "0.0.0.0:9090".parse().unwrap());
+    assert_eq!(settings.listen, "[::]:9090".parse().unwrap());
     assert_eq!(subscriber.stream.as_str(), "stream:events");
     assert_eq!(subscriber.consumer.as_str(), "pod-1");
     let dead_letters = subscriber.dead_letters.as_ref().unwrap();

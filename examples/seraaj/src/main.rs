@@ -45,7 +45,7 @@ enum Command {
 #[derive(Args)]
 struct ServiceSettings {
     /// Address to listen on
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     listen: SocketAddr,
     /// The platform's event file; services may share one
     #[arg(long, env = "SERAAJ_EVENTS_FILE", default_value = "seraaj-events.jsonl")]

@@ -8,7 +8,7 @@
 //! - `POST /fail/503` answers 503 to each later event; `POST /fail/200` ends that.
 //! - `GET /livez` answers 200.
 //!
-//! `LISTEN` is the address, default `0.0.0.0:8080`.
+//! `LISTEN` is the address, default `[::]:8080`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ const MAX_IDS: usize = 10_000;
 #[derive(Parser)]
 struct Settings {
     /// Address to listen on
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     listen: SocketAddr,
 }
 
