@@ -5,6 +5,7 @@ pub mod dial;
 pub mod http;
 pub mod log;
 pub mod request;
+mod reuse;
 
 use eventbus::{Answer, Delivery};
 
