@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use eventbus::{Answer, Delivery};
+use prometheus_client::metrics::counter::Counter;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Request, Response};
@@ -38,28 +39,31 @@ pub struct HttpHandler {
     /// The same without a pool: each request has a connection of its own.
     unpooled: reqwest::Client,
     settings: HttpSettings,
+    omitted_fields: Counter,
 }
 
 impl HttpHandler {
-    /// Creates the client: no redirects, no proxy, only checked addresses.
+    /// Creates the client: no redirects, no proxy, only checked addresses. `omitted_fields` counts the fields of entries that
+    /// a request cannot hold.
     ///
     /// # Errors
     /// The client's own error if its TLS cannot be set up.
-    pub fn new(settings: HttpSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: HttpSettings, omitted_fields: Counter) -> Result<Self, reqwest::Error> {
         // The client panics without a provider; a second installation is refused and does no harm.
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = client_builder(settings.policy)?
             .connector_layer(MapResponseLayer::new(reuse::record_created))
             .build()?;
         let unpooled = client_builder(settings.policy)?.pool_max_idle_per_host(0).build()?;
-        Ok(Self { client, unpooled, settings })
+        Ok(Self { client, unpooled, settings, omitted_fields })
     }
 
     /// Sends one event to the handler and returns its answer.
     pub async fn handle(&self, delivery: &Delivery) -> Answer {
-        let (headers, body) = request::build(delivery, self.settings.format);
+        let request = request::build(delivery, self.settings.format);
+        self.omitted_fields.inc_by(request.omitted_fields);
         let url = self.settings.url.url().clone();
-        let call = self.client.post(url).headers(headers).body(body);
+        let call = self.client.post(url).headers(request.headers).body(request.body);
         let sent = match call.build() {
             Ok(call) => self.send(call).await,
             Err(error) => Err(error),
