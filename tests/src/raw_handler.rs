@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -42,7 +42,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     pairs.into_iter().find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
 }
 
-/// What to do with a request.
+/// Action on a request.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// Sends these bytes.
@@ -126,6 +126,14 @@ impl RawHandler {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.shared.calls.lock().expect("no lock is poisoned").clone()
+    }
+
+    /// The times between the requests with this body.
+    #[must_use]
+    pub fn waits(&self, body: &str) -> Vec<Duration> {
+        let calls = self.calls().into_iter().filter(|call| call.body == body.as_bytes());
+        let times: Vec<_> = calls.map(|call| call.at).collect();
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 }
 
