@@ -24,7 +24,8 @@ async fn case_08_a_retry_after_shorter_than_the_backoff_does_not_shorten_it() {
         if call.header("x-event-attempt") != "1" {
             return Act::done();
         }
-        let status = if number % 2 == 0 { "503 Service Unavailable" } else { "429 Too Many" };
+        let status =
+            if number.is_multiple_of(2) { "503 Service Unavailable" } else { "429 Too Many" };
         let headers = format!("content-length: 0\r\nretry-after: {}", HINTS[number]);
         Act::Send(format!("HTTP/1.1 {status}\r\n{headers}\r\n\r\n").into_bytes())
     });
