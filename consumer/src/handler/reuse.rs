@@ -55,7 +55,8 @@ fn is_stale_connection(error: &reqwest::Error, created: Option<SocketAddr>) -> b
     is_reused && causes().any(is_closed)
 }
 
-/// Returns `true` for the errors of a connection that is gone, and `false` for those of an answer that is malformed.
+/// Returns `true` for the errors of a connection that is gone, and `false` for those of an answer that is malformed. An
+/// answer that ends within its head is among the first: the client has the same error for it as for none.
 fn is_closed(cause: &(dyn Error + 'static)) -> bool {
     let http = cause.downcast_ref::<hyper::Error>();
     http.is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed())
