@@ -99,10 +99,14 @@ fn judge_body(reply: &Reply<'_>) -> Answer {
     }
 }
 
-/// Returns `true` if the body has to be understood: it is declared to be JSON, or begins like a JSON object.
+/// Returns `true` if the body has to be understood: it is declared to be JSON, begins like a JSON object, or is encoded and
+/// not declared at all, so that it may be either.
 fn may_be_a_verdict(reply: &Reply<'_>) -> bool {
     if reply.body.is_empty() {
         return false;
+    }
+    if reply.is_encoded && reply.content_type.is_none() {
+        return true;
     }
     let media_type = reply.content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
     let media_type = media_type.trim().to_ascii_lowercase();
@@ -239,7 +243,15 @@ mod tests {
             (Reply { content_type: json, ..reply(200, br#""RETRY""#) }, "done"),
             (Reply { content_type: json, ..reply(204, b"") }, "done"),
             (Reply { content_type: Some("text/html"), is_cut: true, ..reply(200, b"<p>") }, "done"),
-            (Reply { is_encoded: true, ..reply(200, b"\x1f\x8b") }, "done"),
+            (Reply { is_encoded: true, ..reply(200, b"\x1f\x8b") }, "retry"),
+            (
+                Reply {
+                    is_encoded: true,
+                    content_type: Some("text/html"),
+                    ..reply(200, b"\x1f\x8b")
+                },
+                "done",
+            ),
             (Reply { content_type: json, ..reply(200, b"\x1f\x8b\x08") }, "retry"),
             (Reply { content_type: json, ..reply(200, b"null") }, "done"),
             (reply(200, b"\xff\xfe{\0\"\0"), "retry"),
