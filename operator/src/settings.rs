@@ -1,6 +1,6 @@
 //! Settings of `operator run`; all invalid ones are reported together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// `STATUS_WRITES_PER_SECOND`. Default 50.
     pub status_writes_per_second: u32,
+    /// Address of the API server as pods see it, which Kubernetes tells every pod; `None` outside of Kubernetes.
+    pub api_server: Option<IpAddr>,
     /// Times of the leader election; not a setting.
     pub lease: LeaseTimes,
 }
@@ -97,6 +99,7 @@ impl Settings {
         let lease_name = reader.value(&LEASE_NAME);
         let listen = reader.value(&LISTEN);
         let status_writes_per_second = reader.value(&STATUS_WRITES_PER_SECOND);
+        let api_server = reader.text("KUBERNETES_SERVICE_HOST").and_then(|ip| ip.parse().ok());
         let required = endpoints_file.zip(consumer_image);
         reader.finish(required.map(|(endpoints_file, consumer_image)| Self {
             endpoints_file,
@@ -105,6 +108,7 @@ impl Settings {
             lease_name,
             listen,
             status_writes_per_second,
+            api_server,
             lease: LeaseTimes::default(),
         }))
     }

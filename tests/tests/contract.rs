@@ -23,7 +23,7 @@ fn environment(fields: Value) -> BTreeMap<String, String> {
     let endpoints = Endpoints::parse(yaml, &|file| file.ends_with("password")).unwrap();
     let mut resource = rules::resource("orders", &rules::spec(fields));
     resource.metadata.namespace = Some("shop".to_owned());
-    let desired = validate(&resource, &endpoints, "i").unwrap();
+    let desired = validate(&resource, &endpoints, "i", None).unwrap();
     let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let variables = pod.containers.into_iter().flat_map(|container| container.env.unwrap());
     let mut environment = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
@@ -98,7 +98,7 @@ fn the_consumer_is_done_before_the_pod_is_killed() {
     let fields = json!({"delivery": {"timeout": "20s"}});
     let endpoints = Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false);
     let resource = rules::resource("orders", &rules::spec(fields.clone()));
-    let desired = validate(&resource, &endpoints.unwrap(), "i").unwrap();
+    let desired = validate(&resource, &endpoints.unwrap(), "i", None).unwrap();
     let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let killed =
         Duration::from_secs(pod.termination_grace_period_seconds.unwrap().try_into().unwrap());
