@@ -33,6 +33,9 @@ const STATUS_WRITES_PER_SECOND: Setting<u32> = Setting::new(
 )
 .with_default("50");
 
+/// Time limit of one watch request. Nothing else tells a watch whose connection is frozen from one without events.
+pub(crate) const WATCH: Duration = Duration::from_secs(20);
+
 /// Settings, in the order of `--help`.
 pub const SETTINGS: [SettingDescription; 6] = [
     ENDPOINTS_FILE.description(),
@@ -62,6 +65,8 @@ pub struct Settings {
     pub api_server: Option<IpAddr>,
     /// Times of the leader election; not a setting.
     pub lease: LeaseTimes,
+    /// Time limit of one watch request, after which it is repeated; not a setting. Default 20 s.
+    pub watch: Duration,
 }
 
 /// Times of the leader election: `retry` < `renew_deadline` < `duration`.
@@ -110,6 +115,7 @@ impl Settings {
             status_writes_per_second,
             api_server,
             lease: LeaseTimes::default(),
+            watch: WATCH,
         }))
     }
 }
