@@ -4,8 +4,10 @@
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod client;
+mod config;
 pub(crate) mod election;
 mod requeue;
 pub(crate) mod write_budget;
 
+pub use config::configuration;
 pub use requeue::{MaybeInvalid, Requeue};
