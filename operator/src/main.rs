@@ -53,6 +53,9 @@ async fn run(settings: Settings, endpoints: Endpoints) -> Result<(), String> {
     let stop = signals::stop_on_signals()?;
     let kubernetes = configuration(&environment::variable).await.map_err(|error| error.report())?;
     let listener = http::listen(settings.listen).await?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving HTTP");
+    }
     let operator = Operator { settings, endpoints, kubernetes, identity: identity() };
     operator.run(listener, stop).await.map_err(|error| error.report())
 }
