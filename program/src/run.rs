@@ -66,7 +66,7 @@ impl Program<'_> {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
-                termination::tell(&error);
+                termination::report(&error);
                 ExitCode::from(FAILED)
             }
         }
@@ -77,7 +77,7 @@ impl Program<'_> {
 fn refuse(errors: &str) -> ExitCode {
     // If standard error is closed, the exit status reports the failure.
     writeln!(io::stderr().lock(), "{errors}").ok();
-    termination::tell(errors);
+    termination::report(errors);
     ExitCode::from(INVALID_SETTINGS)
 }
 

@@ -10,7 +10,7 @@ const PATH: &str = "/dev/termination-log";
 const MAX: usize = 1_000;
 
 /// Writes the reason for the end of this process where Kubernetes reads it. Does nothing outside of a container.
-pub(crate) fn tell(reason: &str) {
+pub(crate) fn report(reason: &str) {
     // Without the file, or without permission to write it, the logs have the reason.
     write(Path::new(PATH), reason).ok();
 }
