@@ -72,12 +72,12 @@ async fn crd_prints_the_definition_as_it_is_committed() {
     assert!(output == std::fs::read_to_string(path).unwrap(), "crds/ is stale: make crds");
 }
 
-/// An API server that knows no resource, and tells of every request.
+/// An API server that knows no resource, and notes every request.
 async fn api_server() -> (SocketAddr, Arc<Notify>) {
     let asked = Arc::new(Notify::new());
-    let told = Arc::clone(&asked);
+    let noted = Arc::clone(&asked);
     let router = axum::Router::new().fallback(move || async move {
-        told.notify_one();
+        noted.notify_one();
         axum::http::StatusCode::NOT_FOUND
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
