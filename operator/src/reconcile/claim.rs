@@ -1,6 +1,7 @@
 //! Ownership of a group that several resources declare: the oldest owns it. Pure.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 
 use eventbus_api::EventConsumerGroup;
 use jiff::Timestamp;
@@ -54,18 +55,19 @@ impl Contender {
 }
 
 /// Selects those of `resources` that declare the group `key`. A refused one counts only if it owns the group, because its
-/// pods continue to run. `image` is that of [`validate`].
+/// pods continue to run. `image` and `api_server` are those of [`validate`].
 #[must_use]
 pub fn contenders<'a>(
     resources: impl IntoIterator<Item = &'a EventConsumerGroup>,
     key: &GroupKey,
     endpoints: &Endpoints,
     image: &str,
+    api_server: Option<IpAddr>,
 ) -> Vec<Contender> {
     let counts = |resource: &EventConsumerGroup| {
         let status = resource.status.as_ref();
         let owns_it = status.is_some_and(|status| status.group_origin.is_some());
-        owns_it || validate(resource, endpoints, image).is_ok()
+        owns_it || validate(resource, endpoints, image, api_server).is_ok()
     };
     resources
         .into_iter()
@@ -147,7 +149,7 @@ mod tests {
             owner,
         ];
         let key = GroupKey::of(&all[0], &endpoints);
-        let contenders = contenders(&all, &key, &endpoints, "img");
+        let contenders = contenders(&all, &key, &endpoints, "img", None);
         let names: Vec<_> = contenders.iter().map(|contender| &*contender.name).collect();
         assert_eq!(names, ["valid", "owner"]);
     }

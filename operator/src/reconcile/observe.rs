@@ -54,8 +54,9 @@ fn claim(context: &Context, desired: &Desired) -> Option<Claim> {
     };
     let resources = context.caches.resources();
     let readable = resources.iter().filter_map(|resource| resource.0.as_ref().ok());
-    let image = &context.settings.consumer_image;
-    let contenders = claim::contenders(readable, &key, &context.endpoints, image);
+    let settings = &context.settings;
+    let (image, api_server) = (&settings.consumer_image, settings.api_server);
+    let contenders = claim::contenders(readable, &key, &context.endpoints, image, api_server);
     let me = contenders.iter().find(|contender| contender.uid == desired.resource.uid)?;
     Some(claim::decide(me, &contenders))
 }
