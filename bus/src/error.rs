@@ -418,14 +418,6 @@ impl Error {
         }
     }
 
-    /// Returns the class of a failed command on a stream.
-    pub(crate) fn class(&self) -> Option<Class> {
-        match self {
-            Self::Stream { source, .. } => Some(source.class()),
-            _ => None,
-        }
-    }
-
     /// Returns `true` if the server refused the entry ID 0-0, as every server does.
     pub(crate) fn is_refused_id(&self) -> bool {
         self.redis().is_some_and(RedisFailure::is_refused_id)

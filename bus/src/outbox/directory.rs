@@ -12,6 +12,7 @@ use eventbus_core::names::StreamKey;
 
 use crate::error::Error;
 
+use super::aside::{self, FoundAside};
 use super::frame::Scan;
 use super::header::{self, Header};
 use super::mark::{Mark, Position};
@@ -37,6 +38,7 @@ pub(super) struct Found {
     /// The highest number of a segment so far.
     pub last: u64,
     pub mark: Mark,
+    pub aside: FoundAside,
 }
 
 impl Directory {
@@ -99,15 +101,17 @@ impl Directory {
     }
 
     /// Recovers the segments: removes sent ones, cuts off writes that a crash left incomplete, and copies and logs damaged
-    /// ones.
+    /// ones. Checks the events that were set aside.
     ///
     /// # Errors
     /// [`Error::OutboxForeign`], [`Error::OutboxFile`].
     pub fn recover(&self) -> Result<Found, Error> {
         let (mark, sent) = self.mark(&self.stream)?;
         let (next, last) = (sent.unwrap_or_default(), sent.map_or(0, |sent| sent.segment));
-        let (ends, damaged) = (BTreeMap::new(), BTreeSet::new());
-        let mut found = Found { ends, next, records: 0, damaged, last, mark };
+        let (ends, damaged, aside) = (BTreeMap::new(), BTreeSet::new(), aside::recover(self)?);
+        // A segment of the same number would set aside other events under the same name.
+        let last = last.max(aside.last);
+        let mut found = Found { ends, next, records: 0, damaged, last, mark, aside };
         for segment in self.segments()? {
             found.last = found.last.max(segment);
             if self.is_sent(segment, next)? {
@@ -246,12 +250,13 @@ fn log_damaged(copy: &Path, scan: &Scan) {
 }
 
 /// Returns options for a file that only its owner may read.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+/// Returns the error of an operation on a file.
+pub(super) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     Error::OutboxFile { operation, path: path.to_owned(), source }
 }
