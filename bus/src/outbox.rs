@@ -71,21 +71,23 @@ impl Outbox {
         let (dir, stream) = (config.dir.clone(), stream.clone());
         let opening = blocking(move || {
             let directory = Directory::lock(&dir, &stream)?;
-            let found = directory.recover()?;
-            Ok::<_, Error>((directory, found))
+            let (found, aside) = (directory.recover()?, aside::recover(&directory)?);
+            Ok::<_, Error>((directory, found, aside))
         });
-        let (directory, found) = opening.await?;
-        let queue = Arc::new(Queue::new(&found, metrics));
+        let (directory, found, aside) = opening.await?;
+        let queue = Arc::new(Queue::new(&found, &aside, metrics));
         if found.records > 0 {
             let (dir, events) = (config.dir.display(), found.records);
             tracing::info!(%dir, events, "the outbox has unsent events");
         }
-        if found.aside.events > 0 {
-            let (dir, events) = (config.dir.display(), found.aside.events);
+        if aside.events > 0 {
+            let (dir, events) = (config.dir.display(), aside.events);
             tracing::warn!(%dir, events, "the outbox has events that were set aside: list them with EventBus::set_aside_events, and send them again with EventBus::send_set_aside");
         }
         let directory = Arc::new(directory);
-        let writer = Writer::new(directory.clone(), queue.clone(), &config, found.last);
+        // In a segment of the same number other events would be set aside under the same name.
+        let last = found.last.max(aside.last);
+        let writer = Writer::new(directory.clone(), queue.clone(), &config, last);
         let (appending, incoming) = mpsc::channel(commit::MAX_RECORDS);
         let written = queue.clone();
         let writing = std::thread::Builder::new().name("eventbus-outbox".to_owned());

@@ -21,7 +21,6 @@ const TOO_LARGE: [&str; 4] = [
 pub struct RedisFailure {
     error: RedisError,
     code: Option<String>,
-    detail: String,
 }
 
 /// Class of a failure, by Redis' code and, for `ERR`, which has many meanings, by its text.
@@ -73,7 +72,8 @@ impl RedisFailure {
     }
 
     fn class_by_text(&self) -> Class {
-        let has = |text: &str| self.detail.contains(text);
+        let detail = self.detail();
+        let has = |text: &str| detail.contains(text);
         if self.is_full() {
             Class::Busy
         // WAIT on a replica.
@@ -88,14 +88,21 @@ impl RedisFailure {
         }
     }
 
+    /// Returns the text of Redis' answer after its code.
+    fn detail(&self) -> String {
+        let first = first_answer(&self.error);
+        let detail = first.as_ref().map_or(self.error.detail(), ServerError::details);
+        detail.unwrap_or_default().to_owned()
+    }
+
     /// Returns `true` if the server has reached its maximum number of clients, for which it has no code.
     pub(crate) fn is_full(&self) -> bool {
-        self.code() == Some("ERR") && self.detail.contains("max number of clients")
+        self.code() == Some("ERR") && self.detail().contains("max number of clients")
     }
 
     /// Returns `true` if the server refused the entry ID 0-0, as every server does.
     pub(crate) fn is_refused_id(&self) -> bool {
-        self.code() == Some("ERR") && self.detail.contains("0-0")
+        self.code() == Some("ERR") && self.detail().contains("0-0")
     }
 
     /// Returns the code, or the kind of connection failure.
@@ -123,14 +130,16 @@ impl RedisFailure {
     }
 }
 
+/// Returns the answer of the first command of a pipeline that failed; for a transaction, of the command that aborted it.
+fn first_answer(error: &RedisError) -> Option<ServerError> {
+    error.clone().into_server_errors()?.first().map(|(_, error)| error.clone())
+}
+
 impl From<RedisError> for RedisFailure {
     fn from(error: RedisError) -> Self {
-        // Of a pipeline, the first command that failed; of a transaction, the command that aborted it.
-        let first = error.clone().into_server_errors();
-        let first = first.as_ref().and_then(|errors| errors.first()).map(|(_, error)| error);
-        let code = first.map(ServerError::code).or(error.code()).map(str::to_owned);
-        let detail = first.map_or(error.detail(), ServerError::details);
-        Self { code, detail: detail.unwrap_or_default().to_owned(), error }
+        let first = first_answer(&error);
+        let code = first.as_ref().map(ServerError::code).or(error.code()).map(str::to_owned);
+        Self { code, error }
     }
 }
 
@@ -192,8 +201,8 @@ mod tests {
     #[test]
     fn an_exhausted_stream_is_told_with_the_way_out_inside_a_script_too() {
         let text = "ERR The stream has exhausted the last possible ID, unable to add more items script: 5a, on @user_script:1.";
-        let told = refused(text).to_string();
-        assert!(told.ends_with("(its last ID is the largest possible one: use another stream)"));
+        let text = refused(text).to_string();
+        assert!(text.ends_with("(its last ID is the largest possible one: use another stream)"));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use eventbus_core::names::StreamKey;
 
 use crate::error::Error;
 
-use super::aside::{self, FoundAside};
 use super::frame::Scan;
 use super::header::{self, Header};
 use super::mark::{Mark, Position};
@@ -38,7 +37,6 @@ pub(super) struct Found {
     /// The highest number of a segment so far.
     pub last: u64,
     pub mark: Mark,
-    pub aside: FoundAside,
 }
 
 impl Directory {
@@ -101,17 +99,15 @@ impl Directory {
     }
 
     /// Recovers the segments: removes sent ones, cuts off writes that a crash left incomplete, and copies and logs damaged
-    /// ones. Checks the events that were set aside.
+    /// ones.
     ///
     /// # Errors
     /// [`Error::OutboxForeign`], [`Error::OutboxFile`].
     pub fn recover(&self) -> Result<Found, Error> {
         let (mark, sent) = self.mark(&self.stream)?;
         let (next, last) = (sent.unwrap_or_default(), sent.map_or(0, |sent| sent.segment));
-        let (ends, damaged, aside) = (BTreeMap::new(), BTreeSet::new(), aside::recover(self)?);
-        // A segment of the same number would set aside other events under the same name.
-        let last = last.max(aside.last);
-        let mut found = Found { ends, next, records: 0, damaged, last, mark, aside };
+        let (ends, damaged) = (BTreeMap::new(), BTreeSet::new());
+        let mut found = Found { ends, next, records: 0, damaged, last, mark };
         for segment in self.segments()? {
             found.last = found.last.max(segment);
             if self.is_sent(segment, next)? {

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::OutboxMetrics;
 
+use super::aside::FoundAside;
 use super::directory::Found;
 use super::mark::Position;
 
@@ -69,13 +70,13 @@ struct Recent {
 
 impl Queue {
     /// Creates a queue with the records found on disk.
-    pub fn new(found: &Found, metrics: OutboxMetrics) -> Self {
-        metrics.damaged(found.damaged.len() as u64 + found.aside.damaged);
+    pub fn new(found: &Found, aside: &FoundAside, metrics: OutboxMetrics) -> Self {
+        metrics.damaged(found.damaged.len() as u64 + aside.damaged);
         let state = State {
             ends: found.ends.clone(),
             next: found.next,
             unsent: found.records,
-            aside: found.aside.bytes,
+            aside: aside.bytes,
             open: None,
             recent: VecDeque::new(),
             recent_bytes: 0,

@@ -2,6 +2,7 @@ use eventbus_core::names::StreamKey;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::Metrics;
+use crate::outbox::aside::FoundAside;
 use crate::outbox::directory::Directory;
 
 use super::*;
@@ -10,7 +11,11 @@ fn empty() -> Queue {
     let dir = tempfile::tempdir().unwrap();
     let stream = StreamKey::new("s").unwrap();
     let found = Directory::lock(dir.path(), &stream).unwrap().recover().unwrap();
-    Queue::new(&found, Metrics::register(&mut Registry::default()).of_outbox(&stream))
+    Queue::new(
+        &found,
+        &FoundAside::default(),
+        Metrics::register(&mut Registry::default()).of_outbox(&stream),
+    )
 }
 
 fn at(segment: u64, offset: u64) -> Position {
