@@ -28,6 +28,7 @@ use crate::redis::Connection;
 use crate::redis::SharedConnection;
 use crate::scripts::declare_group::RefusalLog;
 
+pub use crate::outbox::SetAsideEvent;
 pub use events_since::{EventPage, MAX_PAGE_BYTES};
 pub use info::{ConsumerInfo, GroupInfo, GroupStatus, StreamInfo};
 pub use spool::PublishOutcome;

@@ -1,6 +1,7 @@
 //! Errors of this library, and what helps against each.
 
 mod failure;
+mod remedy;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,9 @@ use eventbus_core::settings::SettingErrors;
 use crate::config::RedisConfig;
 
 pub use failure::RedisFailure;
+pub use remedy::Remedy;
+
+pub(crate) use failure::Class;
 
 /// Failed operation: its name, its subject, and its cause (`source`).
 #[derive(Debug, thiserror::Error)]
@@ -291,23 +295,9 @@ pub enum Error {
     },
 }
 
-/// Remedy for an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Remedy {
-    /// Retry the same command after a backoff, on the same or on a new connection.
-    Retry,
-    /// Reconnect first: the server is no longer the primary, or it ended the wait.
-    Reconnect,
-    /// Create the group or the stream first.
-    CreateGroup,
-    /// Ask a person to change something: a type, a permission, a password.
-    ManualFix,
-}
-
 impl Error {
-    /// Returns the remedy, by Redis' error code. Errors that are not from Redis need a manual fix unless they are a
-    /// time-out, a full stream or an open breaker.
+    /// Returns the remedy, by Redis' error code and, for `ERR`, its text. An answer that is not known needs a manual fix, as
+    /// do errors that are not from Redis unless they are a time-out, a full stream or an open breaker.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -317,7 +307,7 @@ impl Error {
             Self::NotDurable { source: None, .. } => Remedy::Retry,
             Self::CannotFsync { .. } => Remedy::ManualFix,
             Self::OutboxFull { source, .. } | Self::OutboxWrite { source, .. } => source.remedy(),
-            _ => self.redis().map_or(Remedy::ManualFix, remedy),
+            _ => self.redis().map_or(Remedy::ManualFix, |failure| Remedy::of(failure.class())),
         }
     }
 
@@ -428,6 +418,11 @@ impl Error {
         }
     }
 
+    /// Returns `true` if the server refused the entry ID 0-0, as every server does.
+    pub(crate) fn is_refused_id(&self) -> bool {
+        self.redis().is_some_and(RedisFailure::is_refused_id)
+    }
+
     fn redis(&self) -> Option<&RedisFailure> {
         match self {
             Self::Connect { source, .. }
@@ -457,16 +452,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(crate) fn remedy(error: &RedisFailure) -> Remedy {
-    match error.code() {
-        Some("READONLY" | "UNBLOCKED" | "MOVED" | "ASK") => Remedy::Reconnect,
-        Some("NOGROUP") => Remedy::CreateGroup,
-        Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS" | "NOPERM" | "CROSSSLOT") => Remedy::ManualFix,
-        // `ERR` too: "max number of clients reached" has no code of its own.
-        _ => Remedy::Retry,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -481,7 +466,8 @@ mod tests {
         let cases = [
             ("OOM", Remedy::Retry),
             ("LOADING", Remedy::Retry),
-            ("ERR", Remedy::Retry),
+            ("ERR", Remedy::ManualFix),
+            ("A-NEW-CODE", Remedy::ManualFix),
             ("READONLY", Remedy::Reconnect),
             ("UNBLOCKED", Remedy::Reconnect),
             ("NOGROUP", Remedy::CreateGroup),

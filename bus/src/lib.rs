@@ -41,7 +41,7 @@ pub use eventbus_core::names::{ConsumerName, EntryId, GroupName, NameError, Stre
 
 pub use client::{
     CALL_TIMEOUT, ConsumerInfo, EventBus, EventBusBuilder, EventPage, GroupInfo, GroupStatus,
-    MAX_PAGE_BYTES, PublishOutcome, StreamInfo, Subscription, SubscriptionBuilder,
+    MAX_PAGE_BYTES, PublishOutcome, SetAsideEvent, StreamInfo, Subscription, SubscriptionBuilder,
 };
 pub use error::{Error, RedisFailure, Remedy, chain};
 pub use metrics::Metrics;

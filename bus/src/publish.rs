@@ -176,10 +176,25 @@ impl Publisher {
     pub async fn publish_event(&self, event: NewEvent) -> Result<EntryId, Error> {
         check(&event)?;
         let id = event.id.clone().unwrap_or_else(new_id);
-        let (began, limit) = (now(), self.timeout);
         let span = tracing::debug_span!("publish", stream = %self.stream,
             event_type = event.event_type, event_id = id, traceparent = event.traceparent);
-        let append = self.append(&event, &id, began).instrument(span);
+        let fields = event.encode(&id, wall_clock());
+        let fields: Vec<(&[u8], &[u8])> =
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        self.publish_fields(&event.event_type, &fields).instrument(span).await
+    }
+
+    /// Appends an event with these fields, within the publish timeout, and counts it.
+    ///
+    /// # Errors
+    /// Those of [`EventBus::publish_event`](crate::EventBus::publish_event).
+    pub async fn publish_fields(
+        &self,
+        event_type: &str,
+        fields: &[(&[u8], &[u8])],
+    ) -> Result<EntryId, Error> {
+        let (began, limit) = (now(), self.timeout);
+        let append = self.append(fields, began);
         let result = tokio::time::timeout(limit, append).await.unwrap_or_else(|_| {
             match &self.confirmed {
                 Some(confirmed) => confirmed.timed_out(),
@@ -190,18 +205,18 @@ impl Publisher {
         });
         let metrics = &self.metrics;
         match &result {
-            Ok(_) => metrics.published(&event.event_type, now() - began),
-            Err(error) => metrics.failed(&event.event_type, error.label(), now() - began),
+            Ok(_) => metrics.published(event_type, now() - began),
+            Err(error) => metrics.failed(event_type, error.label(), now() - began),
         }
         result
     }
 
-    async fn append(&self, event: &NewEvent, id: &str, now: Instant) -> Result<EntryId, Error> {
+    async fn append(&self, fields: &[(&[u8], &[u8])], now: Instant) -> Result<EntryId, Error> {
         self.check().await?;
         let with_length = self.admit(now).await?;
         let mut command = self.xadd();
-        for (name, value) in event.encode(id, wall_clock()) {
-            command.arg(name).arg(value.as_ref());
+        for (name, value) in fields {
+            command.arg(*name).arg(*value);
         }
         let appended = match &self.confirmed {
             Some(confirmed) => confirmed.append(command, with_length).await,

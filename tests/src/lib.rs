@@ -9,6 +9,7 @@ pub mod fake;
 pub mod handler;
 pub mod kubelet;
 pub mod letters;
+pub mod limited;
 pub mod outbox;
 pub mod programs;
 pub mod proxy;

@@ -25,8 +25,8 @@ pub(super) const MAX_BYTES: Setting<u64> = Setting::new(
 pub struct OutboxConfig {
     /// `REDIS_OUTBOX_DIR`: a directory that only this process uses; created if it is missing.
     pub dir: PathBuf,
-    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: maximum size of all segments together. Events
-    /// beyond it are published directly. Copies of damaged segments do not count.
+    /// `REDIS_OUTBOX_MAX_BYTES`, 1 MiB to 1 TiB, default 1 GiB: maximum size of all segments and of the events that were set
+    /// aside together. Events beyond it are published directly. Copies of damaged segments do not count.
     pub max_bytes: u64,
 }
 

@@ -20,6 +20,7 @@ pub(super) struct OutboxFamilies {
     synced: Family<StreamLabels, Counter>,
     sent: Family<StreamLabels, Counter>,
     damaged: Family<StreamLabels, Counter>,
+    set_aside: Family<StreamLabels, Counter>,
 }
 
 impl OutboxFamilies {
@@ -39,6 +40,8 @@ impl OutboxFamilies {
         outbox.register("sent", text, self.sent.clone());
         let text = "Unreadable places in the outbox, each of which may have been an event";
         outbox.register("damaged", text, self.damaged.clone());
+        let text = "Events set aside, because Redis refused each of them alone while it answered other commands";
+        outbox.register("set_aside", text, self.set_aside.clone());
     }
 
     pub fn of_stream(&self, stream: &StreamKey) -> OutboxMetrics {
@@ -51,6 +54,7 @@ impl OutboxFamilies {
             synced: self.synced.get_or_create_owned(&labels),
             sent: self.sent.get_or_create_owned(&labels),
             damaged: self.damaged.get_or_create_owned(&labels),
+            set_aside: self.set_aside.get_or_create_owned(&labels),
         }
     }
 }
@@ -65,6 +69,7 @@ pub(crate) struct OutboxMetrics {
     synced: Counter,
     sent: Counter,
     damaged: Counter,
+    set_aside: Counter,
 }
 
 impl OutboxMetrics {
@@ -97,6 +102,11 @@ impl OutboxMetrics {
     /// Counts unreadable places.
     pub fn damaged(&self, places: u64) {
         self.damaged.inc_by(places);
+    }
+
+    /// Counts an event that was set aside.
+    pub fn set_aside(&self) {
+        self.set_aside.inc();
     }
 
     /// Returns the number of syncs.

@@ -246,12 +246,13 @@ fn log_damaged(copy: &Path, scan: &Scan) {
 }
 
 /// Returns options for a file that only its owner may read.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options
 }
 
-fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+/// Returns the error of an operation on a file.
+pub(super) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
     Error::OutboxFile { operation, path: path.to_owned(), source }
 }

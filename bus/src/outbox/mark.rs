@@ -9,7 +9,7 @@ use eventbus_core::names::StreamKey;
 
 /// Position between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// The number of a segment; the first is 1.
     pub segment: u64,
     /// Bytes from the start of the segment; 0 before its header.

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::OutboxMetrics;
 
+use super::aside::FoundAside;
 use super::directory::Found;
 use super::mark::Position;
 
@@ -50,6 +51,8 @@ struct State {
     ends: BTreeMap<u64, u64>,
     next: Position,
     unsent: u64,
+    /// Size of the events that were set aside, in bytes.
+    aside: u64,
     /// Number of the segment that is being written.
     open: Option<u64>,
     /// The newest unsent records.
@@ -67,12 +70,13 @@ struct Recent {
 
 impl Queue {
     /// Creates a queue with the records found on disk.
-    pub fn new(found: &Found, metrics: OutboxMetrics) -> Self {
-        metrics.damaged(found.damaged.len() as u64);
+    pub fn new(found: &Found, aside: &FoundAside, metrics: OutboxMetrics) -> Self {
+        metrics.damaged(found.damaged.len() as u64 + aside.damaged);
         let state = State {
             ends: found.ends.clone(),
             next: found.next,
             unsent: found.records,
+            aside: aside.bytes,
             open: None,
             recent: VecDeque::new(),
             recent_bytes: 0,
@@ -88,9 +92,10 @@ impl Queue {
         queue
     }
 
-    /// Returns the size of all segments, in bytes.
+    /// Returns the size of all segments and of what was set aside, in bytes.
     pub fn stored(&self) -> u64 {
-        self.locked().ends.values().sum()
+        let state = self.locked();
+        state.ends.values().sum::<u64>() + state.aside
     }
 
     /// Returns the number of unsent records.
@@ -150,6 +155,26 @@ impl Queue {
         }
         self.metrics.sent(ids.len() as u64);
         self.after(state)
+    }
+
+    /// Records that the next record, which ends at `next`, was set aside in a file of so many bytes. Returns the segments
+    /// that are no longer needed.
+    pub fn set_aside(&self, next: Position, bytes: u64) -> Vec<u64> {
+        let mut state = self.locked();
+        (state.failing, state.next) = (false, next);
+        state.aside += bytes;
+        if state.is_all_in_memory() {
+            state.forget_oldest();
+        }
+        state.unsent = state.unsent.saturating_sub(1);
+        self.metrics.set_aside();
+        self.after(state)
+    }
+
+    /// Records that a file with an event that was set aside, of so many bytes, was removed.
+    pub fn sent_again(&self, bytes: u64) {
+        let mut state = self.locked();
+        state.aside = state.aside.saturating_sub(bytes);
     }
 
     /// Records that no record before `next` can be read. Returns the segments that are no longer needed.

@@ -3,14 +3,22 @@
 use std::borrow::Cow;
 
 /// Name and value of a field.
-pub(super) type Field<'a> = (&'a [u8], &'a [u8]);
+pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// Decoded record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// Creation time, milliseconds since 1970.
     pub made_ms: u64,
     pub fields: Vec<Field<'a>>,
+}
+
+impl Record<'_> {
+    /// Returns the text of a field; empty without the field.
+    pub fn text(&self, name: &str) -> String {
+        let field = self.fields.iter().find(|(field, _)| *field == name.as_bytes());
+        field.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
 }
 
 /// Encodes a record.
@@ -27,7 +35,7 @@ pub(crate) fn write(made_ms: u64, fields: &[(&str, Cow<'_, str>)]) -> Vec<u8> {
 }
 
 /// Decodes a record; `None` if the bytes are not a record.
-pub(super) fn read(bytes: &[u8]) -> Option<Record<'_>> {
+pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let (made_ms, mut rest) = bytes.split_first_chunk()?;
     let mut fields = Vec::new();
     while !rest.is_empty() {

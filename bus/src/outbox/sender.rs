@@ -1,4 +1,5 @@
-//! Task that sends the outbox's events strictly in their order and records the position of the last sent one.
+//! Task that sends the outbox's events strictly in their order and records the position of the last sent one. An event
+//! that Redis refuses for its own sake is set aside.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -13,8 +14,10 @@ use tokio::time::Instant;
 use crate::error::{Error, chain};
 use crate::publish::OrderedSender;
 
+use super::aside::{self, Note};
 use super::backlog::{Backlog, Piece};
 use super::directory::{Directory, Found};
+use super::isolation::{Isolation, Step};
 use super::mark::{Mark, Position};
 use super::queue::{Body, Next, Queue};
 use super::record::{self, Record};
@@ -31,6 +34,7 @@ pub(super) struct Sender {
     ordered: OrderedSender,
     disk: Arc<Mutex<Disk>>,
     outage: Outage,
+    isolation: Isolation,
     started: Instant,
     /// Creation time of the oldest unsent record, milliseconds since 1970.
     oldest_ms: u64,
@@ -53,11 +57,19 @@ impl Sender {
     ) -> Self {
         let backlog = Backlog::new(directory.clone(), found.damaged);
         let disk = Disk { mark: found.mark, backlog, directory: directory.clone() };
-        let (disk, outage, started) = (Arc::new(Mutex::new(disk)), Outage::default(), now());
-        Self { directory, queue, ordered, disk, outage, started, oldest_ms: 0 }
+        Self {
+            directory,
+            queue,
+            ordered,
+            disk: Arc::new(Mutex::new(disk)),
+            outage: Outage::default(),
+            isolation: Isolation::default(),
+            started: now(),
+            oldest_ms: 0,
+        }
     }
 
-    /// Runs forever. An event that Redis refuses is retried, and the events after it wait.
+    /// Runs forever. While Redis refuses events for another reason than their own, all of them wait.
     pub async fn run(mut self) {
         loop {
             // No caller awaits this task, so a panic that ended it would go unnoticed.
@@ -70,7 +82,7 @@ impl Sender {
     }
 
     async fn step(&mut self) {
-        match self.queue.peek(self.ordered.max_batch(), MAX_BYTES) {
+        match self.queue.peek(self.max_batch(), MAX_BYTES) {
             Next::Nothing => {
                 self.queue.metrics.oldest(Duration::ZERO);
                 self.queue.added.notified().await;
@@ -80,8 +92,12 @@ impl Sender {
         }
     }
 
+    fn max_batch(&self) -> usize {
+        self.ordered.max_batch().min(self.isolation.max_batch())
+    }
+
     async fn send_from_disk(&mut self, from: Position, ends: BTreeMap<u64, u64>) {
-        let max = self.ordered.max_batch();
+        let max = self.max_batch();
         let failed = |(path, source)| Error::OutboxFile { operation: "read", path, source };
         let read = self.on_disk(move |disk| disk.backlog.read(from, &ends, max)).await;
         match read.map_err(failed) {
@@ -98,8 +114,11 @@ impl Sender {
     }
 
     async fn send(&mut self, records: &[(Body, Position)]) {
-        if records.is_empty() {
-            return;
+        let Some((_, first)) = records.first() else { return };
+        if self.isolation.is_suspect(*first)
+            && let Err(error) = self.ordered.probe().await
+        {
+            return self.fail(&error).await;
         }
         let read = records.iter().filter_map(|(body, _)| record::read(body));
         let read: Vec<Record<'_>> = read.collect();
@@ -108,11 +127,47 @@ impl Sender {
         let fields: Vec<_> = read.into_iter().map(|record| record.fields).collect();
         match self.ordered.append(&fields).await {
             Ok(ids) => {
+                self.isolation.accepted();
                 // Without permission for transactions only the first record was sent.
                 let sent = ids.len().saturating_sub(1).min(records.len() - 1);
                 self.confirm(&ids, records[sent].1).await;
             }
-            Err(error) => self.fail(&error).await,
+            Err(error) => {
+                let class = OrderedSender::class(&error);
+                match self.isolation.refused(class, records.len(), *first) {
+                    Step::Wait => self.fail(&error).await,
+                    Step::SendFewer => self.queue.failed(),
+                    Step::SetAside(tries) => self.set_aside(&records[0], tries, &error).await,
+                }
+            }
+        }
+    }
+
+    /// Sets an event aside, and goes on with the next one once it is on disk there.
+    async fn set_aside(&mut self, (body, end): &(Body, Position), tries: u32, refused: &Error) {
+        let note = Note { at_ms: wall_clock_ms(), tries, cause: chain(refused) };
+        let (body, end) = (body.clone(), *end);
+        let event = record::read(&body).map(|record| (record.text("id"), record.text("type")));
+        let (event_id, event_type) = event.unwrap_or_default();
+        let (stream, bytes) = (self.directory.stream.clone(), body.len());
+        let written = self.on_disk(move |disk| aside::write(&disk.directory, end, &note, &body));
+        match written.await {
+            Ok(size) => {
+                tracing::error!(
+                    %stream, event_id, event_type, bytes, tries, error = chain(refused),
+                    "set an event of the outbox aside: Redis refuses it and answers other commands; send it again with EventBus::send_set_aside"
+                );
+                self.isolation.set_aside(OrderedSender::class(refused));
+                // The next event gets its own short waits.
+                self.outage.end();
+                let done = self.queue.set_aside(end, size);
+                self.mark(end, done).await;
+            }
+            Err(source) => {
+                let path = self.directory.path().to_owned();
+                self.fail(&Error::OutboxFile { operation: "set an event aside in", path, source })
+                    .await;
+            }
         }
     }
 
@@ -174,17 +229,8 @@ impl Sender {
         work: impl FnOnce(&mut Disk) -> T + Send + 'static,
     ) -> T {
         let disk = self.disk.clone();
-        let working = tokio::task::spawn_blocking(move || {
-            work(&mut disk.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        match working.await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is ending, and this task with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        let work = move || work(&mut disk.lock().unwrap_or_else(PoisonError::into_inner));
+        super::blocking(work).await
     }
 }
 

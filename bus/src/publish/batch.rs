@@ -7,7 +7,7 @@ use eventbus_core::names::{EntryId, StreamKey};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use crate::config::{BusConfig, Durability};
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::metrics::Metrics;
 use crate::redis::Connection;
 use crate::redis::SharedConnection;
@@ -82,6 +82,42 @@ impl OrderedSender {
             Err(_) => {}
         }
         result
+    }
+
+    /// Returns the class of a failure of [`append`](Self::append), if a command that appends events failed.
+    pub fn class(error: &Error) -> Option<Class> {
+        match error {
+            // Trimming at the hard cap fails with another operation.
+            Error::Stream { operation, source, .. } if *operation == OPERATION => {
+                Some(source.class())
+            }
+            _ => None,
+        }
+    }
+
+    /// Checks that Redis answers an XADD to the stream: sends one with an ID that every server refuses, so that nothing is
+    /// stored.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], else any other answer of Redis than that refusal, or the error of the connection.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let mut command = redis::cmd("XADD");
+        command.arg(self.stream.as_str()).arg("NOMKSTREAM").arg("0-0").arg("type").arg("probe");
+        let probe = async {
+            let (number, mut conn) = self.connection.open().await?;
+            conn.set_response_timeout(self.pace.limit);
+            let answer: RedisResult<Value> = command.query_async(&mut conn).await;
+            self.connection.judge(number, answer.map_err(|source| self.failed(source)))
+        };
+        let limit = self.pace.limit;
+        match tokio::time::timeout(limit * 5 / 4, probe).await {
+            Ok(Err(error)) if !error.is_refused_id() => Err(error),
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let stream = self.stream.clone();
+                Err(Error::TimedOut { operation: OPERATION, stream, limit })
+            }
+        }
     }
 
     async fn try_append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {

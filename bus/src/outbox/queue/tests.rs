@@ -2,6 +2,7 @@ use eventbus_core::names::StreamKey;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::Metrics;
+use crate::outbox::aside::FoundAside;
 use crate::outbox::directory::Directory;
 
 use super::*;
@@ -10,7 +11,11 @@ fn empty() -> Queue {
     let dir = tempfile::tempdir().unwrap();
     let stream = StreamKey::new("s").unwrap();
     let found = Directory::lock(dir.path(), &stream).unwrap().recover().unwrap();
-    Queue::new(&found, Metrics::register(&mut Registry::default()).of_outbox(&stream))
+    Queue::new(
+        &found,
+        &FoundAside::default(),
+        Metrics::register(&mut Registry::default()).of_outbox(&stream),
+    )
 }
 
 fn at(segment: u64, offset: u64) -> Position {
@@ -157,4 +162,27 @@ fn what_was_counted_and_cannot_be_read_is_not_waited_for() {
     queue.skipped(at(1, 1_026));
     assert!(matches!(queue.peek(1, 1), Next::Nothing));
     assert_eq!((add(&queue, 1, at(1, 1_027)), in_memory(queue.peek(1, 1))).1, [at(1, 1_027)]);
+}
+
+#[test]
+fn an_event_that_was_set_aside_is_no_longer_waited_for_and_counts_as_stored() {
+    let queue = empty();
+    let mut first = add(&queue, 1, at(1, 40));
+    add(&queue, 1, at(1, 80));
+    queue.set_aside(at(1, 40), 100);
+    assert!(first.try_recv().is_err());
+    assert_eq!((queue.unsent(), queue.stored()), (1, 180));
+    assert_eq!(in_memory(queue.peek(9, 9)), [at(1, 80)]);
+    queue.sent_again(100);
+    assert_eq!(queue.stored(), 80);
+}
+
+#[test]
+fn an_event_that_is_set_aside_from_disk_leaves_the_ones_in_memory_alone() {
+    let queue = empty();
+    for n in 1..=1_025 {
+        add(&queue, 1, at(1, n));
+    }
+    queue.set_aside(at(1, 1), 100);
+    assert_eq!(in_memory(queue.peek(1, 1)), [at(1, 2)]);
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::outbox::aside::FoundAside;
 use crate::outbox::backlog::Backlog;
 use crate::outbox::commit::{Appending, commit};
 use crate::outbox::queue::Stored;
@@ -25,7 +26,7 @@ fn open(dir: &Path) -> (Writer, Vec<String>) {
     let directory = Arc::new(directory(dir));
     let found = directory.recover().unwrap();
     let metrics = Metrics::register(&mut Registry::default()).of_outbox(&directory.stream);
-    let queue = Arc::new(Queue::new(&found, metrics));
+    let queue = Arc::new(Queue::new(&found, &FoundAside::default(), metrics));
     let records = records(&directory, found.next, &found.ends);
     assert_eq!(records.len() as u64, found.records);
     let config = OutboxConfig { dir: dir.to_owned(), max_bytes: MIB };
