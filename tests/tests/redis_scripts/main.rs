@@ -6,6 +6,7 @@
 mod acknowledge;
 mod call;
 mod claim;
+mod counts;
 mod dead_letter;
 mod dead_letter_replays;
 mod delay;

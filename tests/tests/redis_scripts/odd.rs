@@ -16,6 +16,7 @@ const IDS: [&str; 4] = [
 
 /// Through every script but `next`, and to an end without a trace.
 async fn whole_life(world: &mut World, id: &str) {
+    world.set_field("c:other", r#"{"lease":30000}"#).await;
     world.give(id, "other", 700_000, 1).await;
     world.come_to(id).await;
     let report = world
