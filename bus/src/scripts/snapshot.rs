@@ -15,6 +15,9 @@ use crate::redis::Connection;
 use crate::redis::reply::{Decoded, Record, entry_id, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
 
+/// Longest lease that a consumer is believed to have, as in the scripts.
+const MAX_LEASE: Duration = Duration::from_secs(3600);
+
 /// A stream to read.
 pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
@@ -170,5 +173,25 @@ fn heartbeat_of(value: &Value) -> Option<Heartbeat> {
     }
     let Value::BulkString(json) = value else { return None };
     let stored: Stored = serde_json::from_slice(json).ok()?;
-    Some(Heartbeat { at_ms: stored.at, lease: Duration::from_millis(stored.lease) })
+    let lease = Duration::from_millis(stored.lease).min(MAX_LEASE);
+    Some(Heartbeat { at_ms: stored.at, lease })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(json: &str) -> Option<Heartbeat> {
+        heartbeat_of(&Value::BulkString(json.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn case_06_a_lease_that_others_wrote_is_at_most_an_hour() {
+        let lease = |json| stored(json).map(|heartbeat| heartbeat.lease.as_secs());
+        assert_eq!(lease(r#"{"at":1,"lease":30000}"#), Some(30));
+        assert_eq!(lease(r#"{"at":1,"lease":18446744073709551615}"#), Some(3_600));
+        for none in [r#"{"at":1,"lease":-1}"#, r#"{"at":"1","lease":1}"#, "[1,2,3]", "{", ""] {
+            assert_eq!(lease(none), None, "{none}");
+        }
+    }
 }
