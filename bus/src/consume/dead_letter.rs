@@ -1,7 +1,9 @@
 //! Dead letters: storing one, or dropping the event if the group keeps none.
 
-use eventbus_core::delivery::{DeadLetter, Source, WriteResult};
+use eventbus_core::delivery::{DeadLetter, Moment, Source, WriteResult};
+use eventbus_core::retry::outage::LogThrottle;
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::error::{Error, chain};
 use crate::redis::Connection;
@@ -9,14 +11,38 @@ use crate::scripts::dead_letter;
 
 use super::commands::Consumer;
 
+/// Count of the dead letters that one consumer dropped at their maximum length: in the metric at once, in the log at
+/// intervals.
+#[derive(Debug)]
+pub(super) struct DropCount {
+    dropped: Counter,
+    throttle: LogThrottle,
+}
+
+impl DropCount {
+    /// Creates a count that adds to `dropped`.
+    pub fn new(dropped: Counter) -> Self {
+        Self { dropped, throttle: LogThrottle::default() }
+    }
+
+    /// Adds `number`. Returns the number since the last log line, if one is due at `now`.
+    fn add(&self, number: u64, now: Moment) -> Option<u64> {
+        if number == 0 {
+            return None;
+        }
+        self.dropped.inc_by(number);
+        self.throttle.record("dropped".to_owned(), number, now - Moment::START)
+    }
+}
+
 impl Consumer {
-    /// Stores a dead letter. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays
+    /// Stores a dead letter at `sent`. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays
     /// pending.
     pub async fn dead_letter(
         &self,
         conn: Connection,
         letter: &DeadLetter,
-        now: Timestamp,
+        (now, sent): (Timestamp, Moment),
     ) -> Result<WriteResult, Error> {
         let Some(kept) = &self.config.dead_letters else {
             return self.drop_event(conn, letter).await;
@@ -25,6 +51,7 @@ impl Consumer {
         let arguments = dead_letter::Arguments {
             source: self.key(source),
             dead_letters: kept.stream.as_str(),
+            consumers: &self.consumers,
             group: &self.config.group,
             consumer: &self.me,
             max_length: kept.max_length,
@@ -41,7 +68,15 @@ impl Consumer {
                     error = %chain(&error), "cannot store a dead letter; retrying after a delay");
                 Ok(WriteResult::Refused)
             }
-            result => result,
+            Err(error) => Err(error),
+            Ok(stored) => {
+                if let Some(dropped) = self.drops.add(stored.dropped, sent) {
+                    tracing::warn!(stream = %self.config.stream, group = %self.config.group,
+                        dead_letters = %kept.stream, max_length = kept.max_length, dropped,
+                        "dropped the oldest dead letters at their maximum length; raise it, or replay or remove them");
+                }
+                Ok(stored.result)
+            }
         }
     }
 

@@ -4,3 +4,4 @@
 #![cfg(test)]
 
 mod case_06;
+mod case_12;

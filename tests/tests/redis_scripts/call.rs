@@ -8,7 +8,7 @@ macro_rules! text {
 
 const ACKNOWLEDGE: Script = Script(text!("acknowledge"));
 const CLAIM: Script = Script(text!("common/attempts", "claim"));
-const DEAD_LETTER: Script = Script(text!("dead_letter"));
+const DEAD_LETTER: Script = Script(text!("common/sums", "dead_letter"));
 const DELAY: Script = Script(text!("delay"));
 pub const HEARTBEAT: Script =
     Script(text!("common/reply", "common/id", "common/attempts", "common/lease", "heartbeat"));

@@ -10,6 +10,7 @@ mod counts;
 mod dead_letter;
 mod dead_letter_replays;
 mod delay;
+mod dropped;
 mod hash;
 mod heartbeat;
 mod leave;
