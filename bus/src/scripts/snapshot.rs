@@ -112,7 +112,9 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
         registered_consumers: group.number("registered_consumers")?,
         consumers: listed,
         consumer_source,
-        dead_letters: list(dead_letters).map(dead_letter_facts).transpose()?,
+        dead_letters: list(dead_letters)
+            .map(|fields| dead_letter_facts(fields, dropped_of(consumers)))
+            .transpose()?,
         problem: (!problems.is_empty()).then(|| problems.join("; ")),
     };
     Ok((text(group.value("name")?).ok_or("name")?, facts))
@@ -121,7 +123,7 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
 /// Returns the consumers by name, and the basis on which they are counted; none for a reply that is not a list.
 fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, ConsumerSource)> {
     let Some(parts) = list(reply) else { return Ok((Vec::new(), ConsumerSource::NotRead)) };
-    let [has_heartbeats, rows] = parts else { return Err("consumers") };
+    let [has_heartbeats, rows, _] = parts else { return Err("consumers") };
     let source = match number(has_heartbeats).ok_or("heartbeats")? {
         0 => ConsumerSource::ServerList,
         _ => ConsumerSource::Heartbeats,
@@ -155,13 +157,26 @@ fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, 
     Ok((consumers, source))
 }
 
-fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {
+fn dead_letter_facts(fields: &[Value], dropped: Option<u64>) -> Decoded<DeadLetterFacts> {
     let [length, last, replays] = fields else { return Err("dead letters") };
     Ok(DeadLetterFacts {
         length: number(length).ok_or("length of the dead letters")?,
         replays: number(replays).ok_or("replays")?,
         last_ms: entry_id(last).map(|id| id.ms),
+        dropped,
     })
+}
+
+/// Returns the number of dropped dead letters, which the consumers' hash has; 0 if none were ever counted, `None` if it is
+/// unknown.
+fn dropped_of(consumers: &Value) -> Option<u64> {
+    match list(consumers)?.get(2)? {
+        Value::Nil => Some(0),
+        Value::BulkString(json) => {
+            serde_json::from_slice::<serde_json::Value>(json).ok()?.get("dropped")?.as_u64()
+        }
+        _ => None,
+    }
 }
 
 /// Returns a consumer's heartbeat. A field that cannot be read is another program's, so the consumer counts as foreign.
