@@ -15,7 +15,7 @@ use crate::scripts::declare_group::RefusalLog;
 use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
 
 use super::SubscriberConfig;
-use super::dead_letter::DropCount;
+use super::drop_count::DropCount;
 
 /// Lease of a consumer that never reported its own.
 const FOREIGN_LEASE: Duration = Duration::from_secs(600);

@@ -1,39 +1,13 @@
 //! Dead letters: storing one, or dropping the event if the group keeps none.
 
 use eventbus_core::delivery::{DeadLetter, Moment, Source, WriteResult};
-use eventbus_core::retry::outage::LogThrottle;
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::Counter;
 
 use crate::error::{Error, chain};
 use crate::redis::Connection;
 use crate::scripts::dead_letter;
 
 use super::commands::Consumer;
-
-/// Count of the dead letters that one consumer dropped at their maximum length: in the metric at once, in the log at
-/// intervals.
-#[derive(Debug)]
-pub(super) struct DropCount {
-    dropped: Counter,
-    throttle: LogThrottle,
-}
-
-impl DropCount {
-    /// Creates a count that adds to `dropped`.
-    pub fn new(dropped: Counter) -> Self {
-        Self { dropped, throttle: LogThrottle::default() }
-    }
-
-    /// Adds `number`. Returns the number since the last log line, if one is due at `now`.
-    fn add(&self, number: u64, now: Moment) -> Option<u64> {
-        if number == 0 {
-            return None;
-        }
-        self.dropped.inc_by(number);
-        self.throttle.record("dropped".to_owned(), number, now - Moment::START)
-    }
-}
 
 impl Consumer {
     /// Stores a dead letter at `sent`. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays

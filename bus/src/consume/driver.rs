@@ -23,7 +23,7 @@ use crate::metrics::{ConnectionMetrics, GroupMetrics};
 
 use super::commands::Consumer;
 use super::connections::{Connections, Reply};
-use super::dead_letter::DropCount;
+use super::drop_count::DropCount;
 use super::{Readiness, Subscriber};
 
 /// Time for settling after the handlers were cut off.

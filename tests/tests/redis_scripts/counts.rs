@@ -91,8 +91,8 @@ async fn case_06_a_delivery_count_of_any_size_blocks_no_claim() {
         world.give("9-0", pool, DAY, 1).await;
         let claimed = world.call(claim("me", pool, "8")).await;
         let attempts: Vec<f64> = (0..5).map(|entry| claimed[entry][1].as_f64().unwrap()).collect();
-        let most = 2_f64.powi(53);
-        assert_eq!(attempts, [most, most, most, 1.0, 2.0]);
+        let max = 2_f64.powi(53);
+        assert_eq!(attempts, [max, max, max, 1.0, 2.0]);
     }
 }
 
@@ -105,10 +105,10 @@ async fn case_06_a_delivery_count_of_any_size_blocks_no_heartbeat() {
         world.give_once_more(&format!("{n}-1"), "me", LEASE, count).await;
     }
     assert_eq!(world.heartbeat(SEARCH).await.moved, 4);
-    let most = (1 << 53) - 1;
+    let max = (1 << 53) - 1;
     for n in 0..3 {
         let pending = world.pending().await;
-        assert_eq!((pending[2 * n].1.as_str(), pending[2 * n].2), (SUSPECT, most));
+        assert_eq!((pending[2 * n].1.as_str(), pending[2 * n].2), (SUSPECT, max));
         assert_eq!((pending[2 * n + 1].1.as_str(), pending[2 * n + 1].2), (SUSPECT, 5));
     }
     assert_eq!(world.pending().await[6..], [state("4-0", SUSPECT, 0), state("4-1", DELAYED, 0)]);
