@@ -6,6 +6,7 @@ mod commands;
 mod connections;
 mod dead_letter;
 mod driver;
+mod drop_count;
 mod permissions;
 mod reader;
 

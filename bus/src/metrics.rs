@@ -55,6 +55,7 @@ pub struct Metrics {
     handling: Family<GroupLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<GroupLabels, Gauge>,
     unconfirmed: Family<GroupLabels, Counter>,
+    dropped_dead_letters: Family<GroupLabels, Counter>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
@@ -83,6 +84,7 @@ impl Metrics {
             handling: Family::new_with_constructor(histogram),
             in_flight: Family::default(),
             unconfirmed: Family::default(),
+            dropped_dead_letters: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
@@ -137,6 +139,11 @@ impl Metrics {
             "Acknowledgements of entries that were no longer pending",
             self.unconfirmed.clone(),
         );
+        eventbus.register(
+            "dropped_dead_letters",
+            "Dead letters that this consumer dropped at their maximum length, the oldest",
+            self.dropped_dead_letters.clone(),
+        );
     }
 
     fn register_publishing(&self, eventbus: &mut Registry) {
@@ -180,6 +187,7 @@ impl Metrics {
             handling: self.handling.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
             unconfirmed: self.unconfirmed.get_or_create_owned(&labels),
+            dropped_dead_letters: self.dropped_dead_letters.get_or_create_owned(&labels),
         }
     }
 
@@ -241,6 +249,7 @@ pub(crate) struct GroupMetrics {
     handling: Histogram,
     in_flight: Gauge,
     unconfirmed: Counter,
+    dropped_dead_letters: Counter,
 }
 
 impl GroupMetrics {
@@ -258,6 +267,11 @@ impl GroupMetrics {
         }
         self.unconfirmed.inc_by(counts.unconfirmed - before.unconfirmed);
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+    }
+
+    /// Returns the counter of dead letters that were dropped at their maximum length.
+    pub(crate) fn dropped_dead_letters(&self) -> Counter {
+        self.dropped_dead_letters.clone()
     }
 
     pub(crate) fn handled(&self, took: Duration) {

@@ -72,6 +72,8 @@ pub struct DeadLetterFacts {
     pub replays: u64,
     /// Time of the last dead letter, milliseconds since 1970.
     pub last_ms: Option<u64>,
+    /// Number of dead letters that were dropped at their maximum length; `None` if it is unknown.
+    pub dropped: Option<u64>,
 }
 
 impl StreamFacts {

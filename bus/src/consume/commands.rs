@@ -15,6 +15,7 @@ use crate::scripts::declare_group::RefusalLog;
 use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
 
 use super::SubscriberConfig;
+use super::drop_count::DropCount;
 
 /// Lease of a consumer that never reported its own.
 const FOREIGN_LEASE: Duration = Duration::from_secs(600);
@@ -28,14 +29,20 @@ pub(super) struct Consumer {
     pub consumers: String,
     /// Shared with the other tasks of this process that create groups.
     pub refusals: RefusalLog,
+    pub drops: DropCount,
 }
 
 impl Consumer {
-    pub fn new(me: ConsumerName, config: SubscriberConfig, refusals: RefusalLog) -> Self {
+    pub fn new(
+        me: ConsumerName,
+        config: SubscriberConfig,
+        refusals: RefusalLog,
+        drops: DropCount,
+    ) -> Self {
         let usual = || config.stream.dead_letters(&config.group);
         let dead_letters = config.dead_letters.as_ref().map_or_else(usual, |d| d.stream.clone());
         let consumers = config.stream.consumers_key(&config.group);
-        Self { me, config, dead_letters, consumers, refusals }
+        Self { me, config, dead_letters, consumers, refusals, drops }
     }
 
     pub fn key(&self, source: Source) -> &str {

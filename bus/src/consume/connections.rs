@@ -90,7 +90,7 @@ impl Connections {
                     Input::Delayed(consumer.delay(conn, source, &requests).await?)
                 }
                 Output::DeadLetter(letter) => {
-                    let settled = consumer.dead_letter(conn, &letter, wall_clock()).await?;
+                    let settled = consumer.dead_letter(conn, &letter, (wall_clock(), sent)).await?;
                     Input::DeadLettered(letter.entry, settled)
                 }
                 Output::Heartbeat { entries, search, counts } => {

@@ -1,6 +1,6 @@
 //! Dead letters: storing one, or dropping the event if the group keeps none.
 
-use eventbus_core::delivery::{DeadLetter, Source, WriteResult};
+use eventbus_core::delivery::{DeadLetter, Moment, Source, WriteResult};
 use jiff::Timestamp;
 
 use crate::error::{Error, chain};
@@ -10,13 +10,13 @@ use crate::scripts::dead_letter;
 use super::commands::Consumer;
 
 impl Consumer {
-    /// Stores a dead letter. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays
+    /// Stores a dead letter at `sent`. Returns [`WriteResult::Refused`] if the server refuses to write it; the entry then stays
     /// pending.
     pub async fn dead_letter(
         &self,
         conn: Connection,
         letter: &DeadLetter,
-        now: Timestamp,
+        (now, sent): (Timestamp, Moment),
     ) -> Result<WriteResult, Error> {
         let Some(kept) = &self.config.dead_letters else {
             return self.drop_event(conn, letter).await;
@@ -25,6 +25,7 @@ impl Consumer {
         let arguments = dead_letter::Arguments {
             source: self.key(source),
             dead_letters: kept.stream.as_str(),
+            consumers: &self.consumers,
             group: &self.config.group,
             consumer: &self.me,
             max_length: kept.max_length,
@@ -41,7 +42,15 @@ impl Consumer {
                     error = %chain(&error), "cannot store a dead letter; retrying after a delay");
                 Ok(WriteResult::Refused)
             }
-            result => result,
+            Err(error) => Err(error),
+            Ok(stored) => {
+                if let Some(dropped) = self.drops.add(stored.dropped, sent) {
+                    tracing::warn!(stream = %self.config.stream, group = %self.config.group,
+                        dead_letters = %kept.stream, max_length = kept.max_length, dropped,
+                        "dropped the oldest dead letters at their maximum length; raise it, or replay or remove them");
+                }
+                Ok(stored.result)
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use crate::metrics::{ConnectionMetrics, GroupMetrics};
 
 use super::commands::Consumer;
 use super::connections::{Connections, Reply};
+use super::drop_count::DropCount;
 use super::{Readiness, Subscriber};
 
 /// Time for settling after the handlers were cut off.
@@ -97,9 +98,10 @@ where
         );
         let group_metrics = metrics.of_group(&config.stream, &config.group);
         let lease = config.delivery.lease;
+        let drops = DropCount::new(group_metrics.dropped_dead_letters());
         Self {
             machine,
-            consumer: Arc::new(Consumer::new(me, config, refusals)),
+            consumer: Arc::new(Consumer::new(me, config, refusals, drops)),
             redis,
             handler: Arc::new(handler),
             metrics: metrics.of_connection("consume"),

@@ -51,6 +51,7 @@ impl Consumer {
             // No entry can have this ID.
             needed.extend([
                 ("XADD on the dead letters", command(&["XADD", letters, "0-0", NO_NAME, ""])),
+                ("XLEN on the dead letters", command(&["XLEN", letters])),
                 ("XPENDING on the dead letters", command(&["XPENDING", letters, NO_NAME])),
                 (
                     "XCLAIM on the dead letters",

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_backlog_is_what_is_not_delivered_pending_or_replayed() {
-        let replayed = DeadLetterFacts { length: 7, replays: 2, last_ms: None };
+        let replayed = DeadLetterFacts { length: 7, replays: 2, ..DeadLetterFacts::default() };
         let group =
             || GroupFacts { pending: 3, dead_letters: Some(replayed), ..GroupFacts::default() };
         assert_eq!(view(group(), Lag::new(5, LagSource::Exact)).backlog(), Some(10));

@@ -29,7 +29,7 @@ end
 
 local entries = {}
 for _, entry in ipairs(redis.call('XPENDING', source, group, 'IDLE', 86400000, '-', '+', max, pool)) do
-  local id, attempt = entry[1], entry[4] + 1
+  local id, attempt = entry[1], clamped(entry[4]) + 1
   local claimed = redis.call('XCLAIM', source, group, consumer, 0, id, 'RETRYCOUNT', attempt)
   entries[#entries + 1] = { id, attempt, claimed[1] and unpacked(claimed[1][2]) or false }
 end

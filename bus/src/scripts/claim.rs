@@ -27,7 +27,9 @@ impl Call for Arguments<'_> {
     const OPERATION: &'static str = "claim waiting events";
 
     fn script() -> &'static Script {
-        static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(include_str!("common/attempts.lua"), include_str!("claim.lua")))
+        });
         &SCRIPT
     }
 

@@ -44,9 +44,10 @@ end
 
 -- Releases an entry of the caller that the caller does not know. A lost reply or a call cut off at the end of its lease
 -- is not an attempt. If no attempt is left the entry becomes a suspect: delayed, it would be taken for a refused dead letter
--- and be dead-lettered without a handler call. Returns 0 if the entry was trimmed, else 1.
+-- and be dead-lettered without a handler call. A suspect with more than `max_attempts` would be too, and another client
+-- may have claimed the entry for the caller with any count. Returns 0 if the entry was trimmed, else 1.
 local function release_own(key, id, attempts)
-  local begun = math.max(attempts - 1, 0)
+  local begun = math.min(math.max(attempts - 1, 0), max_attempts)
   local pool = begun < max_attempts and 'eventbus:delayed' or 'eventbus:suspect'
   return #redis.call('XCLAIM', key, group, pool, 0, id, 'IDLE', DAY, 'RETRYCOUNT', begun, 'JUSTID')
 end
@@ -70,10 +71,12 @@ local function inspect(key, owners, search)
       delayed = count
     elseif name ~= 'eventbus:suspect' and search and may_search then
       local is_own = name == consumer
-      local idle = is_own and lease or lease_of(name, hash, lease, foreign_lease)
+      local idle, is_ours = lease, true
+      if not is_own then idle, is_ours = lease_of(name, hash, lease, foreign_lease) end
       local release = is_own and release_own or release_abandoned
       for _, entry in ipairs(redis.call('XPENDING', key, group, 'IDLE', idle, '-', '+', 256, name)) do
-        local claimed = release(key, entry[1], entry[4])
+        -- Calls of another program are no attempts.
+        local claimed = release(key, entry[1], is_ours and clamped(entry[4]) or 0)
         trimmed = trimmed + 1 - claimed
         if not is_own then moved = moved + claimed end
       end

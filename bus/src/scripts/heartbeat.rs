@@ -60,6 +60,7 @@ impl Call for Arguments<'_> {
             Script::new(concat!(
                 include_str!("common/reply.lua"),
                 include_str!("common/id.lua"),
+                include_str!("common/attempts.lua"),
                 include_str!("common/lease.lua"),
                 include_str!("heartbeat.lua")
             ))

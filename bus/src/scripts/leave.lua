@@ -11,10 +11,8 @@ if #replaying > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', stream, group, consumer)
 redis.pcall('XGROUP', 'DELCONSUMER', dead_letters, group, consumer)
 
-local known, gone = pcall(cjson.decode, redis.pcall('HGET', hash, 'gone'))
-if not known or type(gone) ~= 'table' then gone = {} end
-gone.v = 1
-for i = 3, #ARGV, 2 do gone[ARGV[i]] = (tonumber(gone[ARGV[i]]) or 0) + tonumber(ARGV[i + 1]) end
-redis.pcall('HSET', hash, 'gone', cjson.encode(gone))
+local counts = {}
+for i = 3, #ARGV, 2 do counts[ARGV[i]] = tonumber(ARGV[i + 1]) end
+add_to(hash, 'gone', counts, { v = 1 })
 redis.pcall('HDEL', hash, 'c:' .. consumer)
 return 1

@@ -26,7 +26,9 @@ impl Call for Arguments<'_> {
     const OPERATION: &'static str = "leave the group";
 
     fn script() -> &'static Script {
-        static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("leave.lua")));
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(include_str!("common/sums.lua"), include_str!("leave.lua")))
+        });
         &SCRIPT
     }
 

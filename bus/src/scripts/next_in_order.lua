@@ -33,13 +33,16 @@ if not oldest then
   return { 1, 'entry', '', entry[1], 1, entry[2] }
 end
 
-local id, owner, idle, attempts = oldest[1], oldest[2], oldest[3], oldest[4]
+local id, owner, idle, begun = oldest[1], oldest[2], oldest[3], clamped(oldest[4])
 local mine = owner == consumer
-local due = mine and 0 or POOLS[owner] and DAY or lease_of(owner, hash, lease, foreign_lease)
+local due, is_ours = mine and 0 or DAY, true
+if not mine and not POOLS[owner] then due, is_ours = lease_of(owner, hash, lease, foreign_lease) end
 if idle < due then return { 1, 'wait', due - idle } end
+-- Calls of another program are no attempts.
+if not is_ours then begun = 0 end
 -- The caller holds it but does not know it: a reply was lost, so it is the same attempt. Another consumer's entry may have
 -- killed that consumer.
 local pool = mine and '' or POOLS[owner] or 'suspect'
-local attempt = mine and math.max(attempts, 1) or attempts + 1
+local attempt = mine and math.max(begun, 1) or begun + 1
 local claimed = redis.call('XCLAIM', stream, group, consumer, 0, id, 'RETRYCOUNT', attempt)
 return { 1, 'entry', pool, id, attempt, claimed[1] and claimed[1][2] or false }

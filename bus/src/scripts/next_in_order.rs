@@ -36,6 +36,7 @@ impl Call for Arguments<'_> {
         static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
             Script::new(concat!(
                 include_str!("common/reply.lua"),
+                include_str!("common/attempts.lua"),
                 include_str!("common/lease.lua"),
                 include_str!("next_in_order.lua")
             ))

@@ -6,7 +6,8 @@
 --       false), max_deleted, group_fields, groups
 --   groups        a list of values for every group, in the order of the names in group_fields
 --   consumers     of a group: false if it was not asked for, the text of an error, or
---                 {whether a heartbeat was ever written, {{name, pending, idle ms or false, heartbeat as JSON or false}…}}
+--                 {whether a heartbeat was ever written, {{name, pending, idle ms or false, heartbeat as JSON or false}…},
+--                 counts of the dead letters as JSON or false}
 --   dead_letters  of a group: false if it was not asked for, the text of an error, or {length, last ID or false, replays}
 
 local stream = KEYS[1]
@@ -22,8 +23,9 @@ end
 -- crashed. It bounds the reply and costs one command, whatever the number of consumers.
 local MAX_FIELDS = 1000
 
--- Returns whether a consumer of the group ever wrote a heartbeat (1 or 0), and a row for each consumer: those that the
--- server lists, then those that it does not. Redis 7.0 lists a consumer only once an entry was delivered to it.
+-- Returns whether a consumer of the group ever wrote a heartbeat (1 or 0); a row for each consumer: those that the server
+-- lists, then those that it does not; and the counts of the dead letters. Redis 7.0 lists a consumer only once an entry
+-- was delivered to it.
 local function consumers(group, hash)
   local page = checked(redis.pcall('HSCAN', hash, 0, 'COUNT', MAX_FIELDS), hash)
   local fields, has_more, rows = record(page[2]), page[1] ~= '0', {}
@@ -39,7 +41,9 @@ local function consumers(group, hash)
   for field, heartbeat in pairs(fields) do
     if field:sub(1, 2) == 'c:' then rows[#rows + 1] = { field:sub(3), 0, false, heartbeat } end
   end
-  return { has_heartbeats, rows }
+  local counts = fields.dead
+  if not counts and has_more then counts = checked(redis.pcall('HGET', hash, 'dead'), hash) end
+  return { has_heartbeats, rows, counts or false }
 end
 
 local function dead_letters(group, key)

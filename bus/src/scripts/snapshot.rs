@@ -15,6 +15,9 @@ use crate::redis::Connection;
 use crate::redis::reply::{Decoded, Record, entry_id, list, number, text};
 use crate::redis::script::{Call, Script, Words, call};
 
+/// Longest lease that a consumer is believed to have, as in the scripts.
+const MAX_LEASE: Duration = Duration::from_secs(3600);
+
 /// A stream to read.
 pub(super) struct Arguments<'a> {
     pub stream: &'a StreamKey,
@@ -109,7 +112,9 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
         registered_consumers: group.number("registered_consumers")?,
         consumers: listed,
         consumer_source,
-        dead_letters: list(dead_letters).map(dead_letter_facts).transpose()?,
+        dead_letters: list(dead_letters)
+            .map(|fields| dead_letter_facts(fields, dropped_of(consumers)))
+            .transpose()?,
         problem: (!problems.is_empty()).then(|| problems.join("; ")),
     };
     Ok((text(group.value("name")?).ok_or("name")?, facts))
@@ -118,7 +123,7 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
 /// Returns the consumers by name, and the basis on which they are counted; none for a reply that is not a list.
 fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, ConsumerSource)> {
     let Some(parts) = list(reply) else { return Ok((Vec::new(), ConsumerSource::NotRead)) };
-    let [has_heartbeats, rows] = parts else { return Err("consumers") };
+    let [has_heartbeats, rows, _] = parts else { return Err("consumers") };
     let source = match number(has_heartbeats).ok_or("heartbeats")? {
         0 => ConsumerSource::ServerList,
         _ => ConsumerSource::Heartbeats,
@@ -152,13 +157,26 @@ fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, 
     Ok((consumers, source))
 }
 
-fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {
+fn dead_letter_facts(fields: &[Value], dropped: Option<u64>) -> Decoded<DeadLetterFacts> {
     let [length, last, replays] = fields else { return Err("dead letters") };
     Ok(DeadLetterFacts {
         length: number(length).ok_or("length of the dead letters")?,
         replays: number(replays).ok_or("replays")?,
         last_ms: entry_id(last).map(|id| id.ms),
+        dropped,
     })
+}
+
+/// Returns the number of dropped dead letters, which the consumers' hash has; 0 if none were ever counted, `None` if it is
+/// unknown.
+fn dropped_of(consumers: &Value) -> Option<u64> {
+    match list(consumers)?.get(2)? {
+        Value::Nil => Some(0),
+        Value::BulkString(json) => {
+            serde_json::from_slice::<serde_json::Value>(json).ok()?.get("dropped")?.as_u64()
+        }
+        _ => None,
+    }
 }
 
 /// Returns a consumer's heartbeat. A field that cannot be read is another program's, so the consumer counts as foreign.
@@ -170,5 +188,25 @@ fn heartbeat_of(value: &Value) -> Option<Heartbeat> {
     }
     let Value::BulkString(json) = value else { return None };
     let stored: Stored = serde_json::from_slice(json).ok()?;
-    Some(Heartbeat { at_ms: stored.at, lease: Duration::from_millis(stored.lease) })
+    let lease = Duration::from_millis(stored.lease).min(MAX_LEASE);
+    Some(Heartbeat { at_ms: stored.at, lease })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(json: &str) -> Option<Heartbeat> {
+        heartbeat_of(&Value::BulkString(json.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn case_06_a_lease_that_others_wrote_is_at_most_an_hour() {
+        let lease = |json| stored(json).map(|heartbeat| heartbeat.lease.as_secs());
+        assert_eq!(lease(r#"{"at":1,"lease":30000}"#), Some(30));
+        assert_eq!(lease(r#"{"at":1,"lease":18446744073709551615}"#), Some(3_600));
+        for none in [r#"{"at":1,"lease":-1}"#, r#"{"at":"1","lease":1}"#, "[1,2,3]", "{", ""] {
+            assert_eq!(lease(none), None, "{none}");
+        }
+    }
 }

@@ -47,6 +47,7 @@ fn consumers_write_their_arguments_as_the_headers_of_the_scripts_name_them() {
     assert_as_documented(&dead_letter::Arguments {
         source,
         dead_letters,
+        consumers,
         group,
         consumer,
         max_length,

@@ -116,7 +116,7 @@ pub(super) const DEAD_LETTER_STREAM: Setting<String> =
         .with_computed_default("{<stream>}:dlq:<group>");
 pub(super) const DEAD_LETTER_MAX_LENGTH: Setting<u64> = Setting::new(
     "DEAD_LETTER_MAX_LENGTH",
-    "Maximum length of the dead-letter stream, at least 1",
+    "Maximum length of the dead-letter stream, at least 1; the oldest dead letters beyond it are dropped and counted",
     number::<u64, 1, { u64::MAX }>,
 )
 .with_default("10000");

@@ -228,6 +228,9 @@ pub struct DeadLetterStatus {
     /// Number of dead letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
+    /// Number of dead letters that were dropped at their maximum length, the oldest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// Time of the last dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_time: Option<Time>,

@@ -4,9 +4,11 @@
 #![cfg(test)]
 
 mod case_01;
+mod case_06;
 mod case_07;
 mod case_08;
 mod case_09;
+mod case_12;
 mod case_13;
 mod case_15;
 mod case_17;

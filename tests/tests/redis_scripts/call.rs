@@ -7,13 +7,14 @@ macro_rules! text {
 }
 
 const ACKNOWLEDGE: Script = Script(text!("acknowledge"));
-const CLAIM: Script = Script(text!("claim"));
-const DEAD_LETTER: Script = Script(text!("dead_letter"));
+const CLAIM: Script = Script(text!("common/attempts", "claim"));
+const DEAD_LETTER: Script = Script(text!("common/sums", "dead_letter"));
 const DELAY: Script = Script(text!("delay"));
 pub const HEARTBEAT: Script =
-    Script(text!("common/reply", "common/id", "common/lease", "heartbeat"));
-pub const LEAVE: Script = Script(text!("leave"));
-pub const NEXT_IN_ORDER: Script = Script(text!("common/reply", "common/lease", "next_in_order"));
+    Script(text!("common/reply", "common/id", "common/attempts", "common/lease", "heartbeat"));
+pub const LEAVE: Script = Script(text!("common/sums", "leave"));
+pub const NEXT_IN_ORDER: Script =
+    Script(text!("common/reply", "common/attempts", "common/lease", "next_in_order"));
 pub const REPLAY: Script = Script(text!("replay"));
 
 /// Entries that `consumer` acknowledges; `delete`: `1` or `0`.

@@ -25,7 +25,7 @@ impl World {
 async fn a_dead_letter_has_its_reason_and_the_original_fields_in_their_order() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 5).await;
-    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(1));
+    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!([1, 0]));
     let expected =
         json!(["dlq.reason", "exhausted", "dlq.attempts", "5", "type", "t", "payload", "{}"]);
     assert_eq!(world.letters().await, [expected]);
@@ -53,8 +53,8 @@ async fn an_entry_that_another_consumer_holds_is_not_dead_lettered() {
     let mut world = World::start().await;
     world.give("1-0", "other", 5_000, 5).await;
     world.give("2-0", DELAYED, 5_000, 5).await;
-    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(0));
-    assert_eq!(world.try_dead_letter("2-0", &WHY).await.unwrap(), json!(0));
+    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!([0, 0]));
+    assert_eq!(world.try_dead_letter("2-0", &WHY).await.unwrap(), json!([0, 0]));
     assert_eq!(world.letters().await, Vec::<Value>::new());
     assert_eq!(world.pending().await, [state("1-0", "other", 5), state("2-0", DELAYED, 5)]);
     assert!(is_about(world.idle("1-0").await, 5_000));
@@ -64,9 +64,9 @@ async fn an_entry_that_another_consumer_holds_is_not_dead_lettered() {
 async fn dead_lettered_twice_it_is_one_dead_letter() {
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 5).await;
-    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(1));
-    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(0));
-    assert_eq!(world.try_dead_letter("9-0", &WHY).await.unwrap(), json!(0));
+    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!([1, 0]));
+    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!([0, 0]));
+    assert_eq!(world.try_dead_letter("9-0", &WHY).await.unwrap(), json!([0, 0]));
     assert_eq!(world.letters().await.len(), 1);
 }
 
@@ -86,7 +86,7 @@ async fn an_entry_that_was_trimmed_meanwhile_is_a_dead_letter_without_its_fields
     let mut world = World::start().await;
     world.give("1-0", "me", 0, 5).await;
     world.run(&["XDEL", "s", "1-0"]).await;
-    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!(1));
+    assert_eq!(world.try_dead_letter("1-0", &WHY).await.unwrap(), json!([1, 0]));
     assert_eq!(world.letters().await, [json!(WHY)]);
     assert_eq!(world.pending().await, []);
 }

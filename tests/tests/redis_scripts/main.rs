@@ -6,9 +6,11 @@
 mod acknowledge;
 mod call;
 mod claim;
+mod counts;
 mod dead_letter;
 mod dead_letter_replays;
 mod delay;
+mod dropped;
 mod hash;
 mod heartbeat;
 mod leave;

@@ -7,13 +7,14 @@ use super::call::{acknowledge, claim, delay};
 use super::world::{DELAYED, Heartbeat, LEASE, World, state};
 
 /// Without any of these something cannot be done.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 10] = [
     "xpending",
     "xclaim",
     "xack",
     "xdel",
     "xrange",
     "xadd",
+    "xlen",
     "xgroup|delconsumer",
     "xreadgroup",
     "time",
@@ -43,7 +44,7 @@ async fn work(world: &mut World) -> Result<(), RedisError> {
     let retried = world.try_call(delay("me", DELAYED, &["1-0", "1", "0"])).await?;
     assert_eq!(retried, json!([1]));
     world.try_call(claim("me", DELAYED, "1")).await?;
-    assert_eq!(world.try_dead_letter("2-0", &["dlq.reason", "rejected"]).await?, json!(1));
+    assert_eq!(world.try_dead_letter("2-0", &["dlq.reason", "rejected"]).await?, json!([1, 0]));
     let finished = world.try_call(acknowledge("me", "0", &["1-0"])).await?;
     assert_eq!(finished, json!(1));
     world.try_call(claim("me", DELAYED, "1").with("source", "{s}:dlq:g")).await?;

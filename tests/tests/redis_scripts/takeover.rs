@@ -244,6 +244,7 @@ async fn the_time_of_the_last_search_may_be_unreadable_or_in_the_future() {
 #[tokio::test]
 async fn an_entry_that_was_trimmed_before_it_was_taken_over_is_reported_as_trimmed() {
     let mut world = World::start().await;
+    world.set_field("c:other", REPORTED).await;
     world.give("1-0", "other", 700_000, 1).await;
     world.give("2-0", "other", 700_000, 1).await;
     world.give("3-0", "me", 700_000, 1).await;

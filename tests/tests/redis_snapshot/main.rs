@@ -116,7 +116,8 @@ async fn a_sweep_tells_positions_pending_entries_and_what_was_trimmed() {
     assert_eq!(group.registered_consumers, 3);
     let names: Vec<_> = group.consumers.iter().map(|c| (c.name.as_str(), c.pending)).collect();
     assert_eq!(names, [("c", 1)]);
-    assert_eq!(group.dead_letters, Some(DeadLetterFacts::default()));
+    let none = DeadLetterFacts { dropped: Some(0), ..DeadLetterFacts::default() };
+    assert_eq!(group.dead_letters, Some(none));
 }
 
 #[tokio::test]
@@ -163,13 +164,38 @@ async fn dead_letters_and_their_replays_are_counted_for_the_group_that_asked() {
         s.run(&format!("XADD {{s}}:dlq:g {ms}-0 dlq.group g")).await;
     }
     let facts = s.snapshot(&["g"]).await;
-    let expected = DeadLetterFacts { length: 2, replays: 0, last_ms: Some(2_000) };
+    let expected =
+        DeadLetterFacts { length: 2, replays: 0, last_ms: Some(2_000), dropped: Some(0) };
     assert_eq!(facts.groups["g"].dead_letters, Some(expected));
     s.run("XGROUP CREATE {s}:dlq:g g $").await;
     s.run("XCLAIM {s}:dlq:g g eventbus:delayed 0 1000-0 FORCE JUSTID").await;
     let facts = s.snapshot(&["g"]).await;
     let expected = DeadLetterFacts { replays: 1, ..expected };
     assert_eq!(facts.groups["g"].dead_letters, Some(expected));
+}
+
+#[tokio::test]
+async fn case_12_dropped_dead_letters_are_a_fact_of_their_group_while_none_is_left_too() {
+    let mut s = Fixture::new().await;
+    s.run("XGROUP CREATE s g 0 MKSTREAM").await;
+    let counts = [
+        (r#"{"v":1,"stored":9,"dropped":7}"#, Some(7)),
+        (r#"{"dropped":-1}"#, None),
+        (r#"{"dropped":"many"}"#, None),
+        ("[7]", None),
+        ("", None),
+    ];
+    for (counted, dropped) in counts {
+        let mut set = redis::cmd("HSET");
+        let set = set.arg("{s}:eventbus:consumers:g").arg("dead").arg(counted);
+        set.exec_async(&mut s.conn).await.unwrap();
+        let facts = s.snapshot(&["g"]).await;
+        assert_eq!(facts.groups["g"].dead_letters.unwrap().dropped, dropped, "{counted}");
+    }
+    s.run("DEL {s}:eventbus:consumers:g").await;
+    s.run("SET {s}:eventbus:consumers:g x").await;
+    let facts = s.snapshot(&["g"]).await;
+    assert_eq!(facts.groups["g"].dead_letters, Some(DeadLetterFacts::default()));
 }
 
 #[tokio::test]
@@ -202,7 +228,8 @@ async fn a_key_of_another_type_beside_the_stream_is_a_problem_of_its_group_alone
     assert!(problem.starts_with("WRONGTYPE") && problem.contains("{s}:dlq:bad"), "{problem}");
     assert_eq!((bad.dead_letters, bad.oldest_undelivered), (None, Some(id(1))));
     assert_eq!(facts.groups["good"].problem, None);
-    assert_eq!(facts.groups["good"].dead_letters, Some(DeadLetterFacts::default()));
+    let none = DeadLetterFacts { dropped: Some(0), ..DeadLetterFacts::default() };
+    assert_eq!(facts.groups["good"].dead_letters, Some(none));
 }
 
 #[tokio::test]

@@ -52,8 +52,9 @@ impl ConsumerFacts {
     /// Returns `true` if the consumer's lease has not expired at `server_ms`.
     #[must_use]
     pub fn is_live(&self, server_ms: u64) -> bool {
-        let since = |at_ms| Duration::from_millis(server_ms.saturating_sub(at_ms));
-        self.heartbeat.is_some_and(|heartbeat| since(heartbeat.at_ms) < heartbeat.lease)
+        // Further in the future than its lease it was not written by a server with a clock a little ahead.
+        let from = |at_ms| Duration::from_millis(server_ms.abs_diff(at_ms));
+        self.heartbeat.is_some_and(|heartbeat| from(heartbeat.at_ms) < heartbeat.lease)
     }
 }
 
@@ -132,5 +133,14 @@ mod tests {
     fn a_heartbeat_of_the_servers_future_is_live() {
         let heartbeat = Heartbeat { at_ms: NOW + 5_000, lease: LEASE };
         assert!(ConsumerFacts { heartbeat: Some(heartbeat), ..consumer(None) }.is_live(NOW));
+    }
+
+    #[test]
+    fn case_06_a_heartbeat_further_ahead_than_its_lease_is_not_live_for_ever() {
+        for at_ms in [NOW + 30_000, u64::MAX] {
+            let heartbeat = Heartbeat { at_ms, lease: LEASE };
+            let consumer = ConsumerFacts { heartbeat: Some(heartbeat), ..consumer(None) };
+            assert!(!consumer.is_live(NOW), "{at_ms}");
+        }
     }
 }

@@ -69,7 +69,7 @@ impl Outage {
 
     /// Records a problem that needs no wait. Returns the number of times to log, as [`fail`](Self::fail) does.
     pub fn log(&mut self, cause: String, now: Duration) -> Option<u64> {
-        let times = self.throttle.record(cause, now);
+        let times = self.throttle.record(cause, 1, now);
         self.is_logged |= times.is_some();
         times
     }
@@ -89,19 +89,21 @@ impl Outage {
 }
 
 impl LogThrottle {
-    fn record(&self, cause: String, now: Duration) -> Option<u64> {
+    /// Records `times` occurrences of a cause. Returns the number to log, if it is to be logged now: all since it was last
+    /// logged.
+    pub fn record(&self, cause: String, times: u64, now: Duration) -> Option<u64> {
         // No holder of the lock panics.
         let mut causes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((logged_at, times)) = causes.get_mut(&cause) else {
+        let Some((logged_at, since)) = causes.get_mut(&cause) else {
             causes.insert(cause, (now, 0));
-            return Some(1);
+            return Some(times);
         };
-        *times += 1;
+        *since += times;
         if now < *logged_at + LOG_EVERY {
             return None;
         }
         *logged_at = now;
-        Some(std::mem::take(times))
+        Some(std::mem::take(since))
     }
 }
 
@@ -144,6 +146,13 @@ mod tests {
         );
         assert_eq!(log(&mut second, 60), Some(3));
         assert_eq!((first.end(), second.end()), (2, 2));
+    }
+
+    #[test]
+    fn occurrences_are_added_up_until_the_next_log_line() {
+        let throttle = LogThrottle::default();
+        let record = |times, second| throttle.record("a".to_owned(), times, at(second));
+        assert_eq!([record(7, 0), record(5, 1), record(3, 60)], [Some(7), None, Some(8)]);
     }
 
     #[test]

@@ -160,6 +160,7 @@ fn fill(status: &mut EventConsumerGroupStatus, snapshot: &GroupSnapshot, now: Ti
     if let Some(letters) = group.dead_letters {
         let status = status.dead_letter.get_or_insert_default();
         status.length = Some(letters.length);
+        status.dropped = letters.dropped;
         status.last_time = letters.last_ms.and_then(|ms| time_of(EntryId { ms, seq: 0 }));
     }
 }

@@ -28,7 +28,8 @@ fn the_status_has_the_numbers_of_the_group() {
             (group.pending, group.delayed) = (4, 1);
             group.oldest_pending = Some(EntryId { ms: 5_500, seq: 1 });
             group.oldest_undelivered = Some(EntryId { ms: 7_000, seq: 0 });
-            group.dead_letters = Some(DeadLetterFacts { length: 2, replays: 1, last_ms: None });
+            group.dead_letters =
+                Some(DeadLetterFacts { length: 2, replays: 1, last_ms: None, dropped: Some(7) });
         }),
         None,
     );
@@ -39,7 +40,8 @@ fn the_status_has_the_numbers_of_the_group() {
     let second = |second| Some(Time(Timestamp::from_second(second).unwrap()));
     assert_eq!(status.oldest_unprocessed_time, second(5));
     assert_eq!(status.oldest_undelivered_time, second(7));
-    assert_eq!(status.dead_letter.unwrap().length, Some(2));
+    let letters = status.dead_letter.unwrap();
+    assert_eq!((letters.length, letters.dropped), (Some(2), Some(7)));
 }
 
 #[test]
