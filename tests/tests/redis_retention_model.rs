@@ -112,7 +112,7 @@ impl Walk {
 
     /// A number up to `usual`, and now and then one that is far larger.
     fn count(&mut self, usual: usize) -> usize {
-        let max = if self.roll(8) == 0 { 400 } else { usual };
+        let max = if self.roll(8) == 0 { 300 } else { usual };
         1 + self.roll(max)
     }
 
@@ -122,7 +122,7 @@ impl Walk {
     }
 
     async fn step(&mut self) {
-        match self.roll(41) {
+        match self.roll(42) {
             0..=7 => self.publish().await,
             8..=15 => self.read().await,
             16..=23 => self.acknowledge().await,
@@ -132,21 +132,25 @@ impl Walk {
             36..=37 => self.create().await,
             38 => self.destroy().await,
             39 => self.resize_nodes().await,
+            40 => self.finish().await,
             _ => self.declare().await,
         }
     }
 
-    /// Changes the nodes that are made from now on.
+    /// Changes the nodes that are made from now on. Every other time one node may have them all.
     async fn resize_nodes(&mut self) {
-        let entries = NODE_ENTRIES[self.roll(NODE_ENTRIES.len())].to_string();
-        let bytes = NODE_BYTES[self.roll(NODE_BYTES.len())].to_string();
-        self.run(&["CONFIG", "SET", "stream-node-max-entries", &entries]).await;
-        self.run(&["CONFIG", "SET", "stream-node-max-bytes", &bytes]).await;
+        let (mut entries, mut bytes) = (0, 0);
+        if self.roll(2) == 0 {
+            entries = NODE_ENTRIES[self.roll(NODE_ENTRIES.len())];
+            bytes = NODE_BYTES[self.roll(NODE_BYTES.len())];
+        }
+        self.run(&["CONFIG", "SET", "stream-node-max-entries", &entries.to_string()]).await;
+        self.run(&["CONFIG", "SET", "stream-node-max-bytes", &bytes.to_string()]).await;
     }
 
     async fn publish(&mut self) {
         let mut batch = redis::pipe();
-        for _ in 0..self.count(12) {
+        for _ in 0..self.count(20) {
             batch.cmd("XADD").arg(&["s", "*", "type", "t", "payload", "1"]);
         }
         let ids: Vec<String> = batch.query_async(&mut self.conn).await.unwrap();
@@ -191,6 +195,20 @@ impl Walk {
         command.arg("s").arg(name).arg(ids).exec_async(&mut self.conn).await.unwrap();
         let group = self.model.groups.get_mut(name).unwrap();
         group.pending.retain(|id| !chosen.contains(id));
+    }
+
+    /// Every group reads and acknowledges all.
+    async fn finish(&mut self) {
+        let last = self.model.last_generated.to_string();
+        for (name, group) in &mut self.model.groups {
+            let mut batch = redis::pipe();
+            batch.cmd("XGROUP").arg(&["SETID", "s", name, &last]).ignore();
+            for id in &group.pending {
+                batch.cmd("XACK").arg(&["s", name, &id.to_string()]).ignore();
+            }
+            batch.query_async::<()>(&mut self.conn).await.unwrap();
+            (group.position, group.pending) = (self.model.last_generated, BTreeSet::new());
+        }
     }
 
     async fn trim(&mut self) {
