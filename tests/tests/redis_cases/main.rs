@@ -4,4 +4,5 @@
 #![cfg(test)]
 
 mod case_03;
+mod case_16;
 mod case_19;
