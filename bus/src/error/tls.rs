@@ -229,9 +229,9 @@ mod tests {
 
     #[test]
     fn an_alert_of_the_server_is_a_sentence() {
-        let told = |alert: &str| explained(&format!("received fatal alert: {alert}")).unwrap();
-        assert_eq!(told("CertificateRequired"), "the server requires a client certificate");
-        assert_eq!(told("InternalError"), "the server ended the TLS handshake: internal error");
+        let sentence = |alert: &str| explained(&format!("received fatal alert: {alert}")).unwrap();
+        assert_eq!(sentence("CertificateRequired"), "the server requires a client certificate");
+        assert_eq!(sentence("InternalError"), "the server ended the TLS handshake: internal error");
     }
 
     #[test]

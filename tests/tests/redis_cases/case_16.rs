@@ -150,14 +150,14 @@ async fn case_16_an_error_of_an_https_client_is_told_in_the_same_sentences() {
     let pem = std::fs::read(other.ca()).unwrap();
     let trusted = reqwest::Certificate::from_pem(&pem).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
-    let told = async |url: String| chain(&client.get(url).send().await.unwrap_err());
-    let text = told(server.url().replace("rediss:", "https:")).await;
+    let cause = async |url: String| chain(&client.get(url).send().await.unwrap_err());
+    let text = cause(server.url().replace("rediss:", "https:")).await;
     assert!(
         text.contains("the authority that it names") && !text.contains("BadSignature"),
         "{text}"
     );
     let plain = TcpEcho::start().await;
-    let text = told(format!("https://127.0.0.1:{}", plain.0)).await;
+    let text = cause(format!("https://127.0.0.1:{}", plain.0)).await;
     assert!(text.contains("the server does not answer in TLS"), "{text}");
 }
 
