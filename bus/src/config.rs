@@ -122,7 +122,10 @@ impl RedisConfig {
             cert: file(&CERT_FILE),
             key: file(&KEY_FILE),
         };
-        Self::new(URL.name(), &reader.value(&URL), files).map_err(|error| vec![error])
+        let url = reader.value(&URL);
+        let config = Self::new(URL.name(), &url, files).map_err(|error| vec![error]);
+        let config = reader.check(config);
+        reader.finish(config)
     }
 
     /// Returns `host:port/db`, for logs and errors, never with credentials.
@@ -215,7 +218,7 @@ impl BusConfig {
     /// Every invalid setting.
     pub fn from_env() -> Result<Self, SettingErrors> {
         #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
-        let lookup = |name: &str| std::env::var(name).ok();
+        let lookup = |name: &str| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned());
         Self::from_lookup(&lookup).map_err(SettingErrors)
     }
 
@@ -285,6 +288,17 @@ mod tests {
             .with_hard_cap(None);
         assert_eq!((config.retention, config.durability), (retention, Durability::Async));
         assert_eq!(config.missing_group_hold, Duration::from_secs(7 * 24 * 3600));
+    }
+
+    #[test]
+    fn a_setting_that_was_not_utf_8_is_refused() {
+        let lossy = String::from_utf8_lossy(b"/tmp/\xff").into_owned();
+        for name in ["REDIS_STREAM_NAME", "REDIS_CA_FILE", "REDIS_PASSWORD_FILE", "REDIS_URL"] {
+            let errors = BusConfig::from_lookup(&with(&[(name, &lossy)])).unwrap_err();
+            let names: Vec<&str> = errors.iter().map(|error| error.name.as_str()).collect();
+            assert_eq!(names, [name]);
+            assert_eq!(errors[0].allowed, "must be UTF-8");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod failure;
 mod remedy;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 
@@ -21,10 +22,12 @@ pub(crate) use failure::Class;
 #[non_exhaustive]
 pub enum Error {
     /// Cannot read a file with a user name, password, certificate or key.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {} ({setting})", path.display())]
     File {
         /// The file.
         path: PathBuf,
+        /// Setting that names it, such as `REDIS_CA_FILE`.
+        setting: &'static str,
         /// The cause.
         #[source]
         source: std::io::Error,
@@ -407,9 +410,9 @@ impl Error {
     /// Copies an error of connecting, for another caller; any other error becomes [`Error::BreakerOpen`].
     pub(crate) fn clone_of_connect(&self, redis: &RedisConfig) -> Self {
         match self {
-            Self::File { path, source } => {
+            Self::File { path, setting, source } => {
                 let source = std::io::Error::new(source.kind(), source.to_string());
-                Self::File { path: path.clone(), source }
+                Self::File { path: path.clone(), setting, source }
             }
             Self::Connect { endpoint, source } => {
                 Self::Connect { endpoint: endpoint.clone(), source: source.clone() }
@@ -436,13 +439,18 @@ impl Error {
     }
 }
 
-/// Formats the error and its causes in one line, without repetition: for logs, conditions and HTTP answers.
+/// Formats the error and its causes in one line, without repetition: for logs, conditions and HTTP answers. An error of TLS
+/// is told as a sentence.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let message = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        tls::explained(&text).unwrap_or(text)
+    };
+    let mut text = message(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let message = error.to_string();
+        let message = message(error);
         if !text.ends_with(&message) {
             text.push_str(": ");
             text.push_str(&message);

@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-/// Returns an environment variable. Bytes that are not UTF-8 are replaced, so that the setting's parser refuses the value
-/// and shows it.
+/// Returns an environment variable. Bytes that are not UTF-8 are replaced by U+FFFD, which every setting refuses.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the edge where settings enter the program")]
 pub fn variable(name: &str) -> Option<String> {

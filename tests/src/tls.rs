@@ -48,6 +48,116 @@ impl Authority {
         let name = format!("subjectAltName={name}");
         let signed = ["-CA", text(&ca), "-CAkey", text(&key), "-addext", &name];
         self.make(file, &signed);
+        self.certificate(file)
+    }
+
+    /// Signs a certificate for 127.0.0.1 with one more extension, such as `basicConstraints=CA:TRUE`.
+    #[must_use]
+    pub fn issue_with(&self, file: &str, extension: &str) -> Certificate {
+        let (ca, key) = (self.ca(), self.path("ca.key"));
+        let name = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", extension];
+        self.make(file, &[&["-CA", text(&ca), "-CAkey", text(&key)], name.as_slice()].concat());
+        self.certificate(file)
+    }
+
+    /// Makes a certificate for 127.0.0.1 that is its own authority.
+    #[must_use]
+    pub fn self_signed(&self, file: &str) -> Certificate {
+        let is_ca = ["-addext", "basicConstraints=critical,CA:TRUE"];
+        self.make(file, &[&["-addext", "subjectAltName=IP:127.0.0.1"], is_ca.as_slice()].concat());
+        self.certificate(file)
+    }
+
+    /// Signs a certificate for 127.0.0.1 that is valid from `start` to `end`, such as `20200101000000Z`.
+    #[must_use]
+    pub fn issue_between(&self, file: &str, start: &str, end: &str) -> Certificate {
+        let request = self.request(file);
+        std::fs::write(self.path("index"), "").expect("the directory can be written");
+        let dir = text(self.0.path());
+        let section = format!(
+            "[ca]\ndefault_ca=own\n[own]\ndatabase={dir}/index\nnew_certs_dir={dir}\ndefault_md=sha256\npolicy=any\n\
+             rand_serial=yes\ncopy_extensions=copy\n[any]\ncommonName=supplied\n"
+        );
+        std::fs::write(self.path("ca.cnf"), section).expect("the directory can be written");
+        let (config, own) = (self.path("ca.cnf"), self.certificate(file));
+        let (ca, key) = (self.ca(), self.path("ca.key"));
+        openssl(&[
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            text(&config),
+            "-cert",
+            text(&ca),
+            "-keyfile",
+            text(&key),
+            "-in",
+            text(&request),
+            "-out",
+            text(&own.cert),
+            "-startdate",
+            start,
+            "-enddate",
+            end,
+        ]);
+        own
+    }
+
+    /// Signs a certificate of X.509 version 1, which has no extensions.
+    #[must_use]
+    pub fn issue_version_1(&self, file: &str) -> Certificate {
+        let (request, own) = (self.request(file), self.certificate(file));
+        let (ca, key) = (self.ca(), self.path("ca.key"));
+        let sign = [
+            "x509",
+            "-req",
+            "-in",
+            text(&request),
+            "-CA",
+            text(&ca),
+            "-CAkey",
+            text(&key),
+            "-set_serial",
+            "1",
+            "-out",
+            text(&own.cert),
+        ];
+        // Openssl 3.2 and later make version 3 without this option, which earlier ones do not have.
+        if !succeeds(&[sign.as_slice(), &["-x509v1"]].concat()) {
+            openssl(&sign);
+        }
+        own
+    }
+
+    fn request(&self, file: &str) -> PathBuf {
+        let (config, request, key) = (
+            self.path("openssl.cnf"),
+            self.path(&format!("{file}.csr")),
+            self.certificate(file).key,
+        );
+        openssl(&[
+            "req",
+            "-new",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-subj",
+            &format!("/CN={file}"),
+            "-config",
+            text(&config),
+            "-out",
+            text(&request),
+            "-keyout",
+            text(&key),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ]);
+        request
+    }
+
+    fn certificate(&self, file: &str) -> Certificate {
         Certificate {
             cert: self.path(&format!("{file}.pem")),
             key: self.path(&format!("{file}.key")),
@@ -59,17 +169,28 @@ impl Authority {
     }
 
     fn make(&self, file: &str, options: &[&str]) {
-        let output = Command::new("openssl")
-            .args(["req", "-x509", "-days", "2", "-nodes", "-newkey", "ec"])
-            .args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", &format!("/CN={file}")])
-            .args(["-config", text(&self.path("openssl.cnf"))])
-            .args(["-out", text(&self.path(&format!("{file}.pem")))])
-            .args(["-keyout", text(&self.path(&format!("{file}.key")))])
-            .args(options)
-            .output()
-            .expect("openssl, version 3, is on PATH");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl does not make {file}:\n{errors}");
+        let (config, own) = (self.path("openssl.cnf"), self.certificate(file));
+        let subject = format!("/CN={file}");
+        let common = [
+            "req",
+            "-x509",
+            "-days",
+            "2",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-subj",
+            &subject,
+            "-config",
+            text(&config),
+            "-out",
+            text(&own.cert),
+            "-keyout",
+            text(&own.key),
+        ];
+        openssl(&[common.as_slice(), options].concat());
     }
 }
 
@@ -116,6 +237,15 @@ impl TlsServer {
         set.exec_async(&mut conn).await.expect("the server can read its certificates");
     }
 
+    /// From now on it shows this certificate; the clients that it takes stay the same.
+    pub async fn show(&self, own: &Certificate) {
+        let mut set = ::redis::cmd("CONFIG");
+        set.arg("SET").arg("tls-cert-file").arg(text(&own.cert));
+        set.arg("tls-key-file").arg(text(&own.key));
+        let mut conn = self.plain.connection().await;
+        set.exec_async(&mut conn).await.expect("the server can read its certificate");
+    }
+
     /// The URL of its TLS port.
     #[must_use]
     pub fn url(&self) -> String {
@@ -160,6 +290,18 @@ impl ClientFiles {
             ..CredentialFiles::default()
         }
     }
+}
+
+fn openssl(args: &[&str]) {
+    let output = Command::new("openssl").args(args).output();
+    let output = output.expect("openssl, version 3, is on PATH");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl fails with {args:?}:\n{errors}");
+}
+
+fn succeeds(args: &[&str]) -> bool {
+    let output = Command::new("openssl").args(args).output();
+    output.expect("openssl, version 3, is on PATH").status.success()
 }
 
 fn free_port() -> u16 {

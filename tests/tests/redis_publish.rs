@@ -232,8 +232,8 @@ async fn f30_a_publisher_without_rights_is_told_all_that_it_lacks_at_once() {
     let error = in_time(async || bus.publish("t", &1, None).await).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot publish an event on stream s: the Redis user has no permission for XADD, XTRIM (to trim), XINFO STREAM (to trim), \
-         XPENDING (to trim), HGETALL on the hash of groups (to trim), EVAL (to trim), EVALSHA (to trim)"
+        "cannot publish an event on stream s: the Redis user has no permission for XADD, XTRIM (to trim), XRANGE (to trim), \
+         XINFO STREAM (to trim), XPENDING (to trim), HGETALL on the hash of groups (to trim), EVAL (to trim), EVALSHA (to trim)"
     );
     assert!(error.is_auth() && !error.is_transient());
     let mut conn = server.connection().await;

@@ -21,6 +21,11 @@ use tests::redis::RedisServer;
 const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
 const STEPS: usize = 500;
 const DEFAULT_SEEDS: u64 = 6;
+/// What a node of a stream may hold: entries and bytes, 0 for no limit.
+const NODE_ENTRIES: [u64; 6] = [0, 1, 7, 10, 100, 1_000];
+const NODE_BYTES: [u64; 4] = [0, 64, 512, 4_096];
+/// Finished entries beyond those to be kept from which trimming removes some.
+const SLACK: usize = 200;
 /// A missing group holds for longer than a walk takes.
 const HOLD: Duration = Duration::from_secs(3600);
 
@@ -75,8 +80,7 @@ struct Walk {
 
 impl Walk {
     async fn new(seed: u64) -> Self {
-        // Small nodes, so that trimming finds whole ones often.
-        let server = RedisServer::start_with(&["--stream-node-max-entries", "7"]);
+        let server = RedisServer::start();
         let stream = StreamKey::new("s").unwrap();
         let mut walk = Self {
             conn: server.connection().await,
@@ -87,6 +91,7 @@ impl Walk {
             trimmed: 0,
             dropped: 0,
         };
+        walk.resize_nodes().await;
         if seed % 2 == 1 {
             // Beyond what a Lua number holds, and soon at the end of a millisecond.
             let id = EntryId { ms: (1 << 53) + 1, seq: u64::MAX - 40 };
@@ -105,13 +110,19 @@ impl Walk {
         self.rng.random_range(0..sides)
     }
 
+    /// A number up to `usual`, and now and then one that is far larger.
+    fn count(&mut self, usual: usize) -> usize {
+        let max = if self.roll(8) == 0 { 300 } else { usual };
+        1 + self.roll(max)
+    }
+
     fn group(&mut self) -> &'static str {
         let at = self.roll(GROUPS.len());
         GROUPS[at]
     }
 
     async fn step(&mut self) {
-        match self.roll(40) {
+        match self.roll(42) {
             0..=7 => self.publish().await,
             8..=15 => self.read().await,
             16..=23 => self.acknowledge().await,
@@ -120,13 +131,26 @@ impl Walk {
             34..=35 => self.set_position().await,
             36..=37 => self.create().await,
             38 => self.destroy().await,
+            39 => self.resize_nodes().await,
+            40 => self.finish().await,
             _ => self.declare().await,
         }
     }
 
+    /// Changes the nodes that are made from now on. Every other time one node may have them all.
+    async fn resize_nodes(&mut self) {
+        let (mut entries, mut bytes) = (0, 0);
+        if self.roll(2) == 0 {
+            entries = NODE_ENTRIES[self.roll(NODE_ENTRIES.len())];
+            bytes = NODE_BYTES[self.roll(NODE_BYTES.len())];
+        }
+        self.run(&["CONFIG", "SET", "stream-node-max-entries", &entries.to_string()]).await;
+        self.run(&["CONFIG", "SET", "stream-node-max-bytes", &bytes.to_string()]).await;
+    }
+
     async fn publish(&mut self) {
         let mut batch = redis::pipe();
-        for _ in 0..1 + self.roll(12) {
+        for _ in 0..self.count(20) {
             batch.cmd("XADD").arg(&["s", "*", "type", "t", "payload", "1"]);
         }
         let ids: Vec<String> = batch.query_async(&mut self.conn).await.unwrap();
@@ -135,7 +159,7 @@ impl Walk {
     }
 
     async fn read(&mut self) {
-        let (group, count) = (self.group(), 1 + self.roll(30));
+        let (group, count) = (self.group(), self.count(30));
         let Some(position) = self.model.groups.get(group).map(|g| g.position) else { return };
         let consumer = format!("c{}", self.roll(2));
         let mut command = redis::cmd("XREADGROUP");
@@ -160,7 +184,7 @@ impl Walk {
         let Some(group) = self.model.groups.get(name) else { return };
         // As a rule the oldest, and now and then any.
         let all: Vec<EntryId> = group.pending.iter().copied().collect();
-        let (odds, max) = (1 + self.roll(4) / 2, self.roll(80));
+        let (odds, max) = (1 + self.roll(4) / 2, self.count(80));
         let chosen: Vec<EntryId> =
             all.into_iter().filter(|_| self.rng.random_range(0..odds) == 0).take(max).collect();
         if chosen.is_empty() {
@@ -171,6 +195,20 @@ impl Walk {
         command.arg("s").arg(name).arg(ids).exec_async(&mut self.conn).await.unwrap();
         let group = self.model.groups.get_mut(name).unwrap();
         group.pending.retain(|id| !chosen.contains(id));
+    }
+
+    /// Every group reads and acknowledges all.
+    async fn finish(&mut self) {
+        let last = self.model.last_generated.to_string();
+        for (name, group) in &mut self.model.groups {
+            let mut batch = redis::pipe();
+            batch.cmd("XGROUP").arg(&["SETID", "s", name, &last]).ignore();
+            for id in &group.pending {
+                batch.cmd("XACK").arg(&["s", name, &id.to_string()]).ignore();
+            }
+            batch.query_async::<()>(&mut self.conn).await.unwrap();
+            (group.position, group.pending) = (self.model.last_generated, BTreeSet::new());
+        }
     }
 
     async fn trim(&mut self) {
@@ -189,9 +227,30 @@ impl Walk {
             assert!(removed.is_empty(), "{removed:?} were trimmed: {:?}", self.model);
             let reported = !matches!(trimmed.hold, None | Some(TrimHold::Behind { .. }));
             assert!(reported || before.len() <= keep, "{trimmed:?}: {:?}", self.model);
+        } else if removed.is_empty() {
+            self.check_hold(trimmed.hold.as_ref(), before.len().saturating_sub(keep));
         }
         self.trimmed += removed.len();
         self.model.entries = after;
+    }
+
+    /// Nothing was removed of the `beyond` oldest entries: few of them are finished, and a group is named only if it needs
+    /// one of them.
+    fn check_hold(&self, hold: Option<&TrimHold>, beyond: usize) {
+        let finished = self.model.entries.iter().take_while(|id| !self.model.is_needed(**id));
+        let finished = finished.count().min(beyond);
+        // The last finished one may be where a group is, and stays.
+        assert!(finished <= SLACK, "{finished} of {beyond} are finished: {:?}", self.model);
+        match hold {
+            None => assert!(beyond < SLACK || finished + 1 >= beyond, "{beyond}: {:?}", self.model),
+            Some(TrimHold::Behind { group, entries }) => {
+                assert_eq!(*entries, beyond as u64);
+                let needs = |id: &EntryId| self.model.groups[group.as_str()].needs(*id);
+                let is_true = self.model.entries.iter().take(beyond).any(needs);
+                assert!(is_true, "{group} needs none of {beyond}: {:?}", self.model);
+            }
+            Some(other) => panic!("{other:?}: {:?}", self.model),
+        }
     }
 
     async fn drop_oldest(&mut self) {

@@ -95,17 +95,21 @@ async fn a_server_or_a_client_that_is_not_trusted_is_told_as_that() {
     let (server, client) = (TlsServer::start(&own).await, ClientFiles::of(&own));
     let (url, files) = (server.url(), client.all());
     bus(redis(&url, files.clone())).await;
-    refused(&url, CredentialFiles { ca: None, ..files.clone() }, "certificate: UnknownIssuer")
-        .await;
+    refused(
+        &url,
+        CredentialFiles { ca: None, ..files.clone() },
+        "certificate is not signed by an authority that is trusted here",
+    )
+    .await;
     let another = CredentialFiles { ca: Some(other.ca()), ..files.clone() };
-    refused(&url, another, "invalid peer certificate").await;
+    refused(&url, another, "not signed with the key of the authority that it names").await;
     let name = url.replace("127.0.0.1", "localhost");
-    refused(&name, files.clone(), r#"certificate not valid for name "localhost""#).await;
+    refused(&name, files.clone(), "certificate is not for localhost, but for 127.0.0.1").await;
     let nobody = CredentialFiles { cert: None, key: None, ..files.clone() };
-    refused(&url, nobody, "alert: CertificateRequired").await;
+    refused(&url, nobody, "the server requires a client certificate").await;
     let stranger = ClientFiles::of(&other);
     let foreign = CredentialFiles { ca: files.ca, ..stranger.all() };
-    refused(&url, foreign, "alert: UnknownCA").await;
+    refused(&url, foreign, "does not trust the authority that signed the client certificate").await;
 }
 
 #[tokio::test]
@@ -134,19 +138,24 @@ async fn a_file_that_is_missing_or_garbled_is_named_and_not_shown() {
     };
     let missing = PathBuf::from("/nowhere/tls");
     type Put = fn(&mut CredentialFiles, PathBuf);
-    let places: [(&str, Put, &str); 3] = [
-        ("ca.crt", |files, path| files.ca = Some(path), "certificate"),
-        ("tls.crt", |files, path| files.cert = Some(path), "certificate"),
-        ("tls.key", |files, path| files.key = Some(path), "private key"),
+    let places: [(&str, Put, &str, &str); 3] = [
+        ("ca.crt", |files, path| files.ca = Some(path), "certificate", "REDIS_CA_FILE"),
+        ("tls.crt", |files, path| files.cert = Some(path), "certificate", "REDIS_CERT_FILE"),
+        ("tls.key", |files, path| files.key = Some(path), "private key", "REDIS_KEY_FILE"),
     ];
-    for (name, put, kind) in places {
+    for (name, put, kind, setting) in places {
         let with = |path| {
             let mut files = client.all();
             put(&mut files, path);
             files
         };
-        refused(&server.url(), with(missing.clone()), "cannot read /nowhere/tls: No such").await;
-        let expected = format!("garbled: the file has no {kind} in PEM");
+        refused(
+            &server.url(),
+            with(missing.clone()),
+            &format!("cannot read /nowhere/tls ({setting}): No such"),
+        )
+        .await;
+        let expected = format!("garbled ({setting}): the file has no {kind} in PEM");
         refused(&server.url(), with(garble(name)), &expected).await;
     }
 }

@@ -28,7 +28,7 @@ pub struct StreamFacts {
     pub first_entry: Option<EntryId>,
     /// The largest ID that was ever deleted by XDEL; trimming does not count.
     pub max_deleted: EntryId,
-    /// All groups by name; bytes that are not UTF-8 are escaped.
+    /// All groups by name; backslashes, and names that are not UTF-8, are escaped.
     pub groups: BTreeMap<String, GroupFacts>,
 }
 

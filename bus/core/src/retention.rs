@@ -42,8 +42,8 @@ pub const MISSING_GROUP_HOLD: Setting<Duration> = Setting::new(
 .with_default("168h");
 /// Maximum of the settings of a length: more entries than a server holds.
 const LIMIT: u64 = 1_000_000_000_000;
-/// Minimum distance of the hard cap from `REDIS_MAX_ENTRIES`, in entries: approximate trimming removes whole nodes (100
-/// entries by default) and leaves up to two nodes too many.
+/// Number of entries beyond `REDIS_MAX_ENTRIES` from which trimming removes entries one by one where it finds no whole node
+/// to remove, which costs the server less. The hard cap is at least as far from `REDIS_MAX_ENTRIES`.
 pub const SLACK: u64 = 200;
 
 /// Retention settings of a publisher.
@@ -134,16 +134,15 @@ impl Retention {
         reader.finish(max_entries.map(|max_entries| Self { mode, max_entries, hard_cap }))
     }
 
-    /// Returns the number of publishes of one process between two trims: a hundredth of `max_entries`, at least 100
-    /// (one node).
+    /// Returns the number of publishes of one process between two trims: a hundredth of `max_entries`, at least 100.
     pub fn trim_after(&self) -> u64 {
         (self.max_entries / 100).max(100)
     }
 }
 
 impl HardCap {
-    /// Returns the number of entries that one script drops: a hundredth of the cap, at least 100 (one node) and at most
-    /// 1,000, so that the script does not block other clients for long.
+    /// Returns the number of entries that one script drops: a hundredth of the cap, at least 100 and at most 1,000, so
+    /// that the script does not block other clients for long.
     pub fn step(self) -> u64 {
         (self.entries / 100).clamp(100, 1_000)
     }
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn trimming_and_dropping_take_a_hundredth_but_no_less_than_a_node() {
+    fn trimming_and_dropping_take_a_hundredth_but_no_less_than_a_hundred() {
         let retention = |max_entries| Retention { max_entries, ..Retention::default() };
         assert_eq!([1, 10_000, 50_000].map(|n| retention(n).trim_after()), [100, 100, 500]);
         let cap = |entries| HardCap { entries, overflow: Overflow::DropOldest }.step();

@@ -92,12 +92,17 @@ impl<T> Setting<T> {
         (self.parse)(text).unwrap_or_else(|allowed| panic!("{}={text:?}: {allowed}", self.name()))
     }
 
-    /// Reads the setting; `None` if it is unset.
+    /// Reads the setting; `None` if it is unset. A text with U+FFFD is refused.
     ///
     /// # Errors
     /// [`SettingError`] with the value and the allowed values.
     pub fn read(&self, lookup: Lookup<'_>) -> Result<Option<T>, SettingError> {
         let Some(text) = lookup(self.name()) else { return Ok(None) };
+        // A look-up puts U+FFFD in the place of bytes that are not UTF-8: two values would become one.
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            // It is not shown, for it may have a password.
+            return Err(SettingError::new(self.name(), "***", "must be UTF-8"));
+        }
         let parsed = (self.parse)(&text);
         parsed.map(Some).map_err(|allowed| SettingError::new(self.name(), &text, allowed))
     }
@@ -164,6 +169,14 @@ mod tests {
         assert_eq!(read(Some("7")), Ok(Some(7)));
         let error = read(Some("9001")).unwrap_err();
         assert_eq!(error.to_string(), r#"PORT="9001": must be a number from 1 to 9000"#);
+    }
+
+    #[test]
+    fn a_value_that_was_not_utf_8_is_refused() {
+        let setting = Setting::new("DIR", "Folder", path);
+        let lookup = |_: &str| Some(String::from_utf8_lossy(b"/spool/\xff").into_owned());
+        let error = setting.read(&lookup).unwrap_err();
+        assert_eq!(error.to_string(), "DIR=\"***\": must be UTF-8");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct StreamInfo {
     pub last_generated: EntryId,
     /// The oldest entry; `None`, in JSON `null`, in an empty stream.
     pub first_entry: Option<EntryId>,
-    /// The names of its groups, sorted; bytes that are not UTF-8 are escaped.
+    /// The names of its groups, sorted; backslashes, and names that are not UTF-8, are escaped.
     pub groups: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub enum GroupStatus {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerInfo {
-    /// Its name; bytes that are not UTF-8 are escaped.
+    /// Its name; backslashes, and a name that is not UTF-8, are escaped.
     pub name: String,
     /// Entries that are pending for it.
     pub pending: u64,

@@ -59,6 +59,7 @@ pub(super) async fn missing(
         needed.extend([
             ("XLEN (to trim)", command(&["XLEN", key])),
             ("XTRIM (to trim)", command(&["XTRIM", key, "MINID", "0-0"])),
+            ("XRANGE (to trim)", command(&["XRANGE", key, "+", "-", "COUNT", "1"])),
             ("XINFO STREAM (to trim)", command(&["XINFO", "STREAM", key])),
             ("XINFO GROUPS (to trim)", command(&["XINFO", "GROUPS", key])),
             ("XPENDING (to trim)", command(&["XPENDING", key, NO_NAME])),

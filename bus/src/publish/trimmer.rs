@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use eventbus_core::names::StreamKey;
-use eventbus_core::retention::{HardCap, Overflow, Retention, TrimMode};
+use eventbus_core::retention::{HardCap, Overflow, Retention, SLACK, TrimMode};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -62,7 +62,7 @@ impl Trimmer {
         missing_hold: Duration,
         metrics: StreamMetrics,
     ) -> Self {
-        let trims = retention.mode == TrimMode::Acked;
+        let trims = retention.mode != TrimMode::None;
         let inner = Arc::new(Inner {
             connection,
             stream,
@@ -127,8 +127,9 @@ impl Inner {
 
     async fn round(&self, logged: &mut Logged) -> Result<(), Error> {
         // Repeats at once only where one script was not enough.
-        let many = MAX_REMOVED / 2;
-        while self.trim(logged).await?.is_some_and(|trimmed| trimmed.removed >= many) {}
+        while self.trim(logged).await?.is_some_and(|trimmed| {
+            trimmed.removed > 0 && trimmed.length >= self.retention.max_entries + SLACK
+        }) {}
         if let Some(cap) = self.drops() {
             self.drop_down_to(cap).await?;
         }
@@ -140,14 +141,15 @@ impl Inner {
         if !self.trims.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let (number, mut conn) = self.connection.open().await?;
-        let keep = self.retention.max_entries;
-        let result = trim(&mut conn, &self.stream, keep, self.missing_hold).await;
-        let trimmed = match self.connection.judge(number, result) {
+        let trimmed = match self.trim_once().await {
             Err(error) if error.code() == Some("NOPERM") => {
                 self.trims.store(false, Ordering::Relaxed);
                 let (stream, error) = (&self.stream, chain(&error));
-                tracing::warn!(%stream, %error, "no permission to trim; other publishers have to");
+                if self.retention.mode == TrimMode::MaxLen {
+                    tracing::warn!(%stream, %error, "no permission to remove entries one by one: XADD removes them only where a whole node of the stream is beyond the maximum");
+                } else {
+                    tracing::warn!(%stream, %error, "no permission to trim; other publishers have to");
+                }
                 return Ok(None);
             }
             // The hard cap is enforced all the same.
@@ -168,6 +170,27 @@ impl Inner {
             log_hold(&self.stream, hold, trimmed.length);
         }
         Ok(Some(trimmed))
+    }
+
+    /// Runs the script of `acked`, or removes with `maxlen` what XADD left because it removes whole nodes only.
+    async fn trim_once(&self) -> Result<Trimmed, Error> {
+        let max = self.retention.max_entries;
+        if self.retention.mode != TrimMode::MaxLen {
+            let (number, mut conn) = self.connection.open().await?;
+            let result = trim(&mut conn, &self.stream, max, self.missing_hold).await;
+            return self.connection.judge(number, result);
+        }
+        let length = self.length().await?;
+        let removed = if length < max + SLACK {
+            0
+        } else {
+            let mut command = redis::cmd("XTRIM");
+            let length = max.max(length.saturating_sub(MAX_REMOVED));
+            command.arg(self.stream.as_str()).arg("MAXLEN").arg(length);
+            self.number("trim", &command).await?
+        };
+        let length = length.saturating_sub(removed);
+        Ok(Trimmed { removed, length, hold: None, released: Vec::new() })
     }
 
     /// Logs and counts each missing group once that holds trimming back no longer.
@@ -201,10 +224,15 @@ impl Inner {
     }
 
     async fn length(&self) -> Result<u64, Error> {
+        self.number("read the length", redis::cmd("XLEN").arg(self.stream.as_str())).await
+    }
+
+    /// Returns the number that Redis answers to a command on the stream.
+    async fn number(&self, operation: &'static str, command: &redis::Cmd) -> Result<u64, Error> {
         let (number, mut conn) = self.connection.open().await?;
-        let answer = redis::cmd("XLEN").arg(self.stream.as_str()).query_async(&mut conn).await;
+        let answer = command.query_async(&mut conn).await;
         let failed = |source: redis::RedisError| Error::Stream {
-            operation: "read the length",
+            operation,
             stream: self.stream.clone(),
             source: source.into(),
         };
@@ -229,6 +257,9 @@ fn log_hold(stream: &StreamKey, hold: &TrimHold, length: u64) {
         }
         TrimHold::Behind { group, entries } => {
             tracing::warn!(%stream, group, entries, "cannot trim all entries beyond the maximum: a group has not acknowledged them");
+        }
+        TrimHold::Node { entries, node } => {
+            tracing::warn!(%stream, entries, node, "cannot trim all entries beyond the maximum: they share a node of the stream with others; grant the Redis user XRANGE, or set the server's stream-node-max-entries to 100");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -14,8 +14,8 @@ use redis::{
 };
 use tokio::time::Instant;
 
-use crate::config::RedisConfig;
-use crate::error::Error;
+use crate::config::{CredentialFiles, RedisConfig};
+use crate::error::{Error, tls};
 
 use super::greeting::{greet, login};
 
@@ -25,6 +25,11 @@ const SILENT: &str = "the server does not answer within 2s";
 /// A server without TLS reads the first bytes of the handshake as an incomplete command and waits for the rest.
 const SILENT_TLS: &str = "no TLS handshake within 2s: the server does not answer, or does not use TLS on this port (then use redis://)";
 const CLOSED: &str = "the server closed the connection before it answered: it may use TLS on this port (then use rediss://)";
+const CA_FILE: &str = "REDIS_CA_FILE";
+const CERT_FILE: &str = "REDIS_CERT_FILE";
+const KEY_FILE: &str = "REDIS_KEY_FILE";
+/// Part of redis-rs' text for a client certificate and key that the TLS library does not accept.
+const UNUSABLE: &str = "Unable to build client with TLS parameters provided";
 /// A server cannot send an error before the TLS handshake is complete.
 const CLOSED_TLS: &str = "the server closed the connection before it answered: it may have reached its maximum number of clients";
 
@@ -58,7 +63,7 @@ impl Connection {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let silence = if is_tls { SILENT_TLS } else { SILENT };
         let connected = within(began, connecting, silence).await;
-        let mut conn = Self(connected.map_err(|error| explained(error, is_tls)).map_err(refused)?);
+        let mut conn = Self(connected.map_err(|error| explained(error, redis)).map_err(refused)?);
         let greeting = greet(&mut conn, redis.info.redis_settings().db());
         within(began, greeting, SILENT).await.map_err(refused)?;
         Ok(conn)
@@ -95,13 +100,45 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Replaces the error of a connection that was closed before any answer with one that names the likely cause.
-fn explained(error: RedisError, is_tls: bool) -> RedisError {
+/// Replaces the error of a connection that was closed before any answer with one that names the likely cause, and an error
+/// of TLS with a sentence and the files that it is about.
+fn explained(error: RedisError, redis: &RedisConfig) -> RedisError {
+    let is_tls = matches!(redis.info.addr(), ConnectionAddr::TcpTls { .. });
+    if let Some(text) = is_tls.then(|| tls_text(&error.to_string(), &redis.files)).flatten() {
+        return io::Error::new(io::ErrorKind::InvalidData, text).into();
+    }
     if !error.is_connection_dropped() || error.is_connection_refusal() {
         return error;
     }
     let text = if is_tls { CLOSED_TLS } else { CLOSED };
     io::Error::new(io::ErrorKind::ConnectionAborted, text).into()
+}
+
+fn tls_text(error: &str, files: &CredentialFiles) -> Option<String> {
+    let named = |setting: &str, path: &Option<PathBuf>| match path {
+        Some(path) => format!("{setting} is {}", path.display()),
+        None => format!("{setting} is not set"),
+    };
+    let (ca, cert) = (named(CA_FILE, &files.ca), named(CERT_FILE, &files.cert));
+    if let Some((_, cause)) = error.split_once(UNUSABLE) {
+        let key = named(KEY_FILE, &files.key);
+        let wrong = match cause {
+            _ if cause.contains("KeyMismatch") => "the private key is not that of the certificate",
+            _ if cause.contains("private key") => {
+                "the private key is none of RSA, ECDSA and Ed25519"
+            }
+            _ => "the certificate is malformed",
+        };
+        return Some(format!("cannot use the client certificate: {wrong} ({cert}, {key})"));
+    }
+    let sentence = tls::explained(error)?;
+    if tls::is_untrusted(error) {
+        return Some(format!("{sentence} ({ca})"));
+    }
+    if tls::is_refusal(error) {
+        return Some(format!("{sentence} ({cert})"));
+    }
+    Some(sentence)
 }
 
 /// Runs `work` until [`CONNECT_TIMEOUT`] after `began`, then fails with the message `silence`.
@@ -132,22 +169,42 @@ async fn client(redis: &RedisConfig) -> Result<Client, Error> {
     }
     let client_tls = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => Some(ClientTlsConfig {
-            client_cert: read_pem(cert, "CERTIFICATE").await?,
-            client_key: read_pem(key, "PRIVATE KEY").await?,
+            client_cert: read_pem(cert, CERT_FILE, "CERTIFICATE").await?,
+            client_key: read_pem(key, KEY_FILE, "PRIVATE KEY").await?,
         }),
         _ => None,
     };
     let root_cert = match &files.ca {
-        Some(path) => Some(read_pem(path, "CERTIFICATE").await?),
+        Some(path) => Some(read_pem(path, CA_FILE, "CERTIFICATE").await?),
         None => None,
     };
-    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(refused)
+    let certificates = TlsCertificates { client_tls, root_cert };
+    let failed = |error: RedisError| unreadable(&error, files).unwrap_or_else(|| refused(error));
+    Client::build_with_tls(info, certificates).map_err(failed)
+}
+
+/// Returns the error for the file that redis-rs could not decode. Its text may quote the file, which may have the key.
+fn unreadable(error: &RedisError, files: &CredentialFiles) -> Option<Error> {
+    let text = error.to_string();
+    let is = |part: &str| text.contains(part);
+    let (path, setting, kind) = if is("client certificate") {
+        (&files.cert, CERT_FILE, "certificate")
+    } else if is("private key") {
+        (&files.key, KEY_FILE, "private key")
+    } else if is("root certificate") || is("trust anchors") {
+        (&files.ca, CA_FILE, "certificate")
+    } else {
+        return None;
+    };
+    let text = format!("the file has a {kind} that is damaged");
+    let source = io::Error::new(io::ErrorKind::InvalidData, text);
+    Some(Error::File { path: path.clone()?, setting, source })
 }
 
 /// Reads a PEM file and checks that it has a block of this kind. redis-rs accepts a file without one and later reports
 /// an untrusted or missing certificate.
-async fn read_pem(path: &Path, kind: &str) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::File { path: path.to_owned(), source };
+async fn read_pem(path: &Path, setting: &'static str, kind: &str) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), setting, source };
     let bytes = tokio::fs::read(path).await.map_err(failed)?;
     if holds(&bytes, kind) {
         return Ok(bytes);

@@ -22,11 +22,11 @@ pub(super) async fn login(redis: &RedisConfig) -> Result<RedisConnectionInfo, Er
     let mut settings =
         RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
     let username = match &files.username {
-        Some(path) => Some(read_line(path).await?),
+        Some(path) => Some(read_line(path, "REDIS_USERNAME_FILE").await?),
         None => url.username().map(str::to_owned),
     };
     let password = match &files.password {
-        Some(path) => Some(read_line(path).await?),
+        Some(path) => Some(read_line(path, "REDIS_PASSWORD_FILE").await?),
         None => url.password().map(str::to_owned),
     };
     if let Some(username) = username {
@@ -66,9 +66,11 @@ pub(super) async fn greet(
 }
 
 /// Reads a credential without its trailing line end, which editors and `kubectl create secret --from-file` add.
-async fn read_line(path: &Path) -> Result<String, Error> {
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|source| Error::File { path: path.to_owned(), source })?;
+async fn read_line(path: &Path, setting: &'static str) -> Result<String, Error> {
+    let text = tokio::fs::read_to_string(path).await.map_err(|source| Error::File {
+        path: path.to_owned(),
+        setting,
+        source,
+    })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

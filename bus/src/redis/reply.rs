@@ -76,11 +76,12 @@ pub(crate) fn entry_id(value: &Value) -> Option<EntryId> {
     }
 }
 
-/// Decodes a text; bytes that are not UTF-8 are escaped.
+/// Decodes a text such as a name. A backslash and, in a text that is not UTF-8, all but visible ASCII is escaped: two
+/// texts that differ are never shown alike.
 pub(crate) fn text(value: &Value) -> Option<String> {
     let Value::BulkString(bytes) = value else { return None };
-    let escaped = || bytes.escape_ascii().to_string();
-    Some(std::str::from_utf8(bytes).map_or_else(|_| escaped(), ToOwned::to_owned))
+    let escaped = |_| bytes.escape_ascii().to_string();
+    Some(std::str::from_utf8(bytes).map_or_else(escaped, |text| text.replace('\\', r"\\")))
 }
 
 /// A reply, or a part of one, whose values have names. The error of a getter is the name.
@@ -161,6 +162,24 @@ mod tests {
         let fields = vec![(b"a".to_vec(), b"1".to_vec())];
         let id = EntryId { ms: 1, seq: 2 };
         assert_eq!(read_entries(reply), Some(vec![RawEntry::new(id, fields)]));
+    }
+
+    #[test]
+    fn texts_that_differ_are_shown_differently() {
+        let shown = |bytes: &[u8]| text(&Value::BulkString(bytes.to_vec())).unwrap();
+        let cases: [(&[u8], &str); 8] = [
+            (b"\xff\xfe", r"\xff\xfe"),
+            (br"\xff\xfe", r"\\xff\\xfe"),
+            (br"\\xff\\xfe", r"\\\\xff\\\\xfe"),
+            ("é".as_bytes(), "é"),
+            (b"\xc3\xa9\xff", r"\xc3\xa9\xff"),
+            (br"\xc3\xa9\xff", r"\\xc3\\xa9\\xff"),
+            (b"\n\xff", r"\n\xff"),
+            (b"\\n\xff", r"\\n\xff"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(shown(bytes), expected);
+        }
     }
 
     #[test]

@@ -8,8 +8,6 @@
 
 local stream, losses, count, min_length = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
 local PAGE = 500
--- Bytes that may be read while all other clients wait.
-local MAX_BYTES = 16777216
 
 -- Drops entries, at most `max`: whole nodes if that removes any. Returns their IDs, the oldest first.
 local function drop(max)
@@ -52,10 +50,7 @@ end
 local function drop_and_count()
   local length, counts, problem = checked(redis.pcall('XLEN', stream)), {}, false
   if length < min_length then return { 0, length, counts, problem } end
-  local size = redis.pcall('MEMORY', 'USAGE', stream)
-  local mean = type(size) == 'number' and length > 0 and size / length or 1024
-  local max = math.min(count, math.max(1, math.floor(MAX_BYTES / mean)))
-  local ids, is_dropped = drop(max), {}
+  local ids, is_dropped = drop(page_size(stream, length, count)), {}
   if #ids == 0 then return { 0, checked(redis.pcall('XLEN', stream)), counts, problem } end
   for _, id in ipairs(ids) do is_dropped[id] = true end
   for _, flat in ipairs(checked(redis.pcall('XINFO', 'GROUPS', stream))) do

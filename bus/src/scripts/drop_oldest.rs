@@ -41,6 +41,7 @@ impl Call for Arguments<'_> {
             Script::new(concat!(
                 include_str!("common/reply.lua"),
                 include_str!("common/id.lua"),
+                include_str!("common/page.lua"),
                 include_str!("drop_oldest.lua")
             ))
         });

@@ -1,16 +1,21 @@
 -- Trims what every group has finished.
 --
 -- KEYS  stream, groups
--- ARGV  keep, max_removed, missing_hold
--- Reply {removed, length, reason, group, {released, …}}; reason is false, or why nothing more was removed:
+-- ARGV  keep, slack, max_removed, missing_hold
+-- Reply {removed, length, reason, subject, {released, …}}; reason is false, or why nothing was removed; subject is the group:
 --   no-groups  there is no group, so no consumer could have read what would be removed
 --   missing    this group is declared and does not exist
 --   ahead      this group is past the stream's end: it belongs to another stream of this name
---   behind     this group needs the oldest entry
+--   behind     this group needs one of the entries beyond keep
+--   node       the finished entries share a node with others, and may not be read to remove them one by one; subject is
+--              the mean number of entries in a node
 -- released are declared groups without owner that were missing for missing_hold ms, and hold nothing back any more.
 
 local stream, groups_hash = KEYS[1], KEYS[2]
-local keep, max_removed, missing_hold = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local keep, slack, max_removed = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local missing_hold = tonumber(ARGV[4])
+-- Maximum number of entries that are removed one by one.
+local MAX_READ = 1000
 
 -- Returns the declaration of a group that is missing since `now`.
 local function with_missing_since(field, now)
@@ -78,16 +83,39 @@ local function floor_of(groups, last_generated)
   return floor, 'behind', holder, released
 end
 
+-- Removes finished entries one by one, of the `beyond` oldest. Whole nodes go first, but how many entries a node has is a
+-- setting of the server: one may have all. Returns the number removed, and the number found finished if it is too small to
+-- remove them; nil if they may not be read.
+local function trim_exactly(floor, beyond, length)
+  -- Nothing is before 0-0, and as an open end of a range it is an error.
+  if floor == '0-0' then return 0, 0 end
+  local max = math.min(beyond, page_size(stream, length, MAX_READ))
+  local entries = redis.pcall('XRANGE', stream, '-', '(' .. floor, 'COUNT', max + 1)
+  if entries.err then return 0, nil end
+  if #entries < math.min(slack, max) then return 0, #entries end
+  local first_kept = #entries > max and entries[max + 1][1] or floor
+  return checked(redis.pcall('XTRIM', stream, 'MINID', first_kept), stream), #entries
+end
+
 local function trim()
   local length = checked(redis.pcall('XLEN', stream), stream)
   if length <= keep then return { 0, length, false, false, {} } end
-  local last_generated = record(checked(redis.pcall('XINFO', 'STREAM', stream), stream))['last-generated-id']
+  local info = record(checked(redis.pcall('XINFO', 'STREAM', stream), stream))
   local groups = checked(redis.pcall('XINFO', 'GROUPS', stream), stream)
-  local floor, reason, group, released = floor_of(groups, last_generated)
+  local floor, reason, group, released = floor_of(groups, info['last-generated-id'])
   if not floor then return { 0, length, reason, group, released } end
-  local limit = math.min(length - keep, max_removed)
+  local beyond = length - keep
+  local limit = math.min(beyond, max_removed)
   local removed = checked(redis.pcall('XTRIM', stream, 'MINID', '~', floor, 'LIMIT', limit), stream)
-  if removed > 0 or floor == last_generated then reason, group = false, false end
+  if removed > 0 or beyond < slack then return { removed, length - removed, false, false, released } end
+  local found
+  removed, found = trim_exactly(floor, beyond, length)
+  if not found then
+    reason, group = 'node', math.floor(length / info['radix-tree-keys'])
+  -- The entry at the floor stays too, though the group may be past it.
+  elseif removed > 0 or found + 1 >= beyond then
+    reason, group = false, false
+  end
   return { removed, length - removed, reason, group, released }
 end
 

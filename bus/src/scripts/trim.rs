@@ -32,10 +32,10 @@ pub struct Trimmed {
     pub removed: u64,
     /// Entries that are left.
     pub length: u64,
-    /// Reason why finished entries beyond `keep` are left; `None` if there are none.
+    /// Reason why nothing was removed of 200 or more entries beyond `keep`; `None` if something was.
     pub hold: Option<TrimHold>,
-    /// Declared groups without owner that have been missing for too long to hold trimming back; bytes that are not
-    /// UTF-8 are escaped.
+    /// Declared groups without owner that have been missing for too long to hold trimming back; backslashes, and names that
+    /// are not UTF-8, are escaped.
     pub released: Vec<String>,
 }
 
@@ -46,20 +46,28 @@ pub enum TrimHold {
     NoGroup,
     /// A declared group is missing.
     Missing {
-        /// Its name; bytes that are not UTF-8 are escaped.
+        /// Its name; backslashes, and a name that is not UTF-8, are escaped.
         group: String,
     },
     /// A group's position is after the last entry ever added: it belongs to another stream of this name.
     Ahead {
-        /// Its name; bytes that are not UTF-8 are escaped.
+        /// Its name; backslashes, and a name that is not UTF-8, are escaped.
         group: String,
     },
-    /// A group has not acknowledged the oldest entries.
+    /// A group has not acknowledged entries beyond `keep`.
     Behind {
-        /// Its name; bytes that are not UTF-8 are escaped.
+        /// Its name; backslashes, and a name that is not UTF-8, are escaped.
         group: String,
         /// Number of entries beyond `keep`.
         entries: u64,
+    },
+    /// The finished entries share a node of the stream with others, and the user has no permission for `XRANGE`, which
+    /// removing them one by one needs.
+    Node {
+        /// Number of entries beyond `keep`.
+        entries: u64,
+        /// Mean number of entries in a node; its maximum is the server's `stream-node-max-entries`.
+        node: u64,
     },
 }
 
@@ -73,6 +81,7 @@ impl Call for Arguments<'_> {
                 include_str!("common/reply.lua"),
                 include_str!("common/id.lua"),
                 include_str!("common/declaration.lua"),
+                include_str!("common/page.lua"),
                 include_str!("trim.lua")
             ))
         });
@@ -81,8 +90,8 @@ impl Call for Arguments<'_> {
 
     fn write(&self, words: &mut Words) {
         words.key("stream", self.stream).key("groups", self.stream.groups_key());
-        words.arg("keep", self.keep).arg("max_removed", MAX_REMOVED);
-        words.arg("missing_hold", millis(self.missing_hold));
+        words.arg("keep", self.keep).arg("slack", SLACK);
+        words.arg("max_removed", MAX_REMOVED).arg("missing_hold", millis(self.missing_hold));
     }
 
     fn read(&self, reply: Value) -> Decoded<Trimmed> {
@@ -91,18 +100,16 @@ impl Call for Arguments<'_> {
 }
 
 fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
-    let [removed, length, reason, group, released] = list(reply)? else { return None };
+    let [removed, length, reason, subject, released] = list(reply)? else { return None };
     let released = list(released)?.iter().map(text).collect::<Option<_>>()?;
     let (removed, length) = (number(removed)?, number(length)?);
     let entries = length.saturating_sub(keep);
-    let hold = match (text(reason).as_deref(), text(group)) {
+    let hold = match (text(reason).as_deref(), text(subject)) {
         (Some("no-groups"), _) => Some(TrimHold::NoGroup),
         (Some("missing"), Some(group)) => Some(TrimHold::Missing { group }),
         (Some("ahead"), Some(group)) => Some(TrimHold::Ahead { group }),
-        // Fewer than the slack are left in any case.
-        (Some("behind"), Some(group)) if entries >= SLACK => {
-            Some(TrimHold::Behind { group, entries })
-        }
+        (Some("behind"), Some(group)) => Some(TrimHold::Behind { group, entries }),
+        (Some("node"), _) => Some(TrimHold::Node { entries, node: number(subject)? }),
         _ => None,
     };
     Some(Trimmed { removed, length, hold, released })
@@ -110,8 +117,10 @@ fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
 
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
-/// Whole nodes are removed, of 100 entries by default, so that up to two nodes more than `keep` are left. Nothing is
-/// removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group
+/// Whole nodes of the stream are removed; where there is none, and 200 entries or more could go, these are removed one by
+/// one, at most 1,000 of them. After a call that removed nothing, fewer than 200 finished entries beyond `keep` are left.
+///
+/// Nothing is removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group
 /// that no resource owns holds trimming back for `missing_hold` only, by the server's clock, from when this script
 /// first found it missing.
 ///

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod case_01;
+mod case_03;
 mod case_06;
 mod case_07;
 mod case_08;
@@ -11,4 +12,6 @@ mod case_09;
 mod case_12;
 mod case_13;
 mod case_15;
+mod case_16;
 mod case_17;
+mod case_19;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A consumer of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerFacts {
-    /// Its name; bytes that are not UTF-8 are escaped.
+    /// Its name; backslashes, and a name that is not UTF-8, are escaped.
     pub name: String,
     /// Entries that are pending for it.
     pub pending: u64,
