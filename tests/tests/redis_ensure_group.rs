@@ -154,3 +154,12 @@ async fn where_the_declaration_is_refused_the_group_is_created_all_the_same() {
     let Declared::Refused(error) = ensured.declared else { panic!("{ensured:?}") };
     assert_eq!(error.code(), Some("NOPERM"), "{error:?}");
 }
+
+#[tokio::test]
+async fn case_06_a_group_is_created_whatever_count_of_added_entries_another_program_set() {
+    let mut fixture = Fixture::new().await;
+    let count = "ENTRIESADDED 9223372036854775806 MAXDELETEDID 0-0";
+    command(&mut fixture.conn, &format!("XSETID s 10-0 {count}")).await;
+    let ensured = fixture.ensure(&EnsureGroup::new(Start::Latest)).await;
+    assert!(matches!(ensured.creation, GroupCreation::Created { .. }), "{ensured:?}");
+}

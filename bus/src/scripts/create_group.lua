@@ -46,7 +46,8 @@ local function create()
   local position = start == '$' and last or start
   local options = { stream, group, start, 'MKSTREAM' }
   local read = entries_read(info, last, position)
-  if read then
+  -- XSETID sets any count; a larger one than Lua can hold is unknown.
+  if read and read >= 0 and read <= 2 ^ 53 then
     options[#options + 1] = 'ENTRIESREAD'
     options[#options + 1] = string.format('%.0f', read)
   end

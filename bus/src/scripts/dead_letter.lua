@@ -47,7 +47,8 @@ else
   end
 end
 local before = redis.call('XLEN', dead_letters)
-redis.call('XADD', dead_letters, 'MAXLEN', '~', max_length, '*', unpack(fields))
+-- Exactly: `~` removes whole nodes only, and a server may keep all entries in one.
+redis.call('XADD', dead_letters, 'MAXLEN', max_length, '*', unpack(fields))
 redis.call('XACK', source, group, id)
 if replay then redis.call('XDEL', source, id) end
 local replaced = replay and entry and 1 or 0
