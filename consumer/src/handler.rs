@@ -5,8 +5,10 @@ pub mod dial;
 pub mod http;
 pub mod log;
 pub mod request;
+mod reuse;
 
 use eventbus::{Answer, Delivery};
+use prometheus_client::metrics::counter::Counter;
 
 use self::http::{HttpHandler, HttpSettings};
 
@@ -40,13 +42,15 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// Creates the handler, without connecting.
+    /// Creates the handler, without connecting. `omitted_fields` counts the fields of entries that a request cannot hold.
     ///
     /// # Errors
     /// The error of the HTTP client if its TLS cannot be set up.
-    pub fn new(settings: HandlerSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: HandlerSettings, omitted_fields: Counter) -> Result<Self, reqwest::Error> {
         match settings {
-            HandlerSettings::Http(settings) => Ok(Self::Http(HttpHandler::new(settings)?)),
+            HandlerSettings::Http(settings) => {
+                HttpHandler::new(settings, omitted_fields).map(Self::Http)
+            }
             HandlerSettings::Log => Ok(Self::Log),
         }
     }

@@ -3,7 +3,6 @@
 mod metrics;
 pub mod settings;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;

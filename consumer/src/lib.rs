@@ -9,9 +9,12 @@ pub mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventbus::consume::Subscriber;
+use eventbus::consume::{Subscriber, SubscriberConfig};
 use eventbus::{Delivery, Metrics};
 use eventbus_program::http;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -47,7 +50,8 @@ pub async fn run(
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("eventbus_build", "Version of this program", version);
     let metrics = Metrics::register(&mut registry);
-    let handler = Handler::new(settings.handler).map_err(Error::Client)?;
+    let omitted_fields = omitted_fields(&mut registry, &settings.subscriber);
+    let handler = Handler::new(settings.handler, omitted_fields).map_err(Error::Client)?;
     let subscriber = Subscriber::new(settings.redis, settings.subscriber, metrics);
     let readiness = subscriber.readiness();
     // Readiness starts once the group was found and lasts through outages of Redis.
@@ -65,4 +69,18 @@ pub async fn run(
     drained.cancel();
     probes.await.expect("the server of the probes does not panic");
     result
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    stream: String,
+    group: String,
+}
+
+fn omitted_fields(registry: &mut Registry, config: &SubscriberConfig) -> Counter {
+    let family = Family::<GroupLabels, Counter>::default();
+    let help = "Fields of entries that requests to the handler left out, at each attempt: names that are no CloudEvents attribute, values that are not UTF-8, repeated fields, or too many or too large ones";
+    registry.register("eventbus_handler_omitted_fields", help, family.clone());
+    let (stream, group) = (config.stream.to_string(), config.group.to_string());
+    family.get_or_create_owned(&GroupLabels { stream, group })
 }

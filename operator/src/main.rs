@@ -5,9 +5,8 @@ mod cli;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use eventbus::chain;
 use eventbus::config::Lookup;
-use eventbus_operator::error::Error;
+use eventbus_operator::kubernetes::configuration;
 use eventbus_operator::redis::endpoints::Endpoints;
 use eventbus_operator::runtime::Operator;
 use eventbus_operator::settings::Settings;
@@ -52,10 +51,11 @@ fn read(lookup: Lookup<'_>) -> Result<(Settings, Endpoints), Vec<String>> {
 
 async fn run(settings: Settings, endpoints: Endpoints) -> Result<(), String> {
     let stop = signals::stop_on_signals()?;
-    let kubernetes = kube::Config::infer()
-        .await
-        .map_err(|error| chain(&Error::Configuration(Box::new(error))))?;
+    let kubernetes = configuration(&environment::variable).await.map_err(|error| error.report())?;
     let listener = http::listen(settings.listen).await?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving HTTP");
+    }
     let operator = Operator { settings, endpoints, kubernetes, identity: identity() };
     operator.run(listener, stop).await.map_err(|error| error.report())
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -53,6 +54,12 @@ struct StreamLabels {
     stream: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabels {
+    namespace: String,
+    resource: String,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// Metrics of one operator; clones share their values.
@@ -68,6 +75,7 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     status_writes: Counter,
     leader: Gauge,
+    watches: Family<WatchLabels, Seconds>,
 }
 
 impl Metrics {
@@ -85,6 +93,7 @@ impl Metrics {
             reconcile_duration: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 5.0, 15.0]),
             status_writes: Counter::default(),
             leader: Gauge::default(),
+            watches: Family::default(),
         };
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("eventbus_operator", "Version of the operator", Info::new(version));
@@ -119,6 +128,12 @@ impl Metrics {
             "eventbus_leader",
             "State of this replica: 1 if it is the leader, else 0",
             metrics.leader.clone(),
+        );
+        registry.register_with_unit(
+            "eventbus_watch_last_event_timestamp",
+            "Time at which the API server last answered the watch of a resource, which is renewed every 20 s",
+            Unit::Seconds,
+            metrics.watches.clone(),
         );
         metrics
     }
@@ -166,6 +181,17 @@ impl Metrics {
     /// Sets whether this replica is the leader.
     pub fn set_leader(&self, leader: bool) {
         self.leader.set(i64::from(leader));
+    }
+
+    /// Sets the time at which the API server last answered the watch of `resource`; `namespace` is empty for all.
+    pub fn watch_seen(&self, namespace: &str, resource: &str, now: Timestamp) {
+        let labels = WatchLabels { namespace: namespace.to_owned(), resource: resource.to_owned() };
+        self.watches.get_or_create(&labels).set(now.as_duration().as_secs_f64());
+    }
+
+    /// Removes the times of all watches, which end when this replica stops leading.
+    pub fn forget_watches(&self) {
+        self.watches.clear();
     }
 
     /// Sets whether Redis responded for a stream; `None`: the stream is no longer observed.
@@ -231,6 +257,17 @@ mod tests {
         assert!(text(&registry).contains(line), "{}", text(&registry));
         metrics.set_group(&labels(), &GroupNumbers::default());
         assert!(!text(&registry).contains("eventbus_group_lag{"), "{}", text(&registry));
+    }
+
+    #[test]
+    fn case_10_the_time_of_a_watch_is_there_while_it_runs() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.watch_seen("ns", "deployments", Timestamp::from_millisecond(1_500).unwrap());
+        let line = r#"eventbus_watch_last_event_timestamp_seconds{namespace="ns",resource="deployments"} 1.5"#;
+        assert!(text(&registry).contains(line), "{}", text(&registry));
+        metrics.forget_watches();
+        assert!(!text(&registry).contains("timestamp_seconds{"), "{}", text(&registry));
     }
 
     #[test]

@@ -100,7 +100,8 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
     let last = last_status(context, resource);
     let last = last.as_ref();
     // Pure.
-    let desired = match validate(resource, &context.endpoints, &context.settings.consumer_image) {
+    let (image, api_server) = (&context.settings.consumer_image, context.settings.api_server);
+    let desired = match validate(resource, &context.endpoints, image, api_server) {
         Ok(desired) => desired,
         Err(refusal) => return refuse(context, resource, last, &refusal).await,
     };

@@ -1,6 +1,6 @@
 //! Settings of `operator run`; all invalid ones are reported together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const STATUS_WRITES_PER_SECOND: Setting<u32> = Setting::new(
 )
 .with_default("50");
 
+/// Time limit of one watch request. Nothing else tells a watch whose connection is frozen from one without events.
+pub(crate) const WATCH: Duration = Duration::from_secs(20);
+
 /// Settings, in the order of `--help`.
 pub const SETTINGS: [SettingDescription; 6] = [
     ENDPOINTS_FILE.description(),
@@ -58,8 +61,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// `STATUS_WRITES_PER_SECOND`. Default 50.
     pub status_writes_per_second: u32,
+    /// Address of the API server as pods see it, which Kubernetes tells every pod; `None` outside of Kubernetes.
+    pub api_server: Option<IpAddr>,
     /// Times of the leader election; not a setting.
     pub lease: LeaseTimes,
+    /// Time limit of one watch request, after which it is repeated; not a setting. Default 20 s.
+    pub watch: Duration,
 }
 
 /// Times of the leader election: `retry` < `renew_deadline` < `duration`.
@@ -97,6 +104,7 @@ impl Settings {
         let lease_name = reader.value(&LEASE_NAME);
         let listen = reader.value(&LISTEN);
         let status_writes_per_second = reader.value(&STATUS_WRITES_PER_SECOND);
+        let api_server = reader.text("KUBERNETES_SERVICE_HOST").and_then(|ip| ip.parse().ok());
         let required = endpoints_file.zip(consumer_image);
         reader.finish(required.map(|(endpoints_file, consumer_image)| Self {
             endpoints_file,
@@ -105,7 +113,9 @@ impl Settings {
             lease_name,
             listen,
             status_writes_per_second,
+            api_server,
             lease: LeaseTimes::default(),
+            watch: WATCH,
         }))
     }
 }

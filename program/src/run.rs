@@ -8,6 +8,7 @@ use eventbus::config::Lookup;
 
 use crate::flags::Flags;
 use crate::logging::Logging;
+use crate::termination;
 
 /// Exit status of a failure at run time.
 pub(crate) const FAILED: u8 = 1;
@@ -40,7 +41,8 @@ impl Program<'_> {
     /// Reads the settings of logs and program, sets up the logs and a runtime, and awaits `work`.
     ///
     /// Returns 0 after a clean stop; 1 if `work` failed, whose message is logged; 2 if `read` or the settings of the logs
-    /// failed: all messages are then written to standard error, one per line.
+    /// failed: all messages are then written to standard error, one per line. In a container, the messages are its
+    /// termination message, too.
     pub fn run<S, E: Display>(
         self,
         read: impl FnOnce(Lookup<'_>) -> Result<S, Vec<E>>,
@@ -53,7 +55,7 @@ impl Program<'_> {
                 let of_logs = logging.err().into_iter().flatten().map(|error| error.to_string());
                 let of_program =
                     settings.err().into_iter().flatten().map(|error| error.to_string());
-                return refuse(of_logs.chain(of_program));
+                return refuse(&of_logs.chain(of_program).collect::<Vec<_>>().join("\n"));
             }
         };
         if self.check {
@@ -64,6 +66,7 @@ impl Program<'_> {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
+                termination::report(&error);
                 ExitCode::from(FAILED)
             }
         }
@@ -71,12 +74,10 @@ impl Program<'_> {
 }
 
 /// Writes the errors to standard error, because the logs are not set up yet and their settings may be the invalid ones.
-fn refuse(errors: impl Iterator<Item = String>) -> ExitCode {
-    let mut stderr = io::stderr().lock();
-    for error in errors {
-        // If standard error is closed, only the exit status reports the failure.
-        writeln!(stderr, "{error}").ok();
-    }
+fn refuse(errors: &str) -> ExitCode {
+    // If standard error is closed, the exit status reports the failure.
+    writeln!(io::stderr().lock(), "{errors}").ok();
+    termination::report(errors);
     ExitCode::from(INVALID_SETTINGS)
 }
 

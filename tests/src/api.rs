@@ -232,6 +232,8 @@ pub struct Setup {
     pub namespaces: Vec<String>,
     /// The times of its election.
     pub lease: LeaseTimes,
+    /// The time limit of its watches; `None`: the default.
+    pub watch: Option<Duration>,
     /// Connection to the API server.
     pub kubernetes: Config,
 }
@@ -244,6 +246,7 @@ impl Setup {
             endpoints: json!({"endpoints": [{"name": "default", "url": redis.url()}]}),
             namespaces: vec![namespace.name.clone()],
             lease: LeaseTimes::default(),
+            watch: None,
             kubernetes: namespace.config(),
         }
     }
@@ -305,5 +308,6 @@ fn settings(setup: &Setup) -> Settings {
         _ => None,
     };
     let settings = Settings::from_lookup(&lookup).expect("the settings are right");
-    Settings { lease: setup.lease, ..settings }
+    let watch = setup.watch.unwrap_or(settings.watch);
+    Settings { lease: setup.lease, watch, ..settings }
 }

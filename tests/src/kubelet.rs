@@ -1,4 +1,4 @@
-//! What the kubelet does with a container's environment before the program sees it.
+//! Expansion of a container's environment, as the kubelet does it before the program sees it.
 
 use std::collections::BTreeMap;
 

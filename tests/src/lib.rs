@@ -14,6 +14,7 @@ pub mod programs;
 pub mod proxy;
 pub mod python;
 pub mod raw;
+pub mod raw_handler;
 pub mod redis;
 pub mod rules;
 pub mod seraaj;

@@ -176,6 +176,7 @@ async fn an_operator_waits_for_the_definition_of_its_resource() {
         endpoints: json!({"endpoints": []}),
         namespaces: Vec::new(),
         lease: LeaseTimes::default(),
+        watch: None,
         kubernetes: kube::Config::new(url),
     };
     let operator = RunningOperator::start_as(setup).await;

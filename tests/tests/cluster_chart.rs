@@ -3,11 +3,12 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::cluster::{file, kubectl};
+use tests::kubelet;
 
 /// Values that touch everything a pod is made of.
 const ALL: &str = r#"
@@ -28,21 +29,24 @@ health: {endpoint: prod, podLabels: {a: b}, podAnnotations: {a: b}, extraEnv: [{
 redis: {enabled: true, persistence: {enabled: true}}
 "#;
 
-/// The objects that the chart renders with these values, or what it says against them.
-fn render(values: &str) -> Result<Vec<Value>, String> {
+/// The manifest of a release of the chart with these values, or what Helm says against them.
+fn manifest(release: &str, namespace: &str, values: &str) -> Result<String, String> {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path = directory.path().join("values.yaml");
     std::fs::write(&path, values).expect("the directory can be written");
     let output = Command::new("helm")
-        .args(["template", "bus", &file("charts/eventbus"), "--namespace", "system", "--values"])
+        .args(["template", release, &file("charts/eventbus"), "--namespace", namespace])
+        .arg("--values")
         .arg(path)
         .output()
         .expect("helm can be started");
     let text = |bytes| String::from_utf8(bytes).expect("helm writes UTF-8");
-    if !output.status.success() {
-        return Err(text(output.stderr));
-    }
-    let objects = text(output.stdout);
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// The objects that the chart renders with these values, or what it says against them.
+fn render(values: &str) -> Result<Vec<Value>, String> {
+    let objects = manifest("bus", "system", values)?;
     let parsed = objects.split("\n---\n").map(serde_yaml::from_str::<Value>);
     Ok(parsed
         .map(|object| object.expect("the chart renders YAML"))
@@ -211,4 +215,77 @@ fn values_that_make_no_sense_are_refused_with_the_way_out() {
         let error = render(&values).expect_err(&values);
         assert!(error.contains(words), "{values}\n{error}");
     }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn case_18_every_release_and_override_makes_objects_that_the_api_server_accepts() {
+    // Of digits alone, which YAML reads as a number where it is not quoted.
+    let namespace = std::process::id().to_string();
+    kubectl(&format!("create namespace {namespace}"), "");
+    let long = "r".repeat(53);
+    let overrides = |name: &str, value: &str| format!("{name}: {value:?}\n");
+    let endpoint = |name: &str| {
+        format!(
+            "health: {{endpoint: {name:?}}}\nendpoints: [{{name: {name:?}, url: 'redis://h', secretName: '1', passwordKey: k}}]\n"
+        )
+    };
+    for (release, values) in [
+        ("my.release", String::new()),
+        ("1st", String::new()),
+        ("123", String::new()),
+        ("1e3", String::new()),
+        ("true", String::new()),
+        (&long, String::new()),
+        ("bus", overrides("fullnameOverride", "My_Bus.")),
+        ("bus", overrides("fullnameOverride", &format!("{}-x", "f".repeat(53)))),
+        ("bus", overrides("nameOverride", "123")),
+        ("bus", overrides("nameOverride", &format!("-a b é{}.", "n".repeat(70)))),
+        ("bus", endpoint("1e3")),
+        ("bus", endpoint(&"e".repeat(63))),
+        ("bus", format!("watchNamespaces: [{namespace:?}]\n")),
+        ("bus", "operator: {serviceAccount: {name: '123'}}\n".to_owned()),
+    ] {
+        let redis = "redis: {enabled: true, maxMemory: '100000000', persistence: {enabled: true}}";
+        let manifest = manifest(release, &namespace, &format!("{values}{redis}"));
+        let manifest = manifest.unwrap_or_else(|error| panic!("{release} {values}: {error}"));
+        // Prints what the server says, with the object.
+        kubectl("apply --server-side --dry-run=server --validate=strict -f -", &manifest);
+    }
+    kubectl(&format!("delete namespace {namespace} --wait=false"), "");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn case_04_a_dollar_sign_in_any_value_arrives_as_it_is() {
+    let odd = "a$$b $(LISTEN) $$(LISTEN) {{ .Release.Name }} \"'";
+    let values = json!({
+        "redis": {"enabled": true},
+        "logging": {"level": odd},
+        "health": {"stream": odd, "endpoint": "odd"},
+        "consumer": {"image": {"repository": odd}},
+        "endpoints": [{"name": "odd", "url": format!("redis://h/{odd}")}],
+    });
+    let objects = render(&values.to_string()).unwrap();
+    let mut arrived = BTreeSet::new();
+    for deployment in objects.iter().filter(|object| object["kind"] == "Deployment") {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        for word in
+            ["args", "command"].iter().flat_map(|list| container[*list].as_array()).flatten()
+        {
+            assert!(!word.as_str().unwrap().contains('$'), "{word}");
+        }
+        let mut defined = BTreeMap::new();
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let value = kubelet::expanded(variable["value"].as_str().unwrap(), &defined);
+            let name = variable["name"].as_str().unwrap().to_owned();
+            if value.contains(odd) {
+                arrived.insert(name.clone());
+            }
+            assert!(value.contains(odd) || !value.contains('$'), "{name}: {value}");
+            defined.insert(name, value);
+        }
+    }
+    let expected = ["CONSUMER_IMAGE", "REDIS_STREAM_NAME", "REDIS_URL", "RUST_LOG"];
+    assert_eq!(arrived, expected.map(str::to_owned).into());
 }

@@ -17,13 +17,17 @@ use eventbus_operator::workload::deployment;
 use serde_json::{Value, json};
 use tests::{kubelet, rules};
 
-/// The environment of the pods of a resource.
-fn environment(fields: Value) -> BTreeMap<String, String> {
+/// Address of the API server, as Kubernetes tells every pod.
+const API_SERVER: &str = "10.96.0.1";
+
+/// The environment of the pods of a resource, or the operator's words against it.
+fn try_environment(fields: Value) -> Result<BTreeMap<String, String>, String> {
     let yaml = "endpoints: [{name: default, url: 'rediss://r.example:6380/2', credentialsDir: /c, secretName: s}]";
     let endpoints = Endpoints::parse(yaml, &|file| file.ends_with("password")).unwrap();
     let mut resource = rules::resource("orders", &rules::spec(fields));
     resource.metadata.namespace = Some("shop".to_owned());
-    let desired = validate(&resource, &endpoints, "i").unwrap();
+    let desired = validate(&resource, &endpoints, "i", API_SERVER.parse().ok());
+    let desired = desired.map_err(|refusal| refusal.message)?;
     let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let variables = pod.containers.into_iter().flat_map(|container| container.env.unwrap());
     let mut environment = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
@@ -32,12 +36,24 @@ fn environment(fields: Value) -> BTreeMap<String, String> {
         let value = variable.value.map(|value| kubelet::expanded(&value, &environment));
         environment.insert(variable.name, value.or(pod_name).unwrap());
     }
-    environment
+    environment.insert("KUBERNETES_SERVICE_HOST".to_owned(), API_SERVER.to_owned());
+    Ok(environment)
+}
+
+fn environment(fields: Value) -> BTreeMap<String, String> {
+    let shown = fields.to_string();
+    try_environment(fields).unwrap_or_else(|refusal| panic!("{shown}: {refusal}"))
+}
+
+/// The settings of a consumer in this environment, or its words against it.
+fn read(environment: &BTreeMap<String, String>) -> Result<Settings, String> {
+    let settings = Settings::from_lookup(&|name| environment.get(name).cloned(), None);
+    settings.map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn parsed(fields: Value) -> Settings {
-    let environment = environment(fields);
-    Settings::from_lookup(&|name| environment.get(name).cloned(), None).unwrap()
+    let shown = fields.to_string();
+    read(&environment(fields)).unwrap_or_else(|errors| panic!("{shown}: {errors}"))
 }
 
 fn http(settings: &Settings) -> &HttpSettings {
@@ -98,7 +114,7 @@ fn the_consumer_is_done_before_the_pod_is_killed() {
     let fields = json!({"delivery": {"timeout": "20s"}});
     let endpoints = Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false);
     let resource = rules::resource("orders", &rules::spec(fields.clone()));
-    let desired = validate(&resource, &endpoints.unwrap(), "i").unwrap();
+    let desired = validate(&resource, &endpoints.unwrap(), "i", None).unwrap();
     let pod = deployment(&desired.workload(1)).spec.unwrap().template.spec.unwrap();
     let killed =
         Duration::from_secs(pod.termination_grace_period_seconds.unwrap().try_into().unwrap());
@@ -113,5 +129,104 @@ fn case_04_a_dollar_sign_in_a_stream_or_url_arrives_as_it_is() {
         let environment = environment(json!({"stream": odd, "group": "g", "handler": handler}));
         assert_eq!(environment["REDIS_STREAM_NAME"], odd);
         assert_eq!(environment["HANDLER_URL"], url);
+    }
+}
+
+/// Specs with each number of `schema` at its bounds; `place` puts the object that the schema describes into a spec.
+fn at_bounds(schema: &Value, place: impl Fn(Value) -> Value) -> Vec<Value> {
+    let properties = schema["properties"].as_object().unwrap();
+    let bounds = |(name, property): (&String, &Value)| {
+        let bounds = ["minimum", "maximum"].map(|bound| property[bound].as_u64());
+        bounds.into_iter().flatten().map(|bound| json!({ name: bound })).collect::<Vec<_>>()
+    };
+    properties.iter().flat_map(bounds).map(place).collect()
+}
+
+#[test]
+fn case_11_every_number_that_the_schema_accepts_at_its_bounds_starts_a_consumer() {
+    let definition = serde_yaml::from_str::<Value>(&eventbus_api::yaml()).unwrap();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let schema = |path: &str| definition.pointer(&format!("{spec}/{path}")).unwrap();
+    let service = |mut fields: Value| {
+        fields["name"] = json!("web");
+        json!({"handler": {"http": {"service": fields}}})
+    };
+    let specs = [
+        at_bounds(schema("delivery"), |fields| json!({ "delivery": fields })),
+        at_bounds(
+            schema("delivery/properties/backoff"),
+            |fields| json!({"delivery": {"backoff": fields}}),
+        ),
+        at_bounds(schema("handler/properties/http/properties/service"), service),
+    ];
+    assert!(specs.iter().all(|specs| specs.len() > 1), "{specs:?}");
+    for fields in specs.concat() {
+        parsed(fields);
+    }
+}
+
+#[test]
+fn case_11_every_text_that_the_schema_accepts_at_its_bounds_starts_a_consumer() {
+    let delivery = |fields: Value| json!({ "delivery": fields });
+    let backoff = |initial, max| json!({"delivery": {"backoff": {"initial": initial, "max": max}}});
+    let http = |fields: Value| json!({"handler": {"http": fields}});
+    let url = format!("http://h/{}", "a".repeat(2_048 - "http://h/".len()));
+    let types: Vec<String> = (0..64).map(|number| format!("{number:0128}")).collect();
+    let service = json!({"name": "n".repeat(63), "port": 65_535, "path": "/".to_owned() + &"p".repeat(1_023)});
+    for fields in [
+        json!({"stream": " "}),
+        json!({"stream": "s".repeat(512)}),
+        json!({"group": "0"}),
+        json!({"group": "g".repeat(200)}),
+        json!({"eventTypes": ["*"]}),
+        json!({ "eventTypes": types }),
+        delivery(json!({"timeout": "1ms", "lease": "5s"})),
+        delivery(json!({"timeout": "59m59s1000ms", "lease": "99999ms3500s"})),
+        delivery(json!({"timeout": "1h", "lease": "60m"})),
+        backoff("1ms", "1ms"),
+        backoff("24h", "23h59m60s"),
+        http(json!({ "url": url })),
+        http(json!({ "service": service })),
+    ] {
+        parsed(fields);
+    }
+}
+
+#[test]
+fn case_11_the_operator_refuses_a_url_where_the_consumer_does_and_in_its_words() {
+    let mut settings = environment(json!({"handler": {"http": {"url": "http://h/"}}}));
+    for url in [
+        "http://notifier.default.svc/events",
+        "http://[fd00::7]:8080/",
+        "https://h:443/a?b=c#d",
+        "http://h:0/",
+        "http://H%41/é ü",
+        "http://localhost:3000/e",
+        "http://notifier:99999/e",
+        "http://h:8080:9090/e",
+        "http://h:-1/",
+        "http://127.1/",
+        "http://[::1]/",
+        "http://[bad",
+        "http://user@h/",
+        "http://h\\@x/",
+        "http://xn--a/",
+        "http://a b/",
+        "http:////h/",
+        "http://10.96.0.1/",
+        "http://169.254.169.254/",
+        "http://h/\0",
+    ] {
+        settings.insert("HANDLER_URL".to_owned(), url.to_owned());
+        let of_consumer = read(&settings).map(drop);
+        let of_operator = try_environment(json!({"handler": {"http": {"url": url}}})).map(drop);
+        match (of_operator, of_consumer) {
+            (Ok(()), Ok(())) => {}
+            (Err(operator), Err(consumer)) => {
+                let words = operator.strip_prefix("handler.http.url: ").unwrap();
+                assert!(consumer.ends_with(words), "{url}: {operator:?}, {consumer:?}");
+            }
+            (operator, consumer) => panic!("{url}: {operator:?}, {consumer:?}"),
+        }
     }
 }

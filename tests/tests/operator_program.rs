@@ -3,9 +3,16 @@
 // Clippy takes the whole file for a test then, in which a helper may unwrap.
 #![cfg(test)]
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tests::programs::Running;
+use tests::wait;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -63,4 +70,119 @@ async fn crd_prints_the_definition_as_it_is_committed() {
     assert_eq!(code, Some(0));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/eventconsumergroups.yaml");
     assert!(output == std::fs::read_to_string(path).unwrap(), "crds/ is stale: make crds");
+}
+
+/// An API server that knows no resource, and notes every request.
+async fn api_server() -> (SocketAddr, Arc<Notify>) {
+    let asked = Arc::new(Notify::new());
+    let noted = Arc::clone(&asked);
+    let router = axum::Router::new().fallback(move || async move {
+        noted.notify_one();
+        axum::http::StatusCode::NOT_FOUND
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, asked)
+}
+
+/// A directory with a kubeconfig for `server`, with more fields of its cluster, and an endpoints file.
+fn files(server: SocketAddr, fields: Value) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut cluster = json!({"server": format!("http://{server}")});
+    cluster.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "users": [{"name": "c", "user": {}}],
+    });
+    std::fs::write(directory.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    std::fs::write(directory.path().join("endpoints.yaml"), "endpoints: []").unwrap();
+    directory
+}
+
+fn started(files: &TempDir, more: &[(&str, &str)]) -> Running {
+    let path = |name: &str| files.path().join(name).to_string_lossy().into_owned();
+    let (kubeconfig, endpoints) = (path("kubeconfig"), path("endpoints.yaml"));
+    let mut settings = vec![
+        ("KUBECONFIG", &*kubeconfig),
+        ("ENDPOINTS_FILE", &endpoints),
+        ("CONSUMER_IMAGE", "i"),
+        ("LISTEN", "127.0.0.1:0"),
+    ];
+    settings.retain(|(name, _)| !more.iter().any(|(changed, _)| changed == name));
+    settings.extend(more);
+    Running::start("operator", &["run"], &settings)
+}
+
+#[tokio::test]
+async fn case_14_a_proxy_of_the_environment_is_ignored_with_one_warning() {
+    let (server, asked) = api_server().await;
+    let files = files(server, json!({}));
+    for (name, value) in [
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        ("https_proxy", "socks5://user:hunter2@127.0.0.1:1"),
+        ("HTTPS_PROXY", "proxy:3128"),
+        ("HTTPS_PROXY", "not a URL"),
+    ] {
+        let program = started(&files, &[(name, value), ("NO_PROXY", "127.0.0.1")]);
+        let what = format!("the API server is asked in spite of {name}={value}");
+        wait::within(&what, SOON, asked.notified()).await;
+        let output = program.output();
+        assert_eq!(output.matches("not used").count(), 1, "{output}");
+        assert!(output.contains(&format!("{name} is set and not used")), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn case_14_a_proxy_of_the_kubeconfig_is_an_error_with_the_way_out() {
+    let (server, _) = api_server().await;
+    let files = files(server, json!({"proxy-url": "http://user:hunter2@127.0.0.1:1"}));
+    let mut program = started(&files, &[]);
+    let status = program.ended(SOON).await;
+    let output = program.output();
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("remove proxy-url") && !output.contains("hunter2"), "{output}");
+}
+
+#[tokio::test]
+async fn case_14_variables_for_debugging_a_library_lead_nowhere_else() {
+    let (server, asked) = api_server().await;
+    let files = files(server, json!({}));
+    let _program = started(&files, &[("KUBE_RS_DEBUG_OVERRIDE_URL", "http://127.0.0.1:1")]);
+    wait::within("the server of the kubeconfig is asked", SOON, asked.notified()).await;
+}
+
+#[tokio::test]
+async fn case_05_every_program_answers_by_ipv6_and_by_ipv4() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap();
+    let (server, _) = api_server().await;
+    let files = files(server, json!({}));
+    let both = ("LISTEN", "[::]:0");
+    // Nothing serves Redis there; the probes do not need it.
+    let redis =
+        [("REDIS_URL", "redis://127.0.0.1:1"), ("EVENT_GROUP", "g"), ("HANDLER", "log"), both];
+    let programs = [
+        ("operator run", started(&files, &[both])),
+        (
+            "consumer run",
+            Running::start("consumer", &["run"], &[&redis[..], &[("HOSTNAME", "h")]].concat()),
+        ),
+        ("consumer health", Running::start("consumer", &["health"], &redis)),
+    ];
+    for (name, program) in &programs {
+        let port = wait::until(&format!("{name} tells its port"), SOON, async || {
+            let output = program.output();
+            let (_, rest) = output.split_once("serving HTTP address=[::]:")?;
+            rest.split_once('\n').map(|(port, _)| port.to_owned())
+        })
+        .await;
+        for host in ["[::1]", "127.0.0.1"] {
+            let url = format!("http://{host}:{port}/livez");
+            let answer = client.get(&url).send().await.unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(answer.status(), 200, "{name}: {url}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use eventbus::{Answer, Delivery, GroupName, RawEntry, StreamEvent, StreamKey};
 use eventbus_consumer::handler::dial::{DialPolicy, HandlerUrl};
 use eventbus_consumer::handler::http::{HttpHandler, HttpSettings};
 use eventbus_consumer::handler::request::Format;
+use prometheus_client::metrics::counter::Counter;
 use tests::consumer::{Consumer, SOON, add, dead_letters, pending, publish, settled};
 use tests::handler::{Handler, Reply, Reserved};
 use tests::redis::RedisServer;
@@ -257,7 +258,7 @@ async fn a_name_that_leads_to_this_host_is_not_dialled_where_that_is_not_allowed
     let policy = DialPolicy { allow_loopback: false, api_server: None };
     let client = |policy| {
         let settings = HttpSettings { url: url.clone(), format: Format::default(), policy };
-        HttpHandler::new(settings).unwrap()
+        HttpHandler::new(settings, Counter::default()).unwrap()
     };
 
     let refused = client(policy).handle(&delivery()).await;

@@ -58,7 +58,7 @@ impl Fixture {
     fn desired(&self, name: &str) -> Desired {
         let mut resource = rules::resource(name, &rules::spec(json!({})));
         resource.metadata.uid = Some(format!("uid-{name}"));
-        validate(&resource, &self.endpoints, "i").unwrap()
+        validate(&resource, &self.endpoints, "i", None).unwrap()
     }
 
     fn join(&self, desired: &Desired) {

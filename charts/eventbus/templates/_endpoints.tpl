@@ -47,9 +47,18 @@
 /etc/eventbus/redis/{{ .name }}
 {{- end -}}
 
+{{/* Name of the volume with an endpoint's files, at most 63 characters. Takes the endpoint. */}}
+{{- define "eventbus.credentialsName" -}}
+{{- $name := printf "redis-%s" .name -}}
+{{- if gt (len $name) 63 -}}
+{{- $name = printf "%s-%s" ($name | trunc 52 | trimSuffix "-") (sha256sum .name | trunc 10) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
 {{/* Volume with an endpoint's files, readable by the group. Takes the endpoint. */}}
 {{- define "eventbus.credentialsVolume" -}}
-- name: redis-{{ .name }}
+- name: {{ include "eventbus.credentialsName" . }}
   secret:
     secretName: {{ .secretName | quote }}
     defaultMode: 0440
@@ -57,7 +66,7 @@
 {{- end -}}
 
 {{- define "eventbus.credentialsMount" -}}
-- name: redis-{{ .name }}
+- name: {{ include "eventbus.credentialsName" . }}
   mountPath: {{ include "eventbus.credentialsDir" . }}
   readOnly: true
 {{- end -}}

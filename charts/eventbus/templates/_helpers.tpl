@@ -1,5 +1,7 @@
+{{/* Name of the chart, as the value of a label. */}}
 {{- define "eventbus.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- $name := regexReplaceAll "[^A-Za-z0-9._-]+" (default "" .Values.nameOverride) "-" | trimAll "._-" -}}
+{{- default .Chart.Name $name | trunc 63 | trimAll "._-" -}}
 {{- end -}}
 
 {{/* Prefix of the objects' names, short enough for the longest suffix, "-operator". */}}
@@ -20,8 +22,9 @@
 {{/* Labels that never change. Takes (list . COMPONENT). */}}
 {{- define "eventbus.selectorLabels" -}}
 {{- $root := first . -}}
-app.kubernetes.io/name: {{ include "eventbus.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+{{- /* A release may be named 123 or true, which YAML would not read as text. */}}
+app.kubernetes.io/name: {{ include "eventbus.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 

@@ -99,16 +99,22 @@ fn judge_body(reply: &Reply<'_>) -> Answer {
     }
 }
 
-/// Returns `true` if the body has to be understood: it is declared to be JSON, or begins like a JSON object.
+/// Returns `true` if the body has to be understood: it is declared to be JSON, begins like a JSON object, or is encoded and
+/// not declared at all, so that it may be either.
 fn may_be_a_verdict(reply: &Reply<'_>) -> bool {
     if reply.body.is_empty() {
         return false;
     }
+    if reply.is_encoded && reply.content_type.is_none() {
+        return true;
+    }
     let media_type = reply.content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
     let media_type = media_type.trim().to_ascii_lowercase();
-    let is_json = media_type == "application/json" || media_type.ends_with("+json");
-    let without_mark = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(reply.body);
-    is_json || without_mark.trim_ascii_start().starts_with(b"{")
+    let is_json = matches!(media_type.as_str(), "application/json" | "text/json")
+        || media_type.ends_with("+json");
+    // Byte-order marks, and the zero bytes of UTF-16 and UTF-32, hide the start of an object.
+    let is_before = |b: &u8| b.is_ascii_whitespace() || b"\0\xef\xbb\xbf\xfe\xff".contains(b);
+    is_json || reply.body.iter().find(|b| !is_before(b)) == Some(&b'{')
 }
 
 fn refusal(reply: &Reply<'_>) -> String {
@@ -141,8 +147,11 @@ fn date(text: &str, now: Timestamp) -> Option<Timestamp> {
     }
     // The obsolete form of RFC 850 has two digits of the year: of those that fit, the last one that is at most 50 years
     // ahead.
-    let (_, day) = text.split_once(", ")?;
-    let date = DateTime::strptime("%d-%b-%y %H:%M:%S GMT", day).ok()?;
+    let (date, zone) = text.split_once(", ")?.1.rsplit_once(' ')?;
+    let date = DateTime::strptime("%d-%b-%y %H:%M:%S", date).ok()?;
+    if !zone.eq_ignore_ascii_case("GMT") {
+        return None;
+    }
     let latest = i32::from(now.to_zoned(TimeZone::UTC).year()) + 50;
     let year = latest - (latest - i32::from(date.year())).rem_euclid(100);
     utc(date.with().year(i16::try_from(year).ok()?).build().ok()?)
@@ -229,11 +238,26 @@ mod tests {
             (Reply { content_type: json, is_cut: true, ..reply(200, b"[1") }, "retry"),
             (Reply { content_type: json, ..reply(200, b"RETRY") }, "retry"),
             (Reply { content_type: Some("application/problem+json"), ..reply(200, b"x") }, "retry"),
+            (Reply { content_type: Some("text/json"), ..reply(200, b"x") }, "retry"),
             (Reply { content_type: json, ..reply(200, b"[1]") }, "done"),
             (Reply { content_type: json, ..reply(200, br#""RETRY""#) }, "done"),
             (Reply { content_type: json, ..reply(204, b"") }, "done"),
             (Reply { content_type: Some("text/html"), is_cut: true, ..reply(200, b"<p>") }, "done"),
-            (Reply { is_encoded: true, ..reply(200, b"\x1f\x8b") }, "done"),
+            (Reply { is_encoded: true, ..reply(200, b"\x1f\x8b") }, "retry"),
+            (
+                Reply {
+                    is_encoded: true,
+                    content_type: Some("text/html"),
+                    ..reply(200, b"\x1f\x8b")
+                },
+                "done",
+            ),
+            (Reply { content_type: json, ..reply(200, b"\x1f\x8b\x08") }, "retry"),
+            (Reply { content_type: json, ..reply(200, b"null") }, "done"),
+            (reply(200, b"\xff\xfe{\0\"\0"), "retry"),
+            (reply(200, b"\xfe\xff\0{\0\""), "retry"),
+            (reply(200, b"{\0\"\0"), "retry"),
+            (reply(200, b"\0\0\0{"), "retry"),
         ];
         let now = "2026-11-06T08:49:00Z".parse().unwrap();
         for (reply, expected) in cases {
@@ -254,11 +278,6 @@ mod tests {
             (429, Some(" 120 "), Some(120)),
             (503, Some("Fri, 06 Nov 2026 08:49:37 GMT"), Some(37)),
             (503, Some("Fri, 06 Nov 2026 08:00:00 GMT"), Some(0)),
-            // case 15: the two obsolete forms of a date.
-            (503, Some("Friday, 06-Nov-26 08:49:37 GMT"), Some(37)),
-            (503, Some("Fri Nov  6 08:49:37 2026"), Some(37)),
-            (503, Some("Friday, 06-Nov-77 08:49:37 GMT"), Some(0)),
-            (503, Some("Saturday, 06-Nov-76 08:49:37 GMT"), Some(86_400)),
             (429, Some("99999999999999999999999"), Some(86_400)),
             (429, Some("9999999"), Some(86_400)),
             (503, Some("soon"), None),
@@ -272,6 +291,32 @@ mod tests {
                 panic!("{status} {header:?} is no retry");
             };
             assert_eq!(after, seconds.map(Duration::from_secs), "{status} {header:?}");
+        }
+    }
+
+    #[test]
+    fn case_15_retry_after_is_read_in_each_form_of_a_date() {
+        let cases = [
+            ("Friday, 06-Nov-26 08:49:37 GMT", Some(37)),
+            ("Fri Nov  6 08:49:37 2026", Some(37)),
+            ("Friday, 06-Nov-77 08:49:37 GMT", Some(0)),
+            ("Saturday, 06-Nov-76 08:49:37 GMT", Some(86_400)),
+            ("Fri Nov 06 08:49:37 2026", Some(37)),
+            ("Fri, 6 Nov 2026 08:49:37 GMT", Some(37)),
+            ("Fri, 06 Nov 2026 08:49:37 +0000", Some(37)),
+            ("fri, 06 nov 2026 08:49:37 gmt", Some(37)),
+            ("friday, 06-nov-26 08:49:37 gmt", Some(37)),
+            ("FRI NOV  6 08:49:37 2026", Some(37)),
+            ("Friday, 06-Nov-26 08:49:37 CET", None),
+            ("2026-11-06T08:49:37Z", None),
+            ("Friday, 31-Feb-26 08:49:37 GMT", None),
+            ("Fri Nov 31 08:49:37 2026", None),
+        ];
+        for (date, seconds) in cases {
+            let Answer::Retry { after, .. } = judged(503, Some(date), b"") else {
+                panic!("{date:?} is no retry");
+            };
+            assert_eq!(after, seconds.map(Duration::from_secs), "{date:?}");
         }
     }
 

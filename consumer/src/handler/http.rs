@@ -4,13 +4,16 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use eventbus::{Answer, Delivery};
-use reqwest::Response;
+use prometheus_client::metrics::counter::Counter;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use reqwest::{ClientBuilder, Request, Response};
+use tower::util::MapResponseLayer;
 
 use super::answer::{self, Reply};
 use super::dial::{CheckedResolver, DialPolicy, HandlerUrl};
 use super::request::{self, Format};
+use super::reuse::{self, Failure};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Many servers close an idle connection after five seconds; a request must not race with that.
@@ -33,43 +36,70 @@ pub struct HttpSettings {
 #[derive(Clone, Debug)]
 pub struct HttpHandler {
     client: reqwest::Client,
+    /// The same without a pool: each request has a connection of its own.
+    unpooled: reqwest::Client,
     settings: HttpSettings,
+    omitted_fields: Counter,
 }
 
 impl HttpHandler {
-    /// Creates the client: no redirects, no proxy, only checked addresses.
+    /// Creates the client: no redirects, no proxy, only checked addresses. `omitted_fields` counts the fields of entries that
+    /// a request cannot hold.
     ///
     /// # Errors
     /// The client's own error if its TLS cannot be set up.
-    pub fn new(settings: HttpSettings) -> Result<Self, reqwest::Error> {
+    pub fn new(settings: HttpSettings, omitted_fields: Counter) -> Result<Self, reqwest::Error> {
         // The client panics without a provider; a second installation is refused and does no harm.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("eventbus-consumer/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            // A proxy from the environment would resolve names by itself, past our check.
-            .no_proxy()
-            .dns_resolver(CheckedResolver(settings.policy))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT);
-        Ok(Self { client: with_authorities(builder)?.build()?, settings })
+        let client = client_builder(settings.policy)?
+            .connector_layer(MapResponseLayer::new(reuse::record_created))
+            .build()?;
+        let unpooled = client_builder(settings.policy)?.pool_max_idle_per_host(0).build()?;
+        Ok(Self { client, unpooled, settings, omitted_fields })
     }
 
     /// Sends one event to the handler and returns its answer.
     pub async fn handle(&self, delivery: &Delivery) -> Answer {
-        let (headers, body) = request::build(delivery, self.settings.format);
+        let request = request::build(delivery, self.settings.format);
+        self.omitted_fields.inc_by(request.omitted_fields);
         let url = self.settings.url.url().clone();
-        match self.client.post(url).headers(headers).body(body).send().await {
+        let call = self.client.post(url).headers(request.headers).body(request.body);
+        let sent = match call.build() {
+            Ok(call) => self.send(call).await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(response) => answered(response).await,
             Err(error) => retry("cannot call the handler", error),
         }
     }
+
+    /// Sends a request, and once more on a new connection if the pool's was closed: that says nothing about the event. The
+    /// handler may see the request twice, as it may see each event.
+    async fn send(&self, call: Request) -> Result<Response, reqwest::Error> {
+        let repeat = call.try_clone().expect("a body in memory can be cloned");
+        match reuse::send(&self.client, call).await {
+            Ok(response) => Ok(response),
+            Err(Failure { is_stale_connection: true, .. }) => self.unpooled.execute(repeat).await,
+            Err(Failure { error, .. }) => Err(error),
+        }
+    }
+}
+
+fn client_builder(policy: DialPolicy) -> Result<ClientBuilder, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("eventbus-consumer/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        // A proxy from the environment would resolve names by itself, past our check.
+        .no_proxy()
+        .dns_resolver(CheckedResolver(policy))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT);
+    with_authorities(builder)
 }
 
 /// Uses the system's certificate authorities, or the built-in ones if the image has none: the client cannot be built without.
-fn with_authorities(
-    builder: reqwest::ClientBuilder,
-) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+fn with_authorities(builder: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
     if !rustls_native_certs::load_native_certs().certs.is_empty() {
         return Ok(builder);
     }

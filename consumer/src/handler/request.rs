@@ -1,11 +1,15 @@
 //! Headers and body of the request that delivers an event to an HTTP handler.
 
+mod attributes;
+
 use std::fmt::Write;
 
 use eventbus::Delivery;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use self::attributes::{Attributes, PARTITION_KEY, partition_key};
 
 /// Format of an event in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub enum Format {
     CloudEventBinary,
     /// CloudEvents' structured mode: one JSON object with the payload as `data`.
     CloudEventStructured,
-    /// One JSON object: `id`, `event_id`, `type`, `timestamp`, `payload`, `source_service`, `attempt`.
+    /// One JSON object: `id`, `event_id`, `type`, `timestamp`, `payload`, `source_service`, `key`, `attributes`, `attempt`.
     Json,
 }
 
@@ -32,13 +36,27 @@ impl Format {
     }
 }
 
+/// Headers and body of a request.
+#[derive(Debug)]
+pub struct EventRequest {
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Number of the entry's fields that the request does not hold.
+    pub omitted_fields: u64,
+}
+
 /// Builds headers and body of the request for `delivery`.
 ///
-/// No field of an event can add or break a header: values are percent-encoded as CloudEvents' HTTP binding requires, and
-/// a malformed trace context is omitted.
+/// Fields that the bus does not know are attributes if their names are `[a-z0-9]{1,20}` and their values UTF-8: at most 32,
+/// and 8 KiB, beside `subject` and `dataschema`. No field of an event can add, replace or break another header: values are
+/// percent-encoded as CloudEvents' HTTP binding requires, and a malformed trace context is omitted.
 #[must_use]
-pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
+pub fn build(delivery: &Delivery, format: Format) -> EventRequest {
     let event = &delivery.event;
+    let attributes = Attributes::of(event);
+    let mut omitted_fields = attributes.omitted;
     let mut headers = HeaderMap::new();
     put(&mut headers, "idempotency-key", event.event_id());
     put(&mut headers, "x-event-entry-id", &event.id().to_string());
@@ -48,23 +66,38 @@ pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
     put_trace(&mut headers, delivery);
     let (content_type, body) = match format {
         Format::CloudEventBinary => {
-            put(&mut headers, "ce-specversion", "1.0");
-            put(&mut headers, "ce-id", event.event_id());
-            put(&mut headers, "ce-type", event.event_type());
-            put(&mut headers, "ce-source", source(delivery));
-            put(&mut headers, "ce-time", &event.timestamp().to_string());
+            omitted_fields += usize::from(event.key() != partition_key(event));
+            put_attributes(&mut headers, delivery, &attributes);
             ("application/json", event.payload().as_str().as_bytes().to_vec())
         }
         Format::CloudEventStructured => {
-            ("application/cloudevents+json", serialized(&CloudEvent::of(delivery)))
+            ("application/cloudevents+json", serialized(&CloudEvent::of(delivery, attributes)))
         }
-        Format::Json => ("application/json", serialized(&Plain::of(delivery))),
+        Format::Json => ("application/json", serialized(&Plain::of(delivery, attributes))),
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    (headers, body)
+    EventRequest { headers, body, omitted_fields: omitted_fields as u64 }
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+/// Adds the attributes of CloudEvents' binary mode.
+fn put_attributes(headers: &mut HeaderMap, delivery: &Delivery, attributes: &Attributes<'_>) {
+    let event = &delivery.event;
+    let time = event.timestamp().to_string();
+    let required = [
+        ("specversion", "1.0"),
+        ("id", event.event_id()),
+        ("type", event.event_type()),
+        ("source", source(delivery)),
+        ("time", &time),
+    ];
+    let key = partition_key(event).map(|key| (PARTITION_KEY, key));
+    for (name, value) in required.into_iter().chain(key).chain(attributes.passed.iter().copied()) {
+        put(headers, &format!("ce-{name}"), value);
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: &str, value: &str) {
+    let name = HeaderName::try_from(name).expect("names are lower case letters, digits and '-'");
     let value = HeaderValue::from_str(&percent_encoded(value))
         .expect("percent-encoded text is visible ASCII");
     headers.insert(name, value);
@@ -97,13 +130,18 @@ fn source(delivery: &Delivery) -> &str {
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%') {
+        if is_plain(byte) {
             encoded.push(char::from(byte));
         } else {
             write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
         }
     }
     encoded
+}
+
+/// Returns `true` for bytes that a header's value holds unencoded.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'%')
 }
 
 #[derive(Serialize)]
@@ -118,11 +156,15 @@ struct CloudEvent<'a> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tracestate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitionkey: Option<&'a str>,
+    #[serde(flatten)]
+    attributes: Attributes<'a>,
     data: &'a RawValue,
 }
 
 impl<'a> CloudEvent<'a> {
-    fn of(delivery: &'a Delivery) -> Self {
+    fn of(delivery: &'a Delivery, attributes: Attributes<'a>) -> Self {
         let event = &delivery.event;
         Self {
             specversion: "1.0",
@@ -133,6 +175,8 @@ impl<'a> CloudEvent<'a> {
             datacontenttype: "application/json",
             traceparent: event.traceparent(),
             tracestate: event.tracestate(),
+            partitionkey: event.key(),
+            attributes,
             data: raw(delivery),
         }
     }
@@ -146,11 +190,13 @@ struct Plain<'a> {
     timestamp: String,
     payload: &'a RawValue,
     source_service: Option<&'a str>,
+    key: Option<&'a str>,
+    attributes: Attributes<'a>,
     attempt: u32,
 }
 
 impl<'a> Plain<'a> {
-    fn of(delivery: &'a Delivery) -> Self {
+    fn of(delivery: &'a Delivery, attributes: Attributes<'a>) -> Self {
         let event = &delivery.event;
         Self {
             id: event.id().to_string(),
@@ -159,6 +205,8 @@ impl<'a> Plain<'a> {
             timestamp: event.timestamp().to_string(),
             payload: raw(delivery),
             source_service: event.source_service(),
+            key: event.key(),
+            attributes,
             attempt: delivery.attempt,
         }
     }

@@ -1,6 +1,7 @@
 //! Ownership of a group that several resources claim: whoever runs it keeps it, else the oldest claim gets it. Pure.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 
 use eventbus_api::{ClaimStatus, EventConsumerGroup, EventConsumerGroupStatus, reasons};
 use jiff::Timestamp;
@@ -93,18 +94,20 @@ fn is_refused(status: &EventConsumerGroupStatus) -> bool {
 }
 
 /// Selects those of `resources` that claim the group `key`. A refused one claims nothing new; it keeps the group that it
-/// owns, because its pods continue to run. `image` is that of [`validate`].
+/// owns, because its pods continue to run. `image` and
+/// `api_server` are those of [`validate`].
 #[must_use]
 pub fn contenders<'a>(
     resources: impl IntoIterator<Item = &'a EventConsumerGroup>,
     key: &GroupKey,
     endpoints: &Endpoints,
     image: &str,
+    api_server: Option<IpAddr>,
 ) -> Vec<Contender> {
     let claims = |resource: &'a EventConsumerGroup| {
         let status = resource.status.as_ref();
         let contender = || contender(resource, status, key, endpoints);
-        if validate(resource, endpoints, image).is_ok() {
+        if validate(resource, endpoints, image, api_server).is_ok() {
             return (GroupKey::of(resource, endpoints) == *key).then(contender);
         }
         Some(contender()).filter(|contender| contender.holds)
@@ -223,7 +226,7 @@ mod tests {
         let endpoints = endpoints(yaml);
         let mut key = GroupKey::of(resource, &endpoints);
         key.address = endpoints.address(endpoint);
-        contenders([resource], &key, &endpoints, "img").pop()
+        contenders([resource], &key, &endpoints, "img", None).pop()
     }
 
     fn claim_of(resource: &EventConsumerGroup, endpoint: &str) -> Option<(bool, Option<i64>)> {

@@ -69,8 +69,9 @@ fn claim(
     };
     let resources = context.caches.resources();
     let readable = || resources.iter().filter_map(|resource| resource.0.as_ref().ok());
-    let image = &context.settings.consumer_image;
-    let contenders = claim::contenders(readable(), &key, endpoints, image);
+    let settings = &context.settings;
+    let (image, api_server) = (&settings.consumer_image, settings.api_server);
+    let contenders = claim::contenders(readable(), &key, endpoints, image, api_server);
     let uid = Some(&*desired.resource.uid);
     let me = readable().find(|resource| resource.metadata.uid.as_deref() == uid)?;
     // The cache may not have the last status yet.

@@ -1,9 +1,12 @@
 //! Parses a resource into its desired state, or refuses it with the reason. Pure.
 
+use std::net::IpAddr;
+
 use eventbus::{GroupName, Start, StreamKey, TypeFilter};
 use eventbus_api::{self as api, EventConsumerGroup, EventConsumerGroupSpec, ResourceId, reasons};
 use eventbus_core::retry::backoff::Backoff;
 use eventbus_core::time as duration;
+use eventbus_program::dial::{DialPolicy, HandlerUrl};
 
 use crate::redis::endpoints::Endpoints;
 use crate::redis::{Target, endpoint_of};
@@ -26,7 +29,8 @@ impl Refusal {
     }
 }
 
-/// Parses `resource`. `image` is the image of its pods unless the resource names one.
+/// Parses `resource`. `image` is the image of its pods unless the resource names one; `api_server` is the address of the
+/// API server as pods see it, which no handler may have.
 ///
 /// # Errors
 /// [`Refusal`] with the reason `EndpointNotAllowed` or `InvalidTemplate`.
@@ -34,10 +38,11 @@ pub fn validate(
     resource: &EventConsumerGroup,
     endpoints: &Endpoints,
     image: &str,
+    api_server: Option<IpAddr>,
 ) -> Result<Desired, Refusal> {
     let spec = &resource.spec;
     let (name, resource) = (endpoint_of(resource), ResourceId::of(resource));
-    let stream = StreamKey::new(&*spec.stream).map_err(|e| Refusal::template("stream", e))?;
+    let stream = stream(&spec.stream)?;
     let endpoint = endpoints.find(name, &resource.namespace, &stream).map_err(|error| Refusal {
         reason: reasons::ENDPOINT_NOT_ALLOWED,
         message: error.to_string(),
@@ -52,7 +57,7 @@ pub fn validate(
         pods: PodSettings {
             redis: PodRedis { url: endpoint.url.clone(), secret: endpoint.secret.clone() },
             event_types: spec.event_types.clone(),
-            handler: handler(spec, &resource.namespace)?,
+            handler: handler(spec, &resource.namespace, api_server)?,
             delivery: delivery(&spec.delivery)?,
             image: spec.image.clone().unwrap_or_else(|| image.to_owned()),
         },
@@ -60,6 +65,15 @@ pub fn validate(
         suspend: spec.suspend,
         resource,
     })
+}
+
+fn stream(key: &str) -> Result<StreamKey, Refusal> {
+    if key.contains('\0') {
+        let problem =
+            "must not contain a NUL character, which no environment variable of a pod can have";
+        return Err(Refusal::template("stream", problem));
+    }
+    StreamKey::new(key).map_err(|error| Refusal::template("stream", error))
 }
 
 fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
@@ -76,13 +90,19 @@ fn start(spec: &EventConsumerGroupSpec) -> Result<Start, Refusal> {
     text.parse().map_err(|error| Refusal::template(field, error))
 }
 
-fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind, Refusal> {
+fn handler(
+    spec: &EventConsumerGroupSpec,
+    namespace: &str,
+    api_server: Option<IpAddr>,
+) -> Result<HandlerKind, Refusal> {
     let Some(http) = &spec.handler.http else {
         return Ok(HandlerKind::Log);
     };
-    let url = match (&http.url, &http.service) {
-        (Some(url), _) => url.clone(),
-        (None, Some(service)) if is_dns_label(&service.name) => service_url(service, namespace),
+    let (field, url) = match (&http.url, &http.service) {
+        (Some(url), _) => ("handler.http.url", url.clone()),
+        (None, Some(service)) if is_dns_label(&service.name) => {
+            ("handler.http.service", service_url(service, namespace))
+        }
         (None, Some(service)) => {
             let problem = format!(
                 "{:?} is not the name of a Service of this namespace: use up to 63 of a-z, 0-9 and '-'",
@@ -94,17 +114,9 @@ fn handler(spec: &EventConsumerGroupSpec, namespace: &str) -> Result<HandlerKind
             return Err(Refusal::template("handler.http", "set exactly one of url, service"));
         }
     };
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let brackets = authority.matches('[').count() == authority.matches(']').count();
-    if authority.is_empty() || authority.starts_with(':') || !brackets {
-        let problem = "must name a host, such as http://notifier.default.svc/events";
-        return Err(Refusal::template("handler.http.url", problem));
-    }
-    if authority.contains('@') {
-        let problem = "must not contain a user name or password, because everybody who may read the resource can read it";
-        return Err(Refusal::template("handler.http.url", problem));
-    }
+    // As in the pods, where loopback is closed to handlers.
+    let policy = DialPolicy { allow_loopback: false, api_server };
+    HandlerUrl::parse(&url, &policy).map_err(|problem| Refusal::template(field, problem))?;
     Ok(HandlerKind::Http { url, format: http.format })
 }
 
@@ -146,11 +158,14 @@ fn delivery(delivery: &api::Delivery) -> Result<DeliverySettings, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     use serde_json::{Value, json};
 
     use super::*;
+
+    const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
 
     fn endpoints() -> Endpoints {
         let yaml = "endpoints: [{name: default, url: 'redis://r:6379'}, {name: other, url: 'redis://o', namespaces: [x]}]";
@@ -163,7 +178,7 @@ mod tests {
             "metadata": {"name": "n", "namespace": "ns", "uid": "u", "generation": 3},
             "spec": spec,
         });
-        validate(&serde_json::from_value(resource).unwrap(), &endpoints(), "img")
+        validate(&serde_json::from_value(resource).unwrap(), &endpoints(), "img", Some(API_SERVER))
     }
 
     fn refused(spec: Value) -> (&'static str, String) {
@@ -185,6 +200,46 @@ mod tests {
                 refused(json!({"stream": "s", "handler": {"http": {"service": service}}}));
             assert_eq!(reason, reasons::INVALID_TEMPLATE, "{name}");
             assert!(message.contains("handler.http.service.name"), "{message}");
+        }
+    }
+
+    #[test]
+    fn case_11_a_url_that_the_consumer_would_refuse_is_refused_in_its_words() {
+        let form = "must be a URL such as http://notifier.default.svc/events: invalid port number";
+        let loopback =
+            "must not lead to a loopback address (HANDLER_ALLOW_LOOPBACK=true allows it)";
+        for (url, words) in [
+            ("http://notifier:99999/e", form),
+            ("http://h:8080:9090/e", form),
+            ("http://localhost:3000/e", loopback),
+            ("http://[::1]:3000/e", loopback),
+            ("https://10.96.0.1/apis", "must not lead to the API server's address"),
+            ("http://0xa9fea9fe/", "must not lead to a link-local address"),
+        ] {
+            let spec = json!({"stream": "s", "handler": {"http": {"url": url}}});
+            let message = format!("handler.http.url: {words}");
+            assert_eq!(refused(spec), (reasons::INVALID_TEMPLATE, message), "{url}");
+        }
+    }
+
+    #[test]
+    fn case_11_a_service_whose_url_the_consumer_would_refuse_is_refused() {
+        let long = "é".repeat(1_024);
+        for service in [json!({"name": "xn--a"}), json!({"name": "web", "path": long})] {
+            let spec = json!({"stream": "s", "handler": {"http": {"service": service}}});
+            let (reason, message) = refused(spec);
+            assert_eq!(reason, reasons::INVALID_TEMPLATE, "{service}");
+            assert!(message.starts_with("handler.http.service: must "), "{message}");
+        }
+    }
+
+    #[test]
+    fn case_11_a_stream_that_no_environment_variable_can_carry_is_refused() {
+        let odd = "é".repeat(300);
+        for stream in ["a\0b", &odd] {
+            let (reason, message) = refused(json!({"stream": stream, "handler": {"log": {}}}));
+            assert_eq!(reason, reasons::INVALID_TEMPLATE);
+            assert!(message.starts_with("stream: "), "{message}");
         }
     }
 

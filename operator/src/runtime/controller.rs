@@ -62,7 +62,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let groups = groups(&context, &watch.cache, watch.groups, requeue);
-    let deployments = deployments(&context.client, &watch.cache, watch.deployments);
+    let deployments = deployments(&context, &watch.cache, watch.deployments);
     let requeued = futures::stream::unfold(watch.requeued, |mut requeued| async move {
         let next = requeued.recv().await?;
         Some((next, requeued))
@@ -116,7 +116,7 @@ fn groups(
     let api = api::<MaybeInvalid>(&context.client, &cache.namespace);
     let (synced, context) = (Arc::clone(&cache.synced), Arc::clone(context));
     let (context_of_events, requeue_of_events) = (Arc::clone(&context), requeue.clone());
-    watcher::watcher(api, watcher::Config::default())
+    watcher::watcher(api, watches_of(&context))
         .default_backoff()
         .reflect(writer)
         .inspect_ok(move |event| {
@@ -135,14 +135,14 @@ fn groups(
 
 /// Watches the operator's Deployments with their status, which has the number of ready pods.
 fn deployments(
-    client: &Client,
+    context: &Arc<Context>,
     cache: &Cache,
     writer: Writer<Deployment>,
 ) -> impl Stream<Item = Result<Deployment, watcher::Error>> + Send + use<> {
     let label = format!("app.kubernetes.io/managed-by={MANAGED_BY}");
-    let api = api::<Deployment>(client, &cache.namespace);
+    let api = api::<Deployment>(&context.client, &cache.namespace);
     let synced = Arc::clone(&cache.synced);
-    watcher::watcher(api, watcher::Config::default().labels(&label))
+    watcher::watcher(api, watches_of(context).labels(&label))
         .default_backoff()
         .reflect(writer)
         .inspect_ok(move |event| {
@@ -151,6 +151,12 @@ fn deployments(
             }
         })
         .touched_objects()
+}
+
+/// Returns the settings of a watch. The library takes a watch for dead 5 s after its time limit.
+fn watches_of(context: &Context) -> watcher::Config {
+    let limit = u32::try_from(context.settings.watch.as_secs()).unwrap_or(u32::MAX);
+    watcher::Config::default().timeout(limit)
 }
 
 fn api<K>(client: &Client, namespace: &Option<String>) -> Api<K>

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::kubernetes::calls::within;
+use crate::kubernetes::client::client as new_client;
 use crate::kubernetes::election::Elector;
 use crate::metrics::Metrics;
 use crate::reconcile::context::{Context, Parts};
@@ -60,17 +61,17 @@ impl Operator {
     /// # Errors
     /// [`Error::Configuration`]. While the API server is unreachable, calls are retried.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
-        let mut kubernetes = self.kubernetes;
-        // The client would retry for 15 minutes; reconciles and watches have retries of their own.
-        kubernetes.default_retry = false;
-        let client =
-            Client::try_from(kubernetes).map_err(|error| Error::Configuration(Box::new(error)))?;
-        let leases = Api::namespaced(client.clone(), client.default_namespace());
-        let (lease, times) = (&self.settings.lease_name, self.settings.lease);
         let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let watch = self.settings.watch;
+        let client = new_client(self.kubernetes.clone(), watch, &metrics)?;
+        // With its one connection: several frozen ones would outlast the deadline of a renewal.
+        let leases = new_client(self.kubernetes, watch, &metrics)?;
+        let leases = Api::namespaced(leases.clone(), leases.default_namespace());
+        let (lease, times) = (&self.settings.lease_name, self.settings.lease);
         let replica = Replica {
             elector: Arc::new(Elector::new(leases, lease, &self.identity, times)),
-            metrics: Metrics::register(&mut registry),
+            metrics,
             is_ready: Arc::default(),
             endpoints: Arc::new(self.endpoints),
             settings: self.settings,
@@ -145,6 +146,7 @@ impl Replica {
             () = lost.cancelled() => leading.cancel(),
         }
         self.metrics.set_leader(false);
+        self.metrics.forget_watches();
         context.observers.close().await;
     }
 

@@ -90,6 +90,8 @@ fn container(workload: &Workload<'_>) -> Container {
                 ..VolumeMount::default()
             }]
         }),
+        // For an end without a message of its own: out of memory, a panic, another program in the user's image.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }
@@ -125,6 +127,13 @@ mod tests {
         assert_eq!(security.allow_privilege_escalation, Some(false));
         assert_eq!(security.read_only_root_filesystem, Some(true));
         assert_eq!(security.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]));
+    }
+
+    #[test]
+    fn case_11_the_status_of_a_pod_has_the_end_of_its_log() {
+        let container = &pod(&desired().workload(1)).containers[0];
+        let policy = container.termination_message_policy.as_deref();
+        assert_eq!(policy, Some("FallbackToLogsOnError"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Reason why pods are not ready, taken from their status. Pure.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 /// Reasons of a waiting container that is starting.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Maximum size of a shown text in bytes.
+const MAX_SHOWN: usize = 1_024;
 
 /// Returns the reason why the first of `pods` with a problem is not ready. `secret` is the Secret that the pods mount:
 /// while it is missing, they remain in creation, and their status does not name the cause.
@@ -33,17 +35,44 @@ fn of_pod(pod: &Pod) -> Option<String> {
         let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
         return Some(sentence(reason, condition.message.as_deref()));
     }
-    containers(pod).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref()?;
-        if STARTING.contains(&reason) {
-            return None;
-        }
-        let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-        let code =
-            ended.map(|ended| format!("the container ended with exit code {}", ended.exit_code));
-        Some(sentence(reason, code.as_deref().or(waiting.message.as_deref())))
-    })
+    containers(pod).find_map(of_container)
+}
+
+fn of_container(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?;
+    if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
+        return Some(sentence(ended.reason.as_deref().unwrap_or("Error"), Some(&end(ended))));
+    }
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    if STARTING.contains(&reason) {
+        return None;
+    }
+    let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+    Some(sentence(reason, last.map(end).as_deref().or(waiting.message.as_deref())))
+}
+
+/// Returns the exit code of a container, and its termination message if it left one.
+fn end(ended: &ContainerStateTerminated) -> String {
+    let code = format!("the container ended with exit code {}", ended.exit_code);
+    match ended.message.as_deref().map(shown).filter(|message| !message.is_empty()) {
+        Some(message) => format!("{code}: {message}"),
+        None => code,
+    }
+}
+
+/// Returns a text from a pod as one bounded line: lines are joined, control characters escaped, and of a longer text the end
+/// remains, where a log has its reason.
+fn shown(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut line = String::new();
+    for c in lines.join("; ").chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    match line.char_indices().map(|(at, _)| at).find(|at| line.len() - at <= MAX_SHOWN) {
+        Some(at @ 1..) => format!("…{}", &line[at..]),
+        _ => line,
+    }
 }
 
 fn waits_for_creation(pod: &Pod) -> bool {
@@ -59,7 +88,7 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 
 fn sentence(reason: &str, message: Option<&str>) -> String {
     match message {
-        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
+        Some(message) if !message.is_empty() => format!("{reason}: {}", shown(message)),
         _ => reason.to_owned(),
     }
 }
@@ -104,6 +133,28 @@ mod tests {
         let problem = pod_problem(&pods(&[status]), None);
         let expected = "pod p-1: CrashLoopBackOff: the container ended with exit code 2";
         assert_eq!(problem.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn case_11_the_termination_message_of_a_container_is_reported() {
+        let ended = json!({"exitCode": 2, "message": "HANDLER_URL=\"x\": must be a URL\nLISTEN=\"y\": bad\n"});
+        let mut waiting = waiting("CrashLoopBackOff", "back-off 5m0s");
+        waiting["containerStatuses"][0]["lastState"] = json!({"terminated": ended});
+        let mut between = waiting.clone();
+        between["containerStatuses"][0]["state"] = json!({"terminated": ended});
+        let words = "the container ended with exit code 2: HANDLER_URL=\"x\": must be a URL; LISTEN=\"y\": bad";
+        for (status, reason) in [(waiting, "CrashLoopBackOff"), (between, "Error")] {
+            let expected = format!("pod p-1: {reason}: {words}");
+            assert_eq!(pod_problem(&pods(&[status]), None), Some(expected));
+        }
+    }
+
+    #[test]
+    fn case_11_a_text_of_a_pod_is_one_bounded_line() {
+        assert_eq!(shown(" a\n\n\tb\u{1b}[31m\r\n"), "a; b\\u{1b}[31m");
+        let long = shown(&format!("{}the reason", "é".repeat(2_000)));
+        assert!(long.starts_with('…') && long.ends_with("the reason"), "{long}");
+        assert!(long.len() <= MAX_SHOWN + '…'.len_utf8());
     }
 
     #[test]

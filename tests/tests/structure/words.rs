@@ -56,9 +56,9 @@ const TABLE: [Banned; 24] = [
 /// Identifiers that others chose, by package: with the reason.
 const EXCEPTIONS: [(&str, &str, &str); 5] = [
     ("eventbus", "hard_link", "the file system's term"),
-    ("eventbus-consumer", "is_unicast_link_local", "the standard library's name"),
-    ("eventbus-consumer", "is_link_local", "as that of the standard library"),
-    ("eventbus-consumer", "link_local", "a kind of address"),
+    ("eventbus-program", "is_unicast_link_local", "the standard library's name"),
+    ("eventbus-program", "is_link_local", "as that of the standard library"),
+    ("eventbus-program", "link_local", "a kind of address"),
     ("eventbus-operator", "enable_service_links", "a field of Kubernetes"),
 ];
 
