@@ -3,7 +3,6 @@
 mod metrics;
 pub mod settings;
 
-use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -23,17 +22,10 @@ use self::settings::HealthSettings;
 /// Answers `GET /api/health/events` and `/health/events`, `/livez`, `/readyz` and `/metrics` until `stop`.
 ///
 /// Each request reads a snapshot from Redis over one connection. Concurrent requests share one snapshot.
-///
-/// # Errors
-/// The error of the listener.
-pub async fn run(
-    settings: HealthSettings,
-    listener: TcpListener,
-    stop: CancellationToken,
-) -> io::Result<()> {
+pub async fn run(settings: HealthSettings, listener: TcpListener, stop: CancellationToken) {
     let (reports, reporter) = reports(settings.redis, settings.stream, settings.groups);
     tokio::select! {
-        served = http::serve(listener, router(reports), LAST_REQUESTS, stop) => served,
+        () = http::serve(listener, router(reports), LAST_REQUESTS, stop) => {}
         never = reporter.run() => match never {},
     }
 }

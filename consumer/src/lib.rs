@@ -32,9 +32,6 @@ pub enum Error {
     /// The client of the HTTP handler cannot be created.
     #[error("cannot create the client of the HTTP handler")]
     Client(#[source] reqwest::Error),
-    /// Probes and metrics cannot be served.
-    #[error("cannot serve probes and metrics")]
-    Serve(#[source] std::io::Error),
     /// The subscriber failed, or could not leave the group cleanly.
     #[error("the consumer failed")]
     Subscriber(#[source] eventbus::Error),
@@ -70,8 +67,8 @@ pub async fn run(
     };
     let result = subscriber.run(handle, stop).await.map_err(Error::Subscriber);
     drained.cancel();
-    let served = probes.await.expect("the server of the probes does not panic");
-    result.and(served.map_err(Error::Serve))
+    probes.await.expect("the server of the probes does not panic");
+    result
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -39,8 +39,8 @@ async fn run(settings: Settings) -> Result<(), String> {
 async fn serve_health(settings: HealthSettings) -> Result<(), String> {
     let stop = signals::stop_on_signals()?;
     let listener = listen(settings.listen).await?;
-    let served = health::run(settings, listener, stop).await;
-    served.map_err(|error| format!("cannot serve the health service: {error}"))
+    health::run(settings, listener, stop).await;
+    Ok(())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {

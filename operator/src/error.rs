@@ -48,9 +48,6 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// HTTP server of probes and metrics that failed.
-    #[error("cannot serve probes and metrics over HTTP")]
-    Http(#[source] std::io::Error),
 }
 
 impl Error {
@@ -63,7 +60,6 @@ impl Error {
             Self::NotLeading { .. } => "not_leading",
             Self::Configuration(_) => "configuration",
             Self::EndpointsFile { .. } => "endpoints_file",
-            Self::Http(_) => "http",
         }
     }
 

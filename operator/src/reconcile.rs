@@ -106,7 +106,7 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
         Err(refusal) => return refuse(context, resource, last, &refusal).await,
     };
     // Reads from the caches, the API server and the observers of Redis.
-    let Some(observed) = observe(context, &desired).await? else {
+    let Some(observed) = observe(context, &desired, last).await? else {
         return Ok(Action::requeue(FIRST_READ));
     };
     // Pure.

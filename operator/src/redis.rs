@@ -8,4 +8,4 @@ mod shared;
 pub mod state;
 mod target;
 
-pub use target::{GroupKey, Target};
+pub use target::{GroupKey, Target, endpoint_of, target_hash};

@@ -93,6 +93,7 @@ fn state(snapshot: Snapshot) -> RedisState {
 pub(crate) fn observed(redis: RedisState) -> Observed {
     Observed {
         claim: Claim::Ours,
+        claimed_at: None,
         redis,
         target_hash: "hash".into(),
         deployment: DeploymentView::Absent,

@@ -1,5 +1,8 @@
 //! HTTP server of every program: probes, metrics, and the program's own routes.
 
+mod connections;
+mod server;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +17,8 @@ use prometheus_client::registry::Registry;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use self::server::Limits;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -101,20 +106,16 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Serves `router` until `stop`. Requests that have begun by then may take at most `last_requests` longer, so that an idle
 /// keep-alive connection does not keep the process running.
 ///
-/// # Errors
-/// The error of the listener.
+/// Clients cannot exhaust the program: a request's header may take 10 s and have 16 KiB, its body and the work on it 30 s;
+/// a connection that does nothing is closed; of 256 connections the oldest without a request makes room for another one,
+/// and 128 requests may be in work at once, besides those for `/livez`, `/readyz` and `/metrics`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     last_requests: Duration,
     stop: CancellationToken,
-) -> io::Result<()> {
-    let ended = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    tokio::select! {
-        result = server => result,
-        () = async { ended.cancelled().await; tokio::time::sleep(last_requests).await } => Ok(()),
-    }
+) {
+    server::serve(listener, router, Limits::default(), last_requests, stop).await;
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ cached() {
 # False if commands run in the cluster (lock_shared), which may take long.
 lock_alone() {
   exec 9>>"$1"
-  flock -n -x 9 && return
+  # The servers that a command started there end a moment after it.
+  flock -w 10 -x 9 && return
   flock -n -s 9 && return 1
   say "another tests/cluster command is at work (process $(lock_holders "$1")); waiting for it"
   flock -w 900 -x 9 || die "still at work after 15 minutes: process $(lock_holders "$1")"

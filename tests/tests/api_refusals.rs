@@ -180,24 +180,6 @@ async fn an_owner_in_another_namespace_is_not_named() {
 
 #[tokio::test]
 #[ignore = "needs an API server"]
-async fn a_running_resource_stops_for_an_older_one_that_becomes_valid() {
-    let (namespace, redis) = (Namespace::create().await, RedisServer::start());
-    let invalid = json!({"group": "g", "handler": invalid_handler()});
-    let older = namespace.apply("older", invalid).await;
-    younger_than(&older, &namespace, "younger", json!({"group": "g"})).await;
-    let _operator = RunningOperator::start(&namespace, &redis).await;
-    namespace.until_state("older", "InvalidTemplate").await;
-    namespace.run_pods("younger", 1).await;
-    namespace.until_state("younger", "Idle").await;
-    namespace.apply("older", json!({"group": "g"})).await;
-    namespace.until_deployment("older", "the owner runs", |_| true).await;
-    let stopped = |d: &Deployment| d.spec.as_ref().unwrap().replicas == Some(0);
-    namespace.until_deployment("younger", "the other one stops", stopped).await;
-    namespace.until_state("younger", "Conflict").await;
-}
-
-#[tokio::test]
-#[ignore = "needs an API server"]
 async fn a_refused_resource_whose_pods_run_keeps_its_group_from_a_younger_one() {
     let (namespace, redis) = (Namespace::create().await, RedisServer::start());
     let older = namespace.apply("older", json!({"group": "g"})).await;

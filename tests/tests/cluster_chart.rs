@@ -84,10 +84,9 @@ fn names(list: &Value) -> impl Iterator<Item = &str> {
 fn needed(scope: &str) -> BTreeSet<String> {
     [
         ("eventbus.seraaj.dev/eventconsumergroups", "get list watch"),
-        ("eventbus.seraaj.dev/eventconsumergroups/status", "get patch"),
-        ("eventbus.seraaj.dev/eventconsumergroups/finalizers", "update"),
+        ("eventbus.seraaj.dev/eventconsumergroups/status", "patch"),
         ("apps/deployments", "get list watch create patch"),
-        ("/pods", "get list watch"),
+        ("/pods", "list"),
         ("events.k8s.io/events", "create patch"),
     ]
     .into_iter()
@@ -98,7 +97,7 @@ fn needed(scope: &str) -> BTreeSet<String> {
 }
 
 fn leases() -> BTreeSet<String> {
-    let verbs = ["create", "get", "patch", "update"].into_iter();
+    let verbs = ["create", "get", "update"].into_iter();
     verbs.map(|verb| format!("system coordination.k8s.io/leases {verb}")).collect()
 }
 

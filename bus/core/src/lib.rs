@@ -6,6 +6,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`names`], [`keys`] | names, parsed once at the entry of the program; the keys of the Redis data model |
+//! | [`pattern`] | patterns with `*`, for event types and for what endpoints admit |
 //! | [`event`] | entries, events, payloads and type filters |
 //! | [`delivery`] | state machine of one consumer's deliveries |
 //! | [`group`], [`declaration`] | start and resume position of a group; its declaration in Redis |
@@ -22,6 +23,7 @@ pub mod group;
 pub mod keys;
 pub mod lag;
 pub mod names;
+pub mod pattern;
 pub mod retention;
 pub mod retry;
 pub mod settings;

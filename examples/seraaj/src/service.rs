@@ -58,7 +58,7 @@ impl Service {
 /// Runs `service` on `listener` until `stop`. Redis may be unreachable at any time, also at the start.
 ///
 /// # Errors
-/// The error of the listener, of the outbox, or of the file if it cannot be written at the start.
+/// The error of the outbox, or of the file if it cannot be written at the start.
 pub async fn run(
     service: Service,
     config: BusConfig,
@@ -95,10 +95,10 @@ pub async fn run(
             drain(body).await;
             Refusal::method()
         });
-    let served = tokio::select! {
-        served = http::serve(listener, router, SHUTDOWN_TIMEOUT, stop) => served,
+    tokio::select! {
+        () = http::serve(listener, router, SHUTDOWN_TIMEOUT, stop) => {}
         never = reporter.run() => match never {},
-    };
+    }
     publishing.tasks.close();
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, publishing.tasks.wait()).await.is_err() {
         tracing::warn!(
@@ -109,7 +109,7 @@ pub async fn run(
     if waiting > 0 {
         tracing::warn!(waiting, "the outbox has unsent events; the next start sends them");
     }
-    served
+    Ok(())
 }
 
 async fn publish_start(publishing: &Publishing) -> io::Result<()> {

@@ -90,8 +90,8 @@ async fn serve(address: SocketAddr) -> Result<(), String> {
     let listener = http::listen(address).await?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     writeln!(io::stdout(), "listening on {address}").map_err(|error| error.to_string())?;
-    let served = http::serve(listener, router, LAST_REQUESTS, stop).await;
-    served.map_err(|error| format!("cannot serve: {error}"))
+    http::serve(listener, router, LAST_REQUESTS, stop).await;
+    Ok(())
 }
 
 async fn take(State(notifier): State<Arc<Notifier>>, headers: HeaderMap) -> StatusCode {

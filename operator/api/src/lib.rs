@@ -20,6 +20,6 @@ pub use resource_id::ResourceId;
 pub use scalars::DurationText;
 pub use spec::{EventConsumerGroup, EventConsumerGroupSpec, RedisRef, StartAt};
 pub use status::{
-    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
-    GroupOrigin, LagSource, PositionStatus, RedisStatus,
+    ClaimStatus, ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display,
+    EventConsumerGroupStatus, GroupOrigin, LagSource, PositionStatus, RedisStatus,
 };

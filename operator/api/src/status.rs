@@ -66,6 +66,10 @@ pub struct EventConsumerGroupStatus {
     /// Positions of the group and the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<PositionStatus>,
+    /// Claim of the group; of several resources that declare one group, the one that runs it keeps it, else the oldest claim
+    /// gets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimStatus>,
     /// Origin of the group: Created, Adopted or Recreated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_origin: Option<GroupOrigin>,
@@ -144,6 +148,18 @@ pub struct RedisStatus {
     /// Hash of the server's address and database; another value means another server behind the same endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_hash: Option<String>,
+}
+
+/// Claim of a group on one Redis server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStatus {
+    /// Name of the endpoint on which the group is claimed.
+    pub endpoint: String,
+    /// Hash of the address and database of the endpoint.
+    pub target_hash: String,
+    /// Time of the claim: that of the resource's creation, or of the change that made it ask for another Redis server.
+    pub claimed_at: Time,
 }
 
 /// Positions of the group and the stream.

@@ -1,30 +1,30 @@
-//! Ownership of a group that several resources declare: the oldest owns it. Pure.
+//! Ownership of a group that several resources claim: whoever runs it keeps it, else the oldest claim gets it. Pure.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use eventbus_api::EventConsumerGroup;
+use eventbus_api::{ClaimStatus, EventConsumerGroup, EventConsumerGroupStatus, reasons};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::redis::GroupKey;
 use crate::redis::endpoints::Endpoints;
+use crate::redis::{GroupKey, target_hash};
 
 use super::validate::validate;
 
-/// Owner of a group that several resources may declare.
+/// Owner of a group that several resources may claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The resource itself.
     Ours,
-    /// Another resource, which is older.
+    /// Another resource, which runs the group or has an older claim.
     Other {
         /// Name of the owner; `None` if it is in another namespace, because it must not be named then.
         name: Option<String>,
     },
 }
 
-/// Resource that declares a group.
+/// Resource that claims a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     /// `metadata.namespace`.
@@ -33,29 +33,69 @@ pub struct Contender {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
+    /// True if it is the group's owner, by its status.
+    pub holds: bool,
+    /// Time of its claim; `None` if it is a new one, which is younger than every other.
+    pub claimed_at: Option<Timestamp>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
 }
 
 impl Contender {
-    fn of(resource: &EventConsumerGroup) -> Self {
-        Self {
-            namespace: resource.namespace().unwrap_or_default(),
-            name: resource.name_any(),
-            uid: resource.uid().unwrap_or_default(),
-            created: resource.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        }
-    }
-
-    /// Returns true if `self` is older, or of the same age with a smaller UID. Without a creation time it comes last.
+    /// Returns true if `self` comes first: the owner, else the older claim, else the older resource, else the smaller UID.
     fn is_before(&self, other: &Self) -> bool {
-        let age = |c: &Self| c.created.map_or((1, Timestamp::MAX), |created| (0, created));
-        age(self).cmp(&age(other)).then_with(|| self.uid.cmp(&other.uid)) == Ordering::Less
+        let last = |time: Option<Timestamp>| time.map_or((1, Timestamp::MAX), |time| (0, time));
+        let rank = |c: &Self| (!c.holds, last(c.claimed_at), last(c.created));
+        rank(self).cmp(&rank(other)).then_with(|| self.uid.cmp(&other.uid)) == Ordering::Less
     }
 }
 
-/// Selects those of `resources` that declare the group `key`. A refused one counts only if it owns the group, because its
-/// pods continue to run. `image` and `api_server` are those of [`validate`].
+/// Returns the claim of `resource` on the group `key`, which it asks for, by the last status `last`.
+///
+/// A claim is bound to the Redis server that was asked for when it was made: asking for another one is a new claim. Another
+/// address of the same endpoint, which only the administrator can give, and another name of the same address are none.
+#[must_use]
+pub fn contender(
+    resource: &EventConsumerGroup,
+    last: Option<&EventConsumerGroupStatus>,
+    key: &GroupKey,
+    endpoints: &Endpoints,
+) -> Contender {
+    let created = resource.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let claim = last.and_then(|last| last.claim.as_ref());
+    let hash = target_hash(&key.address);
+    let asks_for_it = |claim: &&ClaimStatus| {
+        claim.target_hash == hash || endpoints.address(&claim.endpoint) == key.address
+    };
+    let current = claim.filter(asks_for_it);
+    let claimed_at = match (claim, last) {
+        (Some(_), _) => current.map(|claim| claim.claimed_at.0),
+        (None, Some(last)) if is_refused(last) => None,
+        (None, _) => created,
+    };
+    let holds = current.is_some_and(|claim| {
+        let last = last.filter(|last| last.group_origin.is_some());
+        last.is_some_and(|last| last.target_hash() == Some(&claim.target_hash))
+    });
+    Contender {
+        namespace: resource.namespace().unwrap_or_default(),
+        name: resource.name_any(),
+        uid: resource.uid().unwrap_or_default(),
+        holds,
+        claimed_at,
+        created,
+    }
+}
+
+/// Returns true if the status is that of a refused resource.
+fn is_refused(status: &EventConsumerGroupStatus) -> bool {
+    let refusals = [reasons::ENDPOINT_NOT_ALLOWED, reasons::INVALID_TEMPLATE];
+    status.ready().is_some_and(|ready| refusals.contains(&&*ready.reason))
+}
+
+/// Selects those of `resources` that claim the group `key`. A refused one claims nothing new; it keeps the group that it
+/// owns, because its pods continue to run. `image` and
+/// `api_server` are those of [`validate`].
 #[must_use]
 pub fn contenders<'a>(
     resources: impl IntoIterator<Item = &'a EventConsumerGroup>,
@@ -64,20 +104,22 @@ pub fn contenders<'a>(
     image: &str,
     api_server: Option<IpAddr>,
 ) -> Vec<Contender> {
-    let counts = |resource: &EventConsumerGroup| {
+    let claims = |resource: &'a EventConsumerGroup| {
         let status = resource.status.as_ref();
-        let owns_it = status.is_some_and(|status| status.group_origin.is_some());
-        owns_it || validate(resource, endpoints, image, api_server).is_ok()
+        let contender = || contender(resource, status, key, endpoints);
+        if validate(resource, endpoints, image, api_server).is_ok() {
+            return (GroupKey::of(resource, endpoints) == *key).then(contender);
+        }
+        Some(contender()).filter(|contender| contender.holds)
     };
-    resources
-        .into_iter()
-        .filter(|resource| GroupKey::of(resource, endpoints) == *key)
-        .filter(|resource| counts(resource))
-        .map(Contender::of)
-        .collect()
+    let could = |resource: &&EventConsumerGroup| {
+        resource.spec.stream == key.stream
+            && resource.spec.group.as_ref().unwrap_or(&resource.name_any()) == &key.group
+    };
+    resources.into_iter().filter(could).filter_map(claims).collect()
 }
 
-/// Decides the owner of the group that `me` and the `others` declare; `me` may be one of the `others`.
+/// Decides the owner of the group that `me` and the `others` claim; `me` may be one of the `others`.
 #[must_use]
 pub fn decide(me: &Contender, others: &[Contender]) -> Claim {
     let before_me = others.iter().filter(|other| other.uid != me.uid && other.is_before(me));
@@ -91,73 +133,160 @@ pub fn decide(me: &Contender, others: &[Contender]) -> Claim {
 mod tests {
     use super::*;
 
-    fn contender(name: &str, uid: &str, second: i64) -> Contender {
-        let created = Timestamp::from_second(second).unwrap();
-        let namespace = "ns".to_owned();
-        Contender { namespace, name: name.into(), uid: uid.into(), created: Some(created) }
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn claimed(name: &str, uid: &str, second: i64) -> Contender {
+        let (namespace, name, uid) = ("ns".to_owned(), name.to_owned(), uid.to_owned());
+        let claimed_at = Some(at(second));
+        Contender { namespace, name, uid, holds: false, claimed_at, created: Some(at(1)) }
     }
 
     #[test]
     fn a_resource_without_contenders_owns_its_group() {
-        let me = contender("me", "1", 5);
+        let me = claimed("me", "1", 5);
         assert_eq!(decide(&me, &[]), Claim::Ours);
         assert_eq!(decide(&me, std::slice::from_ref(&me)), Claim::Ours);
     }
 
     #[test]
-    fn the_oldest_owns_the_group() {
-        let (me, old, older) =
-            (contender("me", "1", 5), contender("a", "2", 4), contender("b", "3", 3));
-        let all = [me.clone(), old.clone(), older.clone()];
-        assert_eq!(decide(&me, &all), Claim::Other { name: Some("b".into()) });
-        assert_eq!(decide(&old, &all), Claim::Other { name: Some("b".into()) });
+    fn the_oldest_claim_gets_the_group_and_a_new_one_comes_last() {
+        let (me, old, older) = (claimed("me", "1", 5), claimed("a", "2", 4), claimed("b", "3", 3));
+        let new = Contender { claimed_at: None, ..claimed("new", "0", 0) };
+        let all = [new.clone(), me.clone(), old.clone(), older.clone()];
+        for loser in [&new, &me, &old] {
+            assert_eq!(decide(loser, &all), Claim::Other { name: Some("b".into()) });
+        }
         assert_eq!(decide(&older, &all), Claim::Ours);
+        assert_eq!(decide(&new, &all[..2]), Claim::Other { name: Some("me".into()) });
     }
 
     #[test]
-    fn of_the_same_age_the_smaller_uid_owns_the_group() {
-        let (a, b) = (contender("z", "1", 5), contender("a", "2", 5));
+    fn whoever_runs_the_group_keeps_it_from_an_older_claim() {
+        let holder = Contender { holds: true, ..claimed("holder", "2", 9) };
+        let older = claimed("older", "1", 1);
+        let all = [holder.clone(), older.clone()];
+        assert_eq!(decide(&holder, &all), Claim::Ours);
+        assert_eq!(decide(&older, &all), Claim::Other { name: Some("holder".into()) });
+    }
+
+    #[test]
+    fn of_claims_of_the_same_time_the_older_resource_and_then_the_smaller_uid_gets_the_group() {
+        let (a, b) = (claimed("z", "1", 5), claimed("a", "2", 5));
         let all = [a.clone(), b.clone()];
         assert_eq!(decide(&a, &all), Claim::Ours);
         assert_eq!(decide(&b, &all), Claim::Other { name: Some("z".into()) });
+        let older = Contender { created: Some(at(0)), ..b };
+        assert_eq!(decide(&older, &[a, older.clone()]), Claim::Ours);
     }
 
-    fn resource(name: &str, spec: serde_json::Value) -> EventConsumerGroup {
+    const ENDPOINTS: &str = "endpoints:
+- {name: default, url: 'redis://one'}
+- {name: alias, url: 'redis://one'}
+- {name: shared, url: 'redis://two'}
+- {name: private, url: 'redis://two', namespaces: [shop]}";
+
+    fn endpoints(yaml: &str) -> Endpoints {
+        Endpoints::parse(yaml, &|_| false).unwrap()
+    }
+
+    /// Group g on stream s of the endpoint, created at second 10.
+    fn resource(name: &str, endpoint: &str) -> EventConsumerGroup {
         let resource = serde_json::json!({
             "apiVersion": "eventbus.seraaj.dev/v1alpha1", "kind": "EventConsumerGroup",
-            "metadata": {"name": name, "namespace": "ns", "uid": name}, "spec": spec,
+            "metadata": {"name": name, "namespace": "team-a", "uid": name,
+                "creationTimestamp": "1970-01-01T00:00:10Z"},
+            "spec": {"stream": "s", "group": "g", "handler": {"log": {}}, "redis": {"name": endpoint}},
         });
         serde_json::from_value(resource).unwrap()
     }
 
-    #[test]
-    fn a_refused_resource_contends_only_for_a_group_that_it_owns() {
-        let endpoints =
-            Endpoints::parse("endpoints: [{name: default, url: 'redis://r'}]", &|_| false).unwrap();
-        let valid = serde_json::json!({"stream": "s", "group": "g", "handler": {"log": {}}});
-        let refused = serde_json::json!({"stream": "s", "group": "g", "handler": {"http": {"url": "http://u:p@h"}}});
-        let other = serde_json::json!({"stream": "s", "group": "h", "handler": {"log": {}}});
-        let mut owner = resource("owner", refused.clone());
-        owner.status = Some(eventbus_api::EventConsumerGroupStatus {
+    /// The same with the claim of an owner of that group on `endpoint`, made at second 20.
+    fn owner(name: &str, endpoint: &str, now_asks_for: &str) -> EventConsumerGroup {
+        let hash = target_hash(&endpoints(ENDPOINTS).address(endpoint));
+        let mut resource = resource(name, now_asks_for);
+        resource.status = Some(EventConsumerGroupStatus {
             group_origin: Some(eventbus_api::GroupOrigin::Created),
+            redis: Some(eventbus_api::RedisStatus {
+                target_hash: Some(hash.clone()),
+                ..Default::default()
+            }),
+            claim: Some(ClaimStatus {
+                endpoint: endpoint.to_owned(),
+                target_hash: hash,
+                claimed_at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(20)),
+            }),
             ..Default::default()
         });
-        let all = [
-            resource("valid", valid),
-            resource("refused", refused),
-            resource("other", other),
-            owner,
-        ];
-        let key = GroupKey::of(&all[0], &endpoints);
-        let contenders = contenders(&all, &key, &endpoints, "img", None);
-        let names: Vec<_> = contenders.iter().map(|contender| &*contender.name).collect();
-        assert_eq!(names, ["valid", "owner"]);
+        resource
+    }
+
+    fn found(resource: &EventConsumerGroup, endpoint: &str, yaml: &str) -> Option<Contender> {
+        let endpoints = endpoints(yaml);
+        let mut key = GroupKey::of(resource, &endpoints);
+        key.address = endpoints.address(endpoint);
+        contenders([resource], &key, &endpoints, "img", None).pop()
+    }
+
+    fn claim_of(resource: &EventConsumerGroup, endpoint: &str) -> Option<(bool, Option<i64>)> {
+        let found = found(resource, endpoint, ENDPOINTS)?;
+        Some((found.holds, found.claimed_at.map(|time| time.as_second())))
+    }
+
+    #[test]
+    fn the_first_claim_is_as_old_as_its_resource_unless_that_was_refused() {
+        let mut new = resource("new", "default");
+        assert_eq!(claim_of(&new, "default"), Some((false, Some(10))));
+        assert_eq!(claim_of(&new, "shared"), None);
+        let refused = eventbus_api::conditions::ConditionDraft::new(
+            eventbus_api::conditions::READY,
+            Some(false),
+            reasons::ENDPOINT_NOT_ALLOWED,
+            "",
+        );
+        let conditions = vec![refused.complete(&[], 1, at(15))];
+        new.status = Some(EventConsumerGroupStatus { conditions, ..Default::default() });
+        assert_eq!(claim_of(&new, "default"), Some((false, None)));
+    }
+
+    #[test]
+    fn asking_for_another_server_is_a_new_claim_and_another_name_of_the_same_one_is_none() {
+        assert_eq!(claim_of(&owner("a", "default", "default"), "default"), Some((true, Some(20))));
+        assert_eq!(claim_of(&owner("a", "default", "alias"), "alias"), Some((true, Some(20))));
+        assert_eq!(claim_of(&owner("a", "default", "shared"), "shared"), Some((false, None)));
+        assert_eq!(claim_of(&owner("a", "default", "shared"), "default"), None);
+    }
+
+    #[test]
+    fn another_address_of_its_endpoint_keeps_the_time_of_a_claim() {
+        let moved = ENDPOINTS.replace("redis://one", "redis://three");
+        let found = found(&owner("a", "default", "default"), "default", &moved).unwrap();
+        assert_eq!(found.claimed_at, Some(at(20)));
+    }
+
+    #[test]
+    fn a_refused_resource_claims_nothing_new_and_keeps_what_it_owns() {
+        assert_eq!(claim_of(&resource("a", "private"), "private"), None);
+        let edited = owner("a", "default", "private");
+        assert_eq!(claim_of(&edited, "private"), None);
+        assert_eq!(claim_of(&edited, "default"), Some((true, Some(20))));
+    }
+
+    #[test]
+    fn a_server_that_never_answered_is_not_held() {
+        let mut edited = owner("a", "default", "shared");
+        let status = edited.status.as_mut().unwrap();
+        let claim = status.claim.as_mut().unwrap();
+        claim.target_hash = target_hash(&endpoints(ENDPOINTS).address("shared"));
+        claim.endpoint = "shared".to_owned();
+        assert_eq!(claim_of(&edited, "shared"), Some((false, Some(20))));
     }
 
     #[test]
     fn an_owner_in_another_namespace_is_not_named() {
-        let me = contender("me", "1", 5);
-        let other = Contender { namespace: "secret".into(), ..contender("a", "2", 4) };
+        let me = claimed("me", "1", 5);
+        let other = Contender { namespace: "secret".into(), ..claimed("a", "2", 4) };
         assert_eq!(decide(&me, &[other]), Claim::Other { name: None });
     }
 }

@@ -1,15 +1,15 @@
 //! Observes one resource: reads from the caches, the API server and the observers of Redis.
 
-use eventbus_api::ResourceId;
+use eventbus_api::{EventConsumerGroupStatus, ResourceId};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use crate::error::Error;
-use crate::hash;
 use crate::kubernetes::calls::within;
-use crate::redis::GroupKey;
 use crate::redis::state::RedisState;
+use crate::redis::{GroupKey, target_hash};
 use crate::workload::{self, DeploymentView};
 
 use super::claim::{self, Claim};
@@ -26,9 +26,11 @@ use super::outcome::Applied;
 pub(super) async fn observe(
     context: &Context,
     desired: &Desired,
+    last: Option<&EventConsumerGroupStatus>,
 ) -> Result<Option<Observed>, Error> {
     let deployment = deployment(context, &desired.resource).await?;
-    let Some(claim) = claim(context, desired) else {
+    let target_hash = target_hash(&context.endpoints.address(&desired.target.endpoint));
+    let Some((claim, claimed_at)) = claim(context, desired, last) else {
         // Deleted meanwhile: a further step could interfere with the next owner.
         return Ok(None);
     };
@@ -39,26 +41,42 @@ pub(super) async fn observe(
         Claim::Ours => pod_problem(context, desired, &deployment).await,
         Claim::Other { .. } => None,
     };
-    let target_hash = target_hash(context, desired);
     let uid = &desired.resource.uid;
     let is_declared = context.memory.is_declared(uid, &target_hash, &desired.declaration());
-    Ok(Some(Observed { claim, redis, target_hash, deployment, pod_problem, is_declared }))
+    Ok(Some(Observed {
+        claim,
+        claimed_at,
+        redis,
+        target_hash,
+        deployment,
+        pod_problem,
+        is_declared,
+    }))
 }
 
-/// Decides the owner among the cached resources; `None` if `desired` is no longer one of them.
-fn claim(context: &Context, desired: &Desired) -> Option<Claim> {
+/// Decides the owner among the cached resources, and returns the time of the claim of `desired`, whose status is `last`;
+/// `None` if it is no longer one of the resources.
+fn claim(
+    context: &Context,
+    desired: &Desired,
+    last: Option<&EventConsumerGroupStatus>,
+) -> Option<(Claim, Option<Timestamp>)> {
+    let endpoints = &context.endpoints;
     let key = GroupKey {
-        address: context.endpoints.address(&desired.target.endpoint),
+        address: endpoints.address(&desired.target.endpoint),
         stream: desired.target.stream.to_string(),
         group: desired.group.to_string(),
     };
     let resources = context.caches.resources();
-    let readable = resources.iter().filter_map(|resource| resource.0.as_ref().ok());
+    let readable = || resources.iter().filter_map(|resource| resource.0.as_ref().ok());
     let settings = &context.settings;
     let (image, api_server) = (&settings.consumer_image, settings.api_server);
-    let contenders = claim::contenders(readable, &key, &context.endpoints, image, api_server);
-    let me = contenders.iter().find(|contender| contender.uid == desired.resource.uid)?;
-    Some(claim::decide(me, &contenders))
+    let contenders = claim::contenders(readable(), &key, endpoints, image, api_server);
+    let uid = Some(&*desired.resource.uid);
+    let me = readable().find(|resource| resource.metadata.uid.as_deref() == uid)?;
+    // The cache may not have the last status yet.
+    let me = claim::contender(me, last, &key, endpoints);
+    Some((claim::decide(&me, &contenders), me.claimed_at))
 }
 
 /// Returns the last state of the group; `None` if it was not read yet. Only the owner's group is observed.
@@ -81,13 +99,6 @@ pub(super) async fn read_again(
     applied.creation.as_ref()?;
     context.observers.refresh(&desired.target).await;
     context.observers.state(&desired.target, &desired.resource.uid)
-}
-
-/// Returns the hash of the endpoint's address and database.
-fn target_hash(context: &Context, desired: &Desired) -> String {
-    let endpoint = context.endpoints.get(&desired.target.endpoint);
-    let address = endpoint.map_or(String::new(), |endpoint| endpoint.redis.endpoint());
-    format!("{:016x}", hash::of(&address))
 }
 
 /// Returns the reason why no pod of `deployment` is ready; `None` if one is, none is desired, or the pods cannot be read.

@@ -1,5 +1,7 @@
 //! Observed state of one resource: an input of every decision. Values only; `observe` reads them.
 
+use jiff::Timestamp;
+
 use crate::redis::state::RedisState;
 use crate::workload::DeploymentView;
 
@@ -10,6 +12,8 @@ use super::claim::Claim;
 pub struct Observed {
     /// Owner of the group.
     pub claim: Claim,
+    /// Time of the resource's claim; `None` if it is a new one.
+    pub claimed_at: Option<Timestamp>,
     /// State of the stream and the group when Redis was last read.
     pub redis: RedisState,
     /// Hash of the endpoint's address and database.

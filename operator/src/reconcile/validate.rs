@@ -8,8 +8,8 @@ use eventbus_core::retry::backoff::Backoff;
 use eventbus_core::time as duration;
 use eventbus_program::dial::{DialPolicy, HandlerUrl};
 
-use crate::redis::Target;
-use crate::redis::endpoints::{self, Endpoints};
+use crate::redis::endpoints::Endpoints;
+use crate::redis::{Target, endpoint_of};
 use crate::workload::{DeliverySettings, HandlerKind, PodRedis, PodSettings};
 
 use super::desired::Desired;
@@ -41,13 +41,12 @@ pub fn validate(
     api_server: Option<IpAddr>,
 ) -> Result<Desired, Refusal> {
     let spec = &resource.spec;
-    let resource = ResourceId::of(resource);
+    let (name, resource) = (endpoint_of(resource), ResourceId::of(resource));
     let stream = stream(&spec.stream)?;
-    let name = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
-    let endpoint =
-        endpoints.find(name.unwrap_or(endpoints::DEFAULT), &resource.namespace, &stream).map_err(
-            |error| Refusal { reason: reasons::ENDPOINT_NOT_ALLOWED, message: error.to_string() },
-        )?;
+    let endpoint = endpoints.find(name, &resource.namespace, &stream).map_err(|error| Refusal {
+        reason: reasons::ENDPOINT_NOT_ALLOWED,
+        message: error.to_string(),
+    })?;
     let group = spec.group.as_deref().unwrap_or(&resource.name);
     Ok(Desired {
         group: GroupName::new(group).map_err(|e| Refusal::template("group", e))?,

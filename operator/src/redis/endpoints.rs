@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use eventbus::StreamKey;
 use eventbus::config::{CredentialFiles, RedisConfig};
+use eventbus_core::pattern;
 use serde::Deserialize;
 
 /// Name of the endpoint of a resource that names none.
@@ -80,6 +81,9 @@ pub enum NotAllowed {
     },
 }
 
+/// Keys of an [`Entry`], as the file has them.
+const KEYS: [&str; 6] = ["name", "url", "credentialsDir", "secretName", "namespaces", "streams"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -110,8 +114,7 @@ impl Endpoints {
     /// # Errors
     /// One message for each invalid value, without credentials.
     pub fn parse(yaml: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, Vec<String>> {
-        let file: File = serde_yaml::from_str(yaml)
-            .map_err(|error| vec![format!("the endpoints file cannot be read: {error}")])?;
+        let file: File = serde_yaml::from_str(yaml).map_err(|error| vec![malformed(&error)])?;
         let (mut endpoints, mut errors) = (BTreeMap::new(), Vec::new());
         for entry in file.endpoints {
             let name = entry.name.clone();
@@ -141,7 +144,8 @@ impl Endpoints {
             name: name.to_owned(),
             known: if self.0.is_empty() { "none".to_owned() } else { self.names().join(", ") },
         })?;
-        let allowed = |patterns: &[String], text: &str| patterns.iter().any(|p| matches(p, text));
+        let allowed =
+            |patterns: &[String], text: &str| patterns.iter().any(|p| pattern::matches(p, text));
         if !allowed(&endpoint.namespaces, namespace) {
             let (name, namespace) = (name.to_owned(), namespace.to_owned());
             return Err(NotAllowed::Namespace { name, namespace });
@@ -168,6 +172,20 @@ impl Endpoints {
     fn names(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
     }
+}
+
+/// Describes an error of the file's form by its place: the library's own text quotes what it found there, which may be a
+/// URL with a password.
+fn malformed(error: &serde_yaml::Error) -> String {
+    let place = error.location().map_or_else(
+        || "it".to_owned(),
+        |place| format!("line {}, column {}", place.line(), place.column()),
+    );
+    format!(
+        "the endpoints file is malformed: {place} is not what is expected there; the file has one key, \
+         \"endpoints\": a list whose items have the keys {}, of which name and url are required",
+        KEYS.join(", ")
+    )
 }
 
 fn endpoint(entry: Entry, exists: &dyn Fn(&Path) -> bool) -> Result<Endpoint, String> {
@@ -200,16 +218,6 @@ fn endpoint(entry: Entry, exists: &dyn Fn(&Path) -> bool) -> Result<Endpoint, St
         namespaces: entry.namespaces,
         streams: entry.streams,
     })
-}
-
-/// Returns true if the whole `text` matches `pattern`, in which `*` matches any run of characters.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            tail.char_indices().any(|(at, _)| matches(rest, &tail[at..])) || matches(rest, "")
-        }),
-    }
 }
 
 #[cfg(test)]
@@ -288,22 +296,37 @@ endpoints:
     }
 
     #[test]
-    fn an_unknown_key_in_the_file_is_an_error() {
-        let errors = parse("endpoints: [{name: a, url: 'redis://h', tls: true}]").unwrap_err();
-        assert!(errors[0].contains("tls"), "{errors:?}");
+    fn a_malformed_file_is_an_error_with_the_place_and_the_keys_and_nothing_of_its_text() {
+        let malformed = [
+            "endpoints:\n- name: a\n  url: redis://h\n  tls: true\n",
+            "endpoints:\n- name: a\n  redis://u:hunter2@h: x\n",
+            "endpoints:\n- redis://u:hunter2@h\n",
+            "endpoints:\n- name: a\n  url: [redis://u:hunter2@h]\n",
+            "endpoints:\n- name: a\n  url: 'redis://u:hunter2@h\n",
+            "endpoints: redis://u:hunter2@h\n",
+            "redis://u:hunter2@h\n",
+            "hunter2: [{name: a, url: redis://h}]\n",
+            "endpoints:\n- name: a\n\turl: redis://u:hunter2@h\n",
+            "- *hunter2\n",
+            "",
+        ];
+        for yaml in malformed {
+            let errors = parse(yaml).unwrap_err().join(" ");
+            assert!(!errors.contains("hunter2"), "{yaml:?}: {errors}");
+            assert!(errors.contains(&KEYS.join(", ")), "{yaml:?}: {errors}");
+        }
+        let errors = parse(malformed[0]).unwrap_err().join(" ");
+        assert!(errors.contains("line 4, column 3"), "{errors}");
     }
 
     #[test]
-    fn a_star_matches_any_run_of_characters() {
-        for (pattern, text, fits) in [
-            ("*", "", true),
-            ("a*", "a", true),
-            ("a*c", "abc", true),
-            ("a*c", "abcd", false),
-            ("*b*", "abc", true),
-            ("a", "ab", false),
-        ] {
-            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
-        }
+    fn the_keys_in_the_message_are_those_that_the_file_may_have() {
+        let entry = KEYS.map(|key| match key {
+            "namespaces" | "streams" => format!("{key}: ['*']"),
+            "url" => format!("{key}: redis://h"),
+            _ => format!("{key}: x"),
+        });
+        let yaml = format!("endpoints: [{{{}}}]", entry.join(", "));
+        assert!(parse(&yaml).is_ok(), "{yaml}");
     }
 }

@@ -4,6 +4,8 @@ use eventbus::StreamKey;
 use eventbus_api::EventConsumerGroup;
 use kube::ResourceExt;
 
+use crate::hash;
+
 use super::endpoints::{self, Endpoints};
 
 /// A stream on an endpoint: the unit that is observed at once.
@@ -31,11 +33,23 @@ impl GroupKey {
     #[must_use]
     pub fn of(resource: &EventConsumerGroup, endpoints: &Endpoints) -> Self {
         let spec = &resource.spec;
-        let endpoint = spec.redis.as_ref().and_then(|redis| redis.name.as_deref());
         Self {
-            address: endpoints.address(endpoint.unwrap_or(endpoints::DEFAULT)),
+            address: endpoints.address(endpoint_of(resource)),
             stream: spec.stream.clone(),
             group: spec.group.clone().unwrap_or_else(|| resource.name_any()),
         }
     }
+}
+
+/// Returns the name of the endpoint that `resource` asks for.
+#[must_use]
+pub fn endpoint_of(resource: &EventConsumerGroup) -> &str {
+    let redis = resource.spec.redis.as_ref();
+    redis.and_then(|redis| redis.name.as_deref()).unwrap_or(endpoints::DEFAULT)
+}
+
+/// Returns the hash of an endpoint's address and database, for the status.
+#[must_use]
+pub fn target_hash(address: &str) -> String {
+    format!("{:016x}", hash::of(address))
 }

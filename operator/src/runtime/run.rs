@@ -59,7 +59,7 @@ impl Operator {
     /// stops writing and waits for the lease again.
     ///
     /// # Errors
-    /// [`Error::Configuration`] and [`Error::Http`]. While the API server is unreachable, calls are retried.
+    /// [`Error::Configuration`]. While the API server is unreachable, calls are retried.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) -> Result<(), Error> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -82,18 +82,13 @@ impl Operator {
         let is_ready = Arc::clone(&replica.is_ready);
         let ready = http::ready_while(move || is_ready.load(Ordering::Relaxed), "the API server");
         let router = http::probes(ready, http::metrics_of(Arc::new(registry)));
-        let probes = async {
-            let served = http::serve(listener, router, LAST_REQUESTS, probes_stop.clone());
-            let served = served.await.map_err(Error::Http);
-            // Without probes the kubelet would end this process anyway.
-            stop.cancel();
-            served
-        };
+        let probes = http::serve(listener, router, LAST_REQUESTS, probes_stop.clone());
         let work = async {
             replica.wait_and_lead(&stop).await;
             probes_stop.cancel();
         };
-        tokio::join!(probes, work).0
+        tokio::join!(probes, work);
+        Ok(())
     }
 }
 

@@ -6,8 +6,8 @@ use eventbus::EntryId;
 use eventbus::observe::{ConsumerFacts, GroupFacts, GroupView};
 use eventbus_api::conditions::{ConditionDraft, READY};
 use eventbus_api::{
-    ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display, EventConsumerGroupStatus,
-    LagSource, PositionStatus, RedisStatus, ResourceId,
+    ClaimStatus, ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display,
+    EventConsumerGroupStatus, LagSource, PositionStatus, RedisStatus, ResourceId,
 };
 use eventbus_core::lag;
 use jiff::Timestamp;
@@ -39,6 +39,11 @@ pub(in crate::reconcile) fn build(
     let conditions = conditions(desired, after, plan.replicas);
     let mut status = base(&desired.resource, &observed.deployment, plan.replicas);
     status.group = Some(desired.group.to_string());
+    status.claim = Some(ClaimStatus {
+        endpoint: desired.target.endpoint.clone(),
+        target_hash: observed.target_hash.clone(),
+        claimed_at: Time(observed.claimed_at.unwrap_or(now)),
+    });
     status.conditions = complete(conditions, &desired.resource, last, now);
     if let Claim::Other { name } = &observed.claim {
         status.conflicts_with.clone_from(name);
@@ -89,7 +94,8 @@ pub(in crate::reconcile) fn refused(
     let ready = ConditionDraft::new(READY, Some(false), refusal.reason, &*refusal.message);
     status.conditions = complete(vec![ready], resource, last, to_the_second(now));
     if let Some(last) = last {
-        // The group keeps its position until the invalid field is corrected.
+        // The group keeps its owner and its position until the invalid field is corrected.
+        status.claim.clone_from(&last.claim);
         status.group_origin = last.group_origin;
         status.redis.clone_from(&last.redis);
         keep_position(&mut status, Some(last));

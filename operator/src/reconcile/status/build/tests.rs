@@ -142,14 +142,26 @@ fn a_resource_in_conflict_reports_no_numbers() {
 }
 
 #[test]
-fn a_refused_resource_keeps_the_position_of_its_group() {
+fn a_claim_keeps_its_time_and_a_new_one_gets_the_present_one() {
+    let claimed_at =
+        |status: EventConsumerGroupStatus| status.claim.unwrap().claimed_at.0.as_second();
+    assert_eq!(claimed_at(built(&running(|_| ()), None)), 1_234);
+    let before = Some(Timestamp::from_second(7).unwrap());
+    let kept = Observed { claimed_at: before, ..running(|_| ()) };
+    assert_eq!(claimed_at(built(&kept, None)), 7);
+    let lost = Observed { claim: Claim::Other { name: None }, ..kept };
+    assert_eq!(claimed_at(built(&lost, None)), 7);
+}
+
+#[test]
+fn a_refused_resource_keeps_the_claim_and_the_position_of_its_group() {
     let before = built(&running(|_| ()), None);
     let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
     let deployment = deployed(&desired(), 2);
     let now = Timestamp::from_second(9).unwrap();
     let status = refused(&desired().resource, &refusal, &deployment, Some(&before), now);
     assert_eq!(status.ready().unwrap().reason, "InvalidTemplate");
-    assert_eq!(status.position, before.position);
+    assert_eq!((&status.position, &status.claim), (&before.position, &before.claim));
     assert_eq!(status.display.unwrap().replicas.as_deref(), Some("2/2"));
 }
 
