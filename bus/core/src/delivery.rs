@@ -15,6 +15,7 @@
 
 pub mod config;
 mod events;
+mod fetch;
 mod in_flight;
 mod machine;
 mod mode;
@@ -27,6 +28,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod unordered;
+mod unreceived;
 
 use std::time::Duration;
 
@@ -37,8 +39,8 @@ pub use crate::time::Moment;
 pub use config::{DeliveryConfig, DeliveryOrder};
 pub use machine::Machine;
 pub use protocol::{
-    Claimed, Counts, DeadLetter, DelayRequest, EntryRef, HeartbeatReport, Input, NextInOrder,
-    Output, Pool, Source, WriteResult,
+    Claimed, Counts, Cut, DeadLetter, DelayRequest, EntryRef, HeartbeatReport, Input, NextInOrder,
+    Output, PendingEntry, Pool, Source, WriteResult,
 };
 
 /// Idle time at which a delayed entry is due, and the maximum delay.
