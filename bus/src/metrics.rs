@@ -55,6 +55,7 @@ pub struct Metrics {
     handling: Family<GroupLabels, Histogram, fn() -> Histogram>,
     in_flight: Family<GroupLabels, Gauge>,
     unconfirmed: Family<GroupLabels, Counter>,
+    unfetchable: Family<GroupLabels, Gauge>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
@@ -83,6 +84,7 @@ impl Metrics {
             handling: Family::new_with_constructor(histogram),
             in_flight: Family::default(),
             unconfirmed: Family::default(),
+            unfetchable: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
@@ -137,6 +139,11 @@ impl Metrics {
             "Acknowledgements of entries that were no longer pending",
             self.unconfirmed.clone(),
         );
+        eventbus.register(
+            "unfetchable_entries",
+            "Entries that this consumer cannot fetch, although nothing else was asked for with them; they stay pending",
+            self.unfetchable.clone(),
+        );
     }
 
     fn register_publishing(&self, eventbus: &mut Registry) {
@@ -180,6 +187,7 @@ impl Metrics {
             handling: self.handling.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
             unconfirmed: self.unconfirmed.get_or_create_owned(&labels),
+            unfetchable: self.unfetchable.get_or_create_owned(&labels),
         }
     }
 
@@ -241,6 +249,7 @@ pub(crate) struct GroupMetrics {
     handling: Histogram,
     in_flight: Gauge,
     unconfirmed: Counter,
+    unfetchable: Gauge,
 }
 
 impl GroupMetrics {
@@ -258,6 +267,7 @@ impl GroupMetrics {
         }
         self.unconfirmed.inc_by(counts.unconfirmed - before.unconfirmed);
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+        self.unfetchable.set(i64::try_from(counts.unfetchable).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn handled(&self, took: Duration) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventbus_core::facts::{
     ConsumerFacts, ConsumerSource, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts,
 };
-use eventbus_core::names::{DELAYED, GroupName, SUSPECT, StreamKey};
+use eventbus_core::names::{DELAYED, EntryId, GroupName, SUSPECT, StreamKey};
 use redis::Value;
 use serde::Deserialize;
 
@@ -96,6 +96,7 @@ pub async fn snapshot(
 fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFacts)> {
     let (consumers, dead_letters) = (group.value("consumers")?, group.value("dead_letters")?);
     let (listed, consumer_source) = consumer_list(consumers, server_ms)?;
+    let unfetchable = oldest_unfetchable(consumers, server_ms);
     let problems: Vec<String> = [consumers, dead_letters].into_iter().filter_map(text).collect();
     let facts = GroupFacts {
         pending: group.number("pending")?,
@@ -108,6 +109,7 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
         oldest_undelivered: entry_id(group.value("oldest_undelivered")?),
         registered_consumers: group.number("registered_consumers")?,
         consumers: listed,
+        unfetchable,
         consumer_source,
         dead_letters: list(dead_letters).map(dead_letter_facts).transpose()?,
         problem: (!problems.is_empty()).then(|| problems.join("; ")),
@@ -152,6 +154,14 @@ fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, 
     Ok((consumers, source))
 }
 
+/// Returns the oldest entry that a live consumer cannot fetch.
+fn oldest_unfetchable(consumers: &Value, server_ms: u64) -> Option<EntryId> {
+    let rows = list(consumers)?.get(1).and_then(list)?;
+    let stored = rows.iter().filter_map(|row| stored(list(row)?.get(3)?));
+    let live = stored.filter(|stored| server_ms.saturating_sub(stored.at) < stored.lease);
+    live.filter_map(|stored| stored.unfetchable?.parse().ok()).min()
+}
+
 fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {
     let [length, last, replays] = fields else { return Err("dead letters") };
     Ok(DeadLetterFacts {
@@ -161,14 +171,21 @@ fn dead_letter_facts(fields: &[Value]) -> Decoded<DeadLetterFacts> {
     })
 }
 
+/// The part of a consumer's field that is read.
+#[derive(Deserialize)]
+struct Stored {
+    at: u64,
+    lease: u64,
+    unfetchable: Option<String>,
+}
+
+fn stored(value: &Value) -> Option<Stored> {
+    let Value::BulkString(json) = value else { return None };
+    serde_json::from_slice(json).ok()
+}
+
 /// Returns a consumer's heartbeat. A field that cannot be read is another program's, so the consumer counts as foreign.
 fn heartbeat_of(value: &Value) -> Option<Heartbeat> {
-    #[derive(Deserialize)]
-    struct Stored {
-        at: u64,
-        lease: u64,
-    }
-    let Value::BulkString(json) = value else { return None };
-    let stored: Stored = serde_json::from_slice(json).ok()?;
+    let stored = stored(value)?;
     Some(Heartbeat { at_ms: stored.at, lease: Duration::from_millis(stored.lease) })
 }
