@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use eventbus::Delivery;
+use axum::body::Bytes;
+use eventbus::{Delivery, Payload};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -37,7 +38,7 @@ impl Format {
 /// No field of an event can add or break a header: values are percent-encoded as CloudEvents' HTTP binding requires, and
 /// a malformed trace context is omitted.
 #[must_use]
-pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
+pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Bytes) {
     let event = &delivery.event;
     let mut headers = HeaderMap::new();
     put(&mut headers, "idempotency-key", event.event_id());
@@ -53,7 +54,7 @@ pub fn build(delivery: &Delivery, format: Format) -> (HeaderMap, Vec<u8>) {
             put(&mut headers, "ce-type", event.event_type());
             put(&mut headers, "ce-source", source(delivery));
             put(&mut headers, "ce-time", &event.timestamp().to_string());
-            ("application/json", event.payload().as_str().as_bytes().to_vec())
+            ("application/json", Bytes::from_owner(Text(event.payload().clone())))
         }
         Format::CloudEventStructured => {
             ("application/cloudevents+json", serialized(&CloudEvent::of(delivery)))
@@ -170,8 +171,17 @@ fn raw(delivery: &Delivery) -> &RawValue {
         .expect("a payload is checked to be JSON")
 }
 
-fn serialized(object: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(object).expect("texts and checked JSON can be serialized")
+fn serialized(object: &impl Serialize) -> Bytes {
+    serde_json::to_vec(object).expect("texts and checked JSON can be serialized").into()
+}
+
+/// A payload that is a body without a copy of its own.
+struct Text(Payload);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_str().as_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -181,6 +181,7 @@ async fn case_02_with_order_kept_an_event_that_is_cut_off_is_fetched_again_in_it
     let server = RedisServer::start();
     let mut conn = server.connection().await;
     let events = large_events(3, 2 * MIB);
+    command(&mut conn, "XGROUP CREATE s g 0 MKSTREAM").await;
     limit_output(&mut conn, "normal 1mb 0 0").await;
     for event in &events {
         xadd(&mut conn, event).await;
@@ -198,4 +199,40 @@ async fn case_02_with_order_kept_an_event_that_is_cut_off_is_fetched_again_in_it
     let seen: Vec<String> = running.seen.all().into_iter().map(|(payload, _)| payload).collect();
     assert!(seen == events);
     running.stop().await.unwrap();
+}
+
+/// Has `number` events of so many bytes handled, held back until the budget is used up. Returns the consumer's peak of
+/// memory.
+async fn peak_memory(number: usize, bytes: usize, max_bytes: usize) -> usize {
+    let (server, handler) = (RedisServer::start(), Handler::start());
+    let mut conn = server.connection().await;
+    for body in large_events(number, bytes) {
+        publish(&mut conn, "t", &body).await;
+    }
+    handler.hold();
+    let max_bytes = max_bytes.to_string();
+    let settings = [
+        ("DELIVERY_MAX_BYTES", max_bytes.as_str()),
+        ("DELIVERY_CONCURRENCY", "64"),
+        ("DELIVERY_BATCH_SIZE", "64"),
+        ("DELIVERY_LEASE", "30s"),
+    ];
+    let consumer = Consumer::start(&server, &handler.url(), &settings);
+    let fitting = max_bytes.parse::<usize>().unwrap() / (bytes + 100);
+    handler.received(fitting).await;
+    handler.release();
+    settled(&mut conn).await;
+    consumer.peak_memory()
+}
+
+#[tokio::test]
+async fn case_02_a_consumer_keeps_to_its_budget_of_bytes_with_large_events() {
+    for (number, bytes, max_bytes) in [(100, 1_000_000, 32 * MIB), (8, 16_000_000, 64 * MIB)] {
+        let peak = peak_memory(number, bytes, max_bytes).await;
+        let allowed = max_bytes + 2 * bytes + 20_000_000;
+        println!(
+            "{bytes} bytes an event, {max_bytes} of budget: {peak} at most, {allowed} allowed"
+        );
+        assert!(peak <= allowed, "{peak} of {allowed} with events of {bytes}");
+    }
 }

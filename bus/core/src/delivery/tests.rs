@@ -10,6 +10,7 @@ mod reconnects;
 mod replays;
 mod settling;
 mod stopping;
+mod unreceived;
 mod work;
 
 use std::time::Duration;

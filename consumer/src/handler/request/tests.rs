@@ -50,7 +50,7 @@ fn the_structured_form_holds_the_payload_unchanged_as_data() {
     let expected = format!(
         r#"{{"specversion":"1.0","id":"e-1","source":"applications","type":"application.submitted","time":"2026-11-06T08:49:37Z","datacontenttype":"application/json","data":{PAYLOAD}}}"#
     );
-    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    assert_eq!(String::from_utf8(body.into()).unwrap(), expected);
     assert_eq!(header(&headers, "content-type"), Some("application/cloudevents+json"));
     assert_eq!(header(&headers, "ce-id"), None);
     assert_eq!(header(&headers, "idempotency-key"), Some("e-1"));
@@ -62,7 +62,7 @@ fn the_json_form_is_the_event_as_one_object() {
     let expected = format!(
         r#"{{"id":"1700000000000-3","event_id":"stream:events/1700000000000-3","type":"application.submitted","timestamp":"2026-11-06T08:49:37Z","payload":{PAYLOAD},"source_service":"applications","attempt":2}}"#
     );
-    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    assert_eq!(String::from_utf8(body.into()).unwrap(), expected);
     assert_eq!(header(&headers, "content-type"), Some("application/json"));
 }
 
