@@ -7,6 +7,7 @@ use eventbus::Answer;
 use eventbus::admin::Connection;
 use eventbus::config::{CredentialFiles, RedisConfig};
 use eventbus::consume::{DeliveryOrder, SubscriberConfig};
+use eventbus::observe::{GroupRequest, snapshot};
 use tests::consumer::{Consumer, publish, settled};
 use tests::handler::Handler;
 use tests::proxy::{LargeReplies, TcpProxy};
@@ -165,15 +166,30 @@ async fn case_02_an_event_that_cannot_be_fetched_alone_stops_no_other_one() {
         xadd(&mut conn, &payload(number, 100)).await;
     }
     limit_output(&mut conn, "normal 1mb 0 0").await;
-    let running = Running::start(server.config(), config(), async |_| Answer::Done);
-    wait::until("all other events are handled", LONG, async || {
-        (running.seen.times().len() == 20 && pending(&mut conn.clone()).await == 1).then_some(())
+    let handler = Handler::start();
+    let consumer = Consumer::start(&server, &handler.url(), &[]);
+    handler.received(20).await;
+    let groups = [GroupRequest {
+        group: config().group,
+        dead_letters: config().stream.dead_letters(&config().group),
+    }];
+    let facts = wait::until("the entry is reported", LONG, async || {
+        let facts = snapshot(&mut conn, &config().stream, &groups).await.unwrap();
+        let group = facts.groups.get("g").unwrap().clone();
+        group.unfetchable.is_some().then_some(group)
     })
     .await;
+    assert_eq!(facts.unfetchable.unwrap().to_string(), huge);
+    assert_eq!(facts.pending, 1);
+    let (_, metrics) = consumer.get("/metrics").await;
+    let metric = r#"eventbus_unfetchable_entries{stream="s",group="g"} 1"#;
+    assert!(metrics.contains(metric), "{metrics}");
+    let output = consumer.output();
+    assert!(output.contains("cannot fetch an entry") && output.contains(&huge), "{output}");
     // Once the limit is raised it is handled too.
     limit_output(&mut conn, "normal 0 0 0").await;
-    drained(&mut conn).await;
-    assert_eq!(running.seen.times().len(), 21, "{huge}");
+    handler.received(21).await;
+    settled(&mut conn).await;
 }
 
 #[tokio::test]
@@ -216,6 +232,8 @@ async fn peak_memory(number: usize, bytes: usize, max_bytes: usize) -> usize {
         ("DELIVERY_CONCURRENCY", "64"),
         ("DELIVERY_BATCH_SIZE", "64"),
         ("DELIVERY_LEASE", "30s"),
+        // As in the image.
+        ("MALLOC_MMAP_THRESHOLD_", "131072"),
     ];
     let consumer = Consumer::start(&server, &handler.url(), &settings);
     let fitting = max_bytes.parse::<usize>().unwrap() / (bytes + 100);
