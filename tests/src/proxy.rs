@@ -19,7 +19,7 @@ enum Passes {
     Nothing,
 }
 
-/// What becomes of a reply of Redis that is larger than a number of bytes.
+/// Limit of replies of Redis, in bytes, and its effect on larger ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum LargeReplies {
     /// The connection ends instead.
@@ -43,7 +43,7 @@ pub struct TcpProxy {
     task: JoinHandle<()>,
 }
 
-/// What a new connection carries from the server.
+/// Limits of what a new connection carries from the server.
 #[derive(Clone, Copy, Default)]
 struct Line {
     bytes_per_second: Option<u32>,

@@ -17,6 +17,7 @@ pub mod config;
 mod events;
 mod fetch;
 mod in_flight;
+mod lost;
 mod machine;
 mod mode;
 mod ordered;

@@ -105,8 +105,10 @@ async fn case_02_a_proxy_that_cuts_or_refuses_large_replies_is_asked_for_fewer_e
         let mut conn = server.connection().await;
         let proxy = proxy_to(&server).await;
         proxy.limit_replies(large);
-        let events = large_events(8, 200_000);
-        all_are_handled(&mut conn, redis_at(proxy.address()), config(), &events).await;
+        let events = large_events(16, 200_000);
+        let mut config = config();
+        (config.delivery.batch_size, config.delivery.concurrency) = (16, 8);
+        all_are_handled(&mut conn, redis_at(proxy.address()), config, &events).await;
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::event::RawEntry;
 
 use super::in_flight::Stage;
+use super::lost::Failures;
 use super::machine::{ConnectionState, Machine, Origin};
 use super::mode::{CLAIM_EVERY, Mode};
 use super::settle::{Disposition, settle};
-use super::unreceived::Failures;
 use super::{
     Claimed, Cut, DelayRequest, EntryRef, HeartbeatReport, Moment, Outcome, Output, Pool, Source,
     WriteResult,

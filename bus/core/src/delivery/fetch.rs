@@ -5,8 +5,6 @@ use std::time::Duration;
 use crate::retry::pace::{Pace, PaceRange};
 
 use super::DeliveryConfig;
-use super::machine::Machine;
-use super::mode::Mode;
 
 /// Time limit of a reply on a fast connection, and the maximum one; both also bounded by a third of the lease, so that an
 /// entry that arrives late is still leased.
@@ -39,39 +37,13 @@ impl Fetch {
         self.largest = Some(lately.max(size).max(1));
     }
 
-    /// Returns how many more entries fit, beside entries of `held` bytes and `asked` entries that are on their way; at least
+    /// Returns how many more entries fit, beside entries of `bytes` and `asked` entries that are on their way; at least
     /// 1 beside nothing. Of the first entry nothing is known, so that it is fetched alone.
-    fn fitting(&self, max_bytes: usize, held: usize, asked: usize) -> usize {
+    pub fn fitting(&self, max_bytes: usize, bytes: usize, asked: usize) -> usize {
         let Some(largest) = self.largest else { return 1 };
-        let held = held.saturating_add(largest.saturating_mul(asked));
-        let fitting = max_bytes.saturating_sub(held) / largest;
-        if held == 0 { fitting.max(1) } else { fitting }
-    }
-}
-
-impl Machine {
-    /// Returns the time limit of replies: it grows while they do not arrive in time.
-    #[must_use]
-    pub fn reply_limit(&self) -> Duration {
-        self.fetch.pace.limit()
-    }
-
-    /// Returns the maximum number of entries to read now. While others wait to be claimed, one of them still fits.
-    pub(super) fn readable(&self) -> usize {
-        let (held, claimed) = (self.in_flight.bytes(), self.outstanding.claimable());
-        let fitting = self.fetch.fitting(self.config.max_bytes, held, claimed);
-        let is_shared = self.replays.count > 0
-            || matches!(&self.mode, Mode::Unordered(mode) if mode.delayed > 0);
-        let fitting = if is_shared && fitting > 1 { fitting - 1 } else { fitting };
-        fitting.min(self.fetch.pace.batch())
-    }
-
-    /// Returns the maximum number of entries to claim now, at least 1 if none is held.
-    pub(super) fn claimable(&self) -> usize {
-        let (held, read) = (self.in_flight.bytes(), self.outstanding.read.unwrap_or(0));
-        let fitting = self.fetch.fitting(self.config.max_bytes, held, read);
-        let fitting = if held == 0 { fitting.max(1) } else { fitting };
-        fitting.min(self.fetch.pace.batch())
+        let bytes = bytes.saturating_add(largest.saturating_mul(asked));
+        let fitting = max_bytes.saturating_sub(bytes) / largest;
+        if bytes == 0 { fitting.max(1) } else { fitting }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The state machine itself.
 
+use std::time::Duration;
+
 use crate::event::TypeFilter;
 use crate::names::{GroupName, StreamKey};
 
 use super::fetch::Fetch;
 use super::in_flight::InFlight;
+use super::lost::{Failures, LostReply};
 use super::mode::{Mode, Ordered, Replays, Unordered};
 use super::outstanding::Outstanding;
-use super::unreceived::{Failures, LostReply};
 use super::{Counts, DeliveryConfig, DeliveryOrder, EntryRef, Input, Moment, Output, Pool, Source};
 
 /// Spreads one random number over many calls: the fraction whose multiples repeat least.
@@ -119,7 +121,7 @@ impl Machine {
                 self.on_next(sent, next, now, &mut out);
             }
             Input::Pending { source, entries } => {
-                self.on_pending(source, &entries, now, random, &mut out);
+                self.on_pending((source, &entries), now, random, &mut out);
             }
             Input::Arrived => self.on_arrived(),
             Input::Handled(calls) => {
@@ -157,6 +159,12 @@ impl Machine {
                 .map(|entry| entry.id),
             ..self.counts
         }
+    }
+
+    /// Returns the time limit of replies: it grows while they do not arrive in time.
+    #[must_use]
+    pub fn reply_limit(&self) -> Duration {
+        self.fetch.pace.limit()
     }
 
     pub(super) fn is_ordered(&self) -> bool {

@@ -50,11 +50,28 @@ impl Machine {
         let max = self.config.concurrency + self.config.batch_size;
         let batch = self.config.batch_size.min(self.fetch.pace.batch());
         let claimed = self.in_flight.len() + self.outstanding.claimable();
-        let room = max.saturating_sub(claimed).min(batch).min(self.readable());
+        let room = max.saturating_sub(claimed).min(batch).min(self.readable(mode));
         // Half a batch at least: a read for every freed place would cost the server a command for each event.
         if room * 2 >= batch || (room > 0 && self.in_flight.waiting() == 0) {
             self.outstanding.read = Some(room);
             out.push(Output::Read { count: room });
         }
+    }
+
+    /// Returns the maximum number of entries to read now. While others wait to be claimed, one of them still fits.
+    fn readable(&self, mode: Unordered) -> usize {
+        let (bytes, claimed) = (self.in_flight.bytes(), self.outstanding.claimable());
+        let fitting = self.fetch.fitting(self.config.max_bytes, bytes, claimed);
+        let is_shared = self.replays.count > 0 || mode.delayed > 0;
+        let fitting = if is_shared && fitting > 1 { fitting - 1 } else { fitting };
+        fitting.min(self.fetch.pace.batch())
+    }
+
+    /// Returns the maximum number of entries to claim now, at least 1 if none is in flight.
+    fn claimable(&self) -> usize {
+        let (bytes, read) = (self.in_flight.bytes(), self.outstanding.read.unwrap_or(0));
+        let fitting = self.fetch.fitting(self.config.max_bytes, bytes, read);
+        let fitting = if bytes == 0 { fitting.max(1) } else { fitting };
+        fitting.min(self.fetch.pace.batch())
     }
 }

@@ -1,62 +1,16 @@
 //! Entries that were delivered to this consumer by a reply that it never got: found in the pending list and given back, so
 //! that they are claimed again, and those that no reply can carry.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::in_flight::{EntryState, Stage};
+use super::lost::LostReply;
 use super::machine::Machine;
 use super::mode::Mode;
 use super::{Cut, DelayRequest, EntryRef, Moment, Output, PendingEntry, Pool, Source};
 
 /// Entries listed beyond those that are known.
 const PAGE: usize = 256;
-/// Number of times that an entry has to fail alone until it counts as unfetchable and is fetched less often.
-const TIMES: u32 = 3;
-/// Time beyond its next attempt for which an entry counts as unfetchable, if that attempt never comes: another consumer
-/// may have handled it.
-const KNOWN_FOR: Duration = Duration::from_secs(60);
-
-/// A command for entries whose reply did not arrive.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LostReply {
-    source: Source,
-    /// Pool of a claim.
-    pool: Option<Pool>,
-    /// Number of entries that it might have returned.
-    count: usize,
-    /// `true` if the reply was for one entry, and may have been too large.
-    is_alone: bool,
-}
-
-/// Entries that could not be fetched alone.
-#[derive(Debug, Default)]
-pub(super) struct Failures(BTreeMap<EntryRef, Failure>);
-
-#[derive(Debug)]
-struct Failure {
-    times: u32,
-    known_until: Moment,
-}
-
-impl Failures {
-    /// Forgets an entry that arrived, or that is gone.
-    pub fn forget(&mut self, entry: EntryRef) {
-        self.0.remove(&entry);
-    }
-
-    /// Forgets the entries that were not tried again for long.
-    pub fn expire(&mut self, now: Moment) {
-        self.0.retain(|_, failure| failure.known_until > now);
-    }
-
-    /// Returns the entries that cannot be fetched, in order.
-    pub fn unfetchable(&self) -> impl Iterator<Item = EntryRef> {
-        let failures = self.0.iter().filter(|(_, failure)| failure.times >= TIMES);
-        failures.map(|(entry, _)| *entry)
-    }
-}
-
 impl Machine {
     /// Notes the commands whose replies are lost with their connection, and adapts the size of the next ones. The reply that
     /// was cut is that of the read, if it failed too: the other connection fails for it only where it is the other's.
@@ -101,8 +55,7 @@ impl Machine {
 
     pub(super) fn on_pending(
         &mut self,
-        source: Source,
-        entries: &[PendingEntry],
+        (source, entries): (Source, &[PendingEntry]),
         now: Moment,
         random: f64,
         out: &mut Vec<Output>,
@@ -146,16 +99,12 @@ impl Machine {
         random: f64,
         out: &mut Vec<Output>,
     ) -> Duration {
-        let failures = self.failures.0.entry(entry);
-        let failure = failures.or_insert(Failure { times: 0, known_until: now });
-        failure.times = failure.times.saturating_add(1);
-        let mut wait = Duration::ZERO;
-        if failure.times >= TIMES {
-            wait = self.config.backoff.delay(failure.times - TIMES + 1, random);
+        let backoff = &self.config.backoff;
+        let wait = self.failures.record(entry, now, |retry| backoff.delay(retry, random));
+        if wait.is_some() {
             out.push(Output::Unfetchable(entry));
         }
-        failure.known_until = now + wait * 2 + KNOWN_FOR;
-        wait
+        wait.unwrap_or_default()
     }
 
     /// Gives an entry back that was not received: the delivery was no attempt. If no attempt is left it becomes a suspect:

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Maximum number of answered batches between two attempts at a size that failed.
-const MAX_PATIENCE: u32 = 64;
+const MAX_REQUIRED: u32 = 64;
 
 /// Range of a [`Pace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Pace {
     /// `true` until a batch of a size that was just grown is answered.
     is_trying: bool,
     /// Number of full batches to be answered before the size grows, and of those answered so far.
-    patience: u32,
+    required: u32,
     answered: u32,
 }
 
@@ -38,7 +38,7 @@ impl Pace {
     #[must_use]
     pub fn new(range: PaceRange) -> Self {
         let (limit, batch) = (range.min_limit, range.max_batch);
-        Self { range, limit, batch, is_trying: false, patience: 1, answered: 0 }
+        Self { range, limit, batch, is_trying: false, required: 1, answered: 0 }
     }
 
     /// Returns the maximum size of the next batch, at least 1.
@@ -62,10 +62,10 @@ impl Pace {
             return;
         }
         if std::mem::take(&mut self.is_trying) {
-            self.patience = 1;
+            self.required = 1;
         }
         self.answered = self.answered.saturating_add(1);
-        if took < min_limit / 2 && self.answered >= self.patience && self.batch < max_batch {
+        if took < min_limit / 2 && self.answered >= self.required && self.batch < max_batch {
             self.batch = (self.batch * 2).min(max_batch);
             (self.answered, self.is_trying) = (0, true);
         }
@@ -77,7 +77,7 @@ impl Pace {
             self.limit = (self.limit * 2).min(self.range.max_limit.max(self.range.min_limit));
         }
         if std::mem::take(&mut self.is_trying) {
-            self.patience = (self.patience * 2).min(MAX_PATIENCE);
+            self.required = (self.required * 2).min(MAX_REQUIRED);
         }
         self.batch = (size.min(self.batch) / 2).max(1);
         self.answered = 0;
