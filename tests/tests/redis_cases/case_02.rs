@@ -250,9 +250,6 @@ async fn case_02_a_consumer_keeps_to_its_budget_of_bytes_with_large_events() {
     for (number, bytes, max_bytes) in [(100, 1_000_000, 32 * MIB), (8, 16_000_000, 64 * MIB)] {
         let peak = peak_memory(number, bytes, max_bytes).await;
         let allowed = max_bytes + 2 * bytes + 20_000_000;
-        println!(
-            "{bytes} bytes an event, {max_bytes} of budget: {peak} at most, {allowed} allowed"
-        );
         assert!(peak <= allowed, "{peak} of {allowed} with events of {bytes}");
     }
 }
