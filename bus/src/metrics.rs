@@ -56,6 +56,7 @@ pub struct Metrics {
     in_flight: Family<GroupLabels, Gauge>,
     unconfirmed: Family<GroupLabels, Counter>,
     dropped_dead_letters: Family<GroupLabels, Counter>,
+    unfetchable: Family<GroupLabels, Gauge>,
     published: Family<PublishLabels, Counter>,
     publishing: Family<PublishLabels, Histogram, fn() -> Histogram>,
     trimmed: Family<StreamLabels, Counter>,
@@ -85,6 +86,7 @@ impl Metrics {
             in_flight: Family::default(),
             unconfirmed: Family::default(),
             dropped_dead_letters: Family::default(),
+            unfetchable: Family::default(),
             published: Family::default(),
             publishing: Family::new_with_constructor(histogram),
             trimmed: Family::default(),
@@ -144,6 +146,11 @@ impl Metrics {
             "Dead letters that this consumer dropped at their maximum length, the oldest",
             self.dropped_dead_letters.clone(),
         );
+        eventbus.register(
+            "unfetchable_entries",
+            "Entries that this consumer cannot fetch, although nothing else was asked for with them; they stay pending",
+            self.unfetchable.clone(),
+        );
     }
 
     fn register_publishing(&self, eventbus: &mut Registry) {
@@ -188,6 +195,7 @@ impl Metrics {
             in_flight: self.in_flight.get_or_create_owned(&labels),
             unconfirmed: self.unconfirmed.get_or_create_owned(&labels),
             dropped_dead_letters: self.dropped_dead_letters.get_or_create_owned(&labels),
+            unfetchable: self.unfetchable.get_or_create_owned(&labels),
         }
     }
 
@@ -250,6 +258,7 @@ pub(crate) struct GroupMetrics {
     in_flight: Gauge,
     unconfirmed: Counter,
     dropped_dead_letters: Counter,
+    unfetchable: Gauge,
 }
 
 impl GroupMetrics {
@@ -267,6 +276,7 @@ impl GroupMetrics {
         }
         self.unconfirmed.inc_by(counts.unconfirmed - before.unconfirmed);
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+        self.unfetchable.set(i64::try_from(counts.unfetchable).unwrap_or(i64::MAX));
     }
 
     /// Returns the counter of dead letters that were dropped at their maximum length.

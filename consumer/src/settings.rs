@@ -19,8 +19,9 @@ use self::table::{
     DEAD_LETTER_ENABLED, DEAD_LETTER_MAX_LENGTH, DEAD_LETTER_STREAM, DELIVERY_BACKOFF_INITIAL,
     DELIVERY_BACKOFF_JITTER_PERCENT, DELIVERY_BACKOFF_MAX, DELIVERY_BACKOFF_MULTIPLIER,
     DELIVERY_BATCH_SIZE, DELIVERY_CONCURRENCY, DELIVERY_LEASE, DELIVERY_MAX_ATTEMPTS,
-    DELIVERY_ORDERING, DELIVERY_TIMEOUT, EVENT_CONSUMER, EVENT_GROUP, EVENT_START, EVENT_TYPES,
-    HANDLER, HANDLER_ALLOW_LOOPBACK, HANDLER_FORMAT, HANDLER_URL, Handler, LISTEN, SHUTDOWN_GRACE,
+    DELIVERY_MAX_BYTES, DELIVERY_ORDERING, DELIVERY_TIMEOUT, EVENT_CONSUMER, EVENT_GROUP,
+    EVENT_START, EVENT_TYPES, HANDLER, HANDLER_ALLOW_LOOPBACK, HANDLER_FORMAT, HANDLER_URL,
+    Handler, LISTEN, SHUTDOWN_GRACE,
 };
 
 /// Settings of the consumer.
@@ -100,6 +101,7 @@ fn delivery(reader: &mut SettingReader<'_>) -> DeliveryConfig {
     config.ordering = ordering;
     config.concurrency = concurrency;
     config.batch_size = reader.value(&DELIVERY_BATCH_SIZE);
+    config.max_bytes = usize::try_from(reader.value(&DELIVERY_MAX_BYTES)).unwrap_or(usize::MAX);
     config.lease = reader.value(&DELIVERY_LEASE);
     config.backoff = backoff(reader);
     let grace = reader.optional(&SHUTDOWN_GRACE);

@@ -41,6 +41,7 @@ pub(crate) fn desired() -> Desired {
                 timeout: Duration::from_secs(20),
                 concurrency: 8,
                 batch_size: 16,
+                max_bytes: 67_108_864,
                 lease: Duration::from_secs(30),
                 backoff: Backoff::default(),
             },

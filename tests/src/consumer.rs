@@ -59,6 +59,12 @@ impl Consumer {
         self.program.output()
     }
 
+    /// Returns the most memory that it had at once so far, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> usize {
+        self.program.peak_memory()
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) {
         self.program.terminate();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpSocket;
@@ -108,7 +108,9 @@ impl Reserved {
             is_paused: watch::Sender::new(false),
         });
         let listener = self.socket.listen(1024).expect("the port can be listened on");
-        let router = Router::new().fallback(answer).with_state(shared.clone());
+        // An event may be of any size.
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable());
+        let router = router.with_state(shared.clone());
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("a server does not end");
         });

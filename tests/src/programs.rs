@@ -60,6 +60,17 @@ impl Running {
         std::fs::read_to_string(self.output.path().join("log")).expect("the log can be read")
     }
 
+    /// Returns the most memory that it had at once so far, in bytes.
+    #[must_use]
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the system tells what a process uses");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib =
+            line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
+        kib.expect("the peak is in KiB") * 1024
+    }
+
     /// Asks it to end, as Kubernetes does.
     pub fn terminate(&self) {
         // `kill` is part of every shell, and not always a program.

@@ -68,7 +68,7 @@ fn a_consumer_reads_what_the_resource_asks_for() {
     let settings = parsed(json!({
         "group": "g", "eventTypes": ["a.*", "b"],
         "handler": {"http": {"service": {"name": "web", "port": 8080, "path": "/events"}, "format": "Json"}},
-        "delivery": {"timeout": "1m30s", "concurrency": 3, "batchSize": 7, "lease": "45s",
+        "delivery": {"timeout": "1m30s", "concurrency": 3, "batchSize": 7, "maxBytes": "32Mi", "lease": "45s",
             "backoff": {"initial": "500ms", "max": "2m", "multiplier": 3, "jitterPercent": 5}},
     }));
     assert_eq!(settings.redis.endpoint(), "r.example:6380/2");
@@ -85,6 +85,7 @@ fn a_consumer_reads_what_the_resource_asks_for() {
         (Duration::from_secs(90), Duration::from_secs(45))
     );
     assert_eq!((delivery.concurrency, delivery.batch_size), (3, 7));
+    assert_eq!(delivery.max_bytes, 33_554_432);
     let backoff = Backoff {
         initial: Duration::from_millis(500),
         max: Duration::from_secs(120),

@@ -15,7 +15,9 @@
 
 pub mod config;
 mod events;
+mod fetch;
 mod in_flight;
+mod lost;
 mod machine;
 mod mode;
 mod ordered;
@@ -27,6 +29,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod unordered;
+mod unreceived;
 
 use std::time::Duration;
 
@@ -37,8 +40,8 @@ pub use crate::time::Moment;
 pub use config::{DeliveryConfig, DeliveryOrder};
 pub use machine::Machine;
 pub use protocol::{
-    Claimed, Counts, DeadLetter, DelayRequest, EntryRef, HeartbeatReport, Input, NextInOrder,
-    Output, Pool, Source, WriteResult,
+    Claimed, Counts, Cut, DeadLetter, DelayRequest, EntryRef, HeartbeatReport, Input, NextInOrder,
+    Output, PendingEntry, Pool, Source, WriteResult,
 };
 
 /// Idle time at which a delayed entry is due, and the maximum delay.

@@ -37,6 +37,12 @@ impl RawEntry {
         self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()))
     }
 
+    /// Returns the size of all field names and values, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// Returns the last field `type`; `None` if it is missing or not UTF-8. The other fields may be malformed.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {

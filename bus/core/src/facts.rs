@@ -55,6 +55,8 @@ pub struct GroupFacts {
     pub registered_consumers: u64,
     /// Consumers without the reserved names, sorted by name; empty if they were not read.
     pub consumers: Vec<ConsumerFacts>,
+    /// Oldest entry that a live consumer reports it cannot fetch, although nothing else was asked for with it.
+    pub unfetchable: Option<EntryId>,
     /// Basis on which they are counted.
     pub consumer_source: ConsumerSource,
     /// The group's dead letters; `None` if they were not requested or could not be read.

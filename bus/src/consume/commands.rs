@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use eventbus_core::delivery::{
-    Claimed, Counts, DelayRequest, EntryRef, HeartbeatReport, Input, Moment, Pool, Source,
-    WriteResult,
+    Claimed, Counts, DelayRequest, EntryRef, HeartbeatReport, Input, Moment, PendingEntry, Pool,
+    Source, WriteResult,
 };
 use eventbus_core::names::{ConsumerName, EntryId, StreamKey};
+use redis::Value;
 
 use crate::error::Error;
 use crate::redis::Connection;
+use crate::redis::reply::{entry_id, list, number};
 use crate::redis::script::{Call, call};
 use crate::scripts::declare_group::RefusalLog;
 use crate::scripts::{acknowledge, claim, delay, heartbeat, leave, next_in_order};
@@ -105,6 +107,23 @@ impl Consumer {
         Ok(Input::Next { sent, done: done.map(|id| (id, next.is_some())), next })
     }
 
+    /// Lists the entries of one source that are pending at this consumer, the oldest first.
+    pub async fn pending(
+        &self,
+        mut conn: Connection,
+        source: Source,
+        max: usize,
+    ) -> Result<Vec<PendingEntry>, Error> {
+        const OPERATION: &str = "list pending events";
+        let mut command = redis::cmd("XPENDING");
+        command.arg(self.key(source)).arg(self.config.group.as_str()).arg("-").arg("+");
+        command.arg(max).arg(self.me.as_str());
+        let answer = command.query_async(&mut conn).await;
+        let answer = answer.map_err(|error| self.failed(OPERATION, error));
+        let Some(answer) = unless_never_replayed(source, answer)? else { return Ok(Vec::new()) };
+        pending_entries(&answer).ok_or_else(|| self.malformed_reply(OPERATION, "entries"))
+    }
+
     /// Delays entries of one source, all in one pool.
     pub async fn delay(
         &self,
@@ -181,6 +200,17 @@ impl Consumer {
     pub fn malformed_reply(&self, operation: &'static str, missing: &'static str) -> Error {
         Error::Reply { operation, stream: self.config.stream.clone(), missing }
     }
+}
+
+/// Decodes the extended form of the reply to `XPENDING`.
+fn pending_entries(reply: &Value) -> Option<Vec<PendingEntry>> {
+    let entry = |row| {
+        let [id, _consumer, _idle, deliveries] = list(row)? else { return None };
+        // Any client may set a delivery count to any number.
+        let deliveries = u32::try_from(number(deliveries)?).unwrap_or(u32::MAX).max(1);
+        Some(PendingEntry { id: entry_id(id)?, deliveries })
+    };
+    list(reply)?.iter().map(entry).collect()
 }
 
 /// Returns `None` if the group is missing among the dead letters, or the key has another type: no consumer holds a

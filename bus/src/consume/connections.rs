@@ -16,7 +16,7 @@ use crate::scripts::create_group::{EnsureGroup, ensure_group};
 use super::commands::Consumer;
 use super::reader::{Reader, acknowledge};
 
-/// Maximum time for a reply, also bounded by a third of the lease; without a reply in time the connection is closed.
+/// Maximum time for a reply while connecting, also bounded by a third of the lease.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
 
 /// Reply to a command, as the machine's next input.
@@ -53,17 +53,30 @@ impl Connections {
     }
 
     /// Acknowledges on the reading connection; the read that follows at once goes out in the same write.
-    pub fn send_ack_with_read(&self, consumer: Arc<Consumer>, entries: Vec<EntryRef>) -> Reply {
-        let reader = self.reader.clone();
+    pub fn send_ack_with_read(
+        &self,
+        consumer: Arc<Consumer>,
+        entries: Vec<EntryRef>,
+        limit: Duration,
+    ) -> Reply {
+        let reader = self.reader.within(limit);
         Box::pin(async move {
             let confirmed = reader.acknowledge(&consumer, &entries).await?;
             Ok(Input::Acked { entries, confirmed })
         })
     }
 
-    /// Sends the command for an output; its reply is the next input.
-    pub fn send(&self, consumer: Arc<Consumer>, output: Output, sent: Moment) -> Reply {
-        let (reader, mut conn) = (self.reader.clone(), self.commands.clone());
+    /// Sends the command for an output; its reply is the next input. Without a reply within `limit`, for a read beyond the
+    /// time that it blocks, the connection fails.
+    pub fn send(
+        &self,
+        consumer: Arc<Consumer>,
+        output: Output,
+        sent: Moment,
+        limit: Duration,
+    ) -> Reply {
+        let (reader, mut conn) = (self.reader.within(limit), self.commands.clone());
+        conn.set_response_timeout(limit);
         Box::pin(async move {
             Ok(match output {
                 Output::Read { count } => {
@@ -74,6 +87,10 @@ impl Connections {
                     Input::Claimed { sent, source, pool, entries }
                 }
                 Output::Next { done } => consumer.next(conn, sent, done).await?,
+                Output::ListPending { source, count } => {
+                    let entries = consumer.pending(conn, source, count).await?;
+                    Input::Pending { source, entries }
+                }
                 Output::WaitForEntry { after } => {
                     reader.wait(&consumer, after).await?;
                     Input::Arrived
@@ -101,9 +118,11 @@ impl Connections {
                     consumer.leave(conn, &counts).await?;
                     Input::Left
                 }
-                Output::Start(..) | Output::Cancel(_) | Output::Trimmed(_) | Output::Stopped => {
-                    Input::Tick
-                }
+                Output::Start(..)
+                | Output::Cancel(_)
+                | Output::Trimmed(_)
+                | Output::Unfetchable(_)
+                | Output::Stopped => Input::Tick,
             })
         })
     }

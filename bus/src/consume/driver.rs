@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbus_core::delivery::{
-    Answer, Counts, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
+    Answer, Counts, Cut, Delivery, EntryRef, Input, Machine, Moment, Outcome, Output,
 };
 use eventbus_core::names::EntryId;
 use eventbus_core::retry::outage::Outage;
@@ -36,7 +36,6 @@ type Handled = Result<(Id, (EntryRef, Option<Answer>, Duration)), JoinError>;
 /// The outstanding read. It is never dropped: its entries would be pending without any consumer knowing them.
 struct Reading {
     reply: Reply,
-    sent: Moment,
     /// `true` if it was sent on the present connection; the failure of one on an earlier connection is expected.
     current: bool,
 }
@@ -225,9 +224,7 @@ where
         let read = self.reading.take();
         match (result, read) {
             (Ok(input), _) => self.replied(input),
-            (Err(_), Some(Reading { current: false, sent, .. })) => {
-                Input::Read { sent, entries: Vec::new() }
-            }
+            (Err(_), Some(Reading { current: false, .. })) => Input::ReadFailed,
             (Err(error), _) => self.failed(&error),
         }
     }
@@ -246,7 +243,8 @@ where
             reading.current = false;
         }
         let reading = self.reading.is_some();
-        if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading } }
+        let cut = cut(error);
+        if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading, cut } }
     }
 
     /// Records a failure and logs it at intervals. Returns the wait before the next attempt to connect.
@@ -353,6 +351,7 @@ where
                 Output::Trimmed(entry) => tracing::warn!(stream = %self.consumer.config.stream,
                     group = %self.consumer.config.group, entry = %entry.id,
                     "an entry was trimmed from its stream while it waited for another attempt"),
+                Output::Unfetchable(entry) => self.log_unfetchable(entry),
                 Output::Stopped => {}
                 output => self.send(output, reads),
             }
@@ -364,15 +363,30 @@ where
             return;
         };
         let (consumer, sent) = (self.consumer.clone(), self.moment());
+        let limit = self.machine.reply_limit();
         match output {
             Output::Read { .. } => {
-                let reply = connections.send(consumer, output, sent);
-                self.reading = Some(Reading { reply, sent, current: true });
+                let reply = connections.send(consumer, output, sent, limit);
+                self.reading = Some(Reading { reply, current: true });
             }
             Output::Ack { entries, checked: false } if reads => {
-                self.replies.push(connections.send_ack_with_read(consumer, entries));
+                self.replies.push(connections.send_ack_with_read(consumer, entries, limit));
             }
-            output => self.replies.push(connections.send(consumer, output, sent)),
+            output => self.replies.push(connections.send(consumer, output, sent, limit)),
+        }
+    }
+
+    /// Logs at intervals that entries cannot be fetched, with one of them.
+    fn log_unfetchable(&mut self, entry: EntryRef) {
+        let moment = self.moment();
+        let times = self.outage.log("unfetchable".to_owned(), moment - Moment::START);
+        let config = &self.consumer.config;
+        if let Some(times) = times {
+            let unfetchable = self.machine.counts().unfetchable;
+            tracing::error!(stream = %config.stream, group = %config.group, entry = %entry.id,
+                source = self.consumer.key(entry.source), unfetchable, times,
+                "cannot fetch an entry although nothing else was asked for with it; it stays pending and is tried again: \
+                 raise the limit that cuts the reply (client-output-buffer-limit, a proxy's), or delete the entry with XDEL");
         }
     }
 
@@ -395,6 +409,18 @@ where
             self.group_metrics.advance(&self.counted, &counts);
             self.counted = counts;
         }
+    }
+}
+
+/// Returns how a connection ended, if the size of a reply may have caused it. A server or proxy that refuses a large reply
+/// has no code for it.
+fn cut(error: &Error) -> Option<Cut> {
+    match error {
+        Error::Group { source, .. } if source.is_timeout() => Some(Cut::Late),
+        Error::Group { source, .. } if matches!(source.code(), None | Some("ERR")) => {
+            Some(Cut::Closed)
+        }
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::redis::reply::read_entries;
 use super::commands::Consumer;
 
 const MAX_BLOCK: Duration = Duration::from_secs(2);
-/// Time beyond its BLOCK after which the connection of a blocking read counts as dead.
+/// Minimum time beyond its BLOCK after which the connection of a blocking read counts as dead.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Reads the group's new entries. Commands go out in the order of the calls: one behind a read waits with it.
@@ -32,6 +32,13 @@ impl Reader {
         let block = (lease / 3).min(MAX_BLOCK);
         let conn = Connection::open(redis, block + MARGIN).await?;
         Ok(Self { conn, block })
+    }
+
+    /// Returns a reader whose reads may take `limit` beyond the time that they block.
+    pub fn within(&self, limit: Duration) -> Self {
+        let mut reader = self.clone();
+        reader.conn.set_response_timeout(self.block + limit.max(MARGIN));
+        reader
     }
 
     /// Waits for new entries, at most `count`. Dropping the future leaves them pending without any consumer

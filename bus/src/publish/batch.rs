@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventbus_core::names::{EntryId, StreamKey};
+use eventbus_core::retry::pace::{Pace, PaceRange};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 
 use crate::config::{BusConfig, Durability};
@@ -42,7 +43,11 @@ impl OrderedSender {
         let connection = publisher.connection.beside(limit, counts);
         Self {
             stream: config.stream.clone(),
-            pace: Pace::new(publisher.timeout),
+            pace: Pace::new(PaceRange {
+                max_batch: MAX_BATCH,
+                min_limit: publisher.timeout,
+                max_limit: MAX_LIMIT,
+            }),
             publisher,
             durability: config.durability,
             connection,
@@ -58,7 +63,7 @@ impl OrderedSender {
 
     /// Returns the current maximum size of a batch; 1 without permission for transactions.
     pub fn max_batch(&self) -> usize {
-        if self.transactions == Some(false) { 1 } else { self.pace.max_batch }
+        if self.transactions == Some(false) { 1 } else { self.pace.batch() }
     }
 
     /// Appends entries with these fields and returns their IDs. Without permission for transactions it appends only the
@@ -67,7 +72,7 @@ impl OrderedSender {
     /// # Errors
     /// [`Error::StreamFull`], [`Error::TimedOut`], else Redis' error.
     pub async fn append(&mut self, entries: &[Vec<(&[u8], &[u8])>]) -> Result<Vec<EntryId>, Error> {
-        let (began, limit) = (now(), self.pace.limit);
+        let (began, limit) = (now(), self.pace.limit());
         // A late answer closes the connection, so that no later batch overtakes this one.
         let appended = tokio::time::timeout(limit * 5 / 4, self.try_append(entries)).await;
         let result = appended.unwrap_or_else(|_| {
@@ -75,8 +80,8 @@ impl OrderedSender {
             Err(Error::TimedOut { operation: OPERATION, stream, limit })
         });
         match &result {
-            Ok(_) => self.pace.answered(now() - began),
-            Err(error) if is_late(error) => self.pace.timed_out(),
+            Ok(ids) => self.pace.answered(ids.len(), now() - began),
+            Err(error) if is_late(error) => self.pace.failed(entries.len(), true),
             // Permissions may have changed.
             Err(error) if error.code().is_some() => self.transactions = None,
             Err(_) => {}
@@ -105,11 +110,11 @@ impl OrderedSender {
         command.arg(self.stream.as_str()).arg("NOMKSTREAM").arg("0-0").arg("type").arg("probe");
         let probe = async {
             let (number, mut conn) = self.connection.open().await?;
-            conn.set_response_timeout(self.pace.limit);
+            conn.set_response_timeout(self.pace.limit());
             let answer: RedisResult<Value> = command.query_async(&mut conn).await;
             self.connection.judge(number, answer.map_err(|source| self.failed(source)))
         };
-        let limit = self.pace.limit;
+        let limit = self.pace.limit();
         match tokio::time::timeout(limit * 5 / 4, probe).await {
             Ok(Err(error)) if !error.is_refused_id() => Err(error),
             Ok(_) => Ok(()),
@@ -124,7 +129,7 @@ impl OrderedSender {
         self.publisher.check().await?;
         let with_length = self.publisher.admit(now()).await?;
         let (number, mut conn) = self.connection.open().await?;
-        conn.set_response_timeout(self.pace.limit);
+        conn.set_response_timeout(self.pace.limit());
         let mut sent = entries;
         if entries.len() > 1 && !self.may_use_transactions(number, &mut conn).await? {
             sent = &entries[..1];
@@ -257,74 +262,9 @@ fn is_demoted(source: &RedisError) -> bool {
         || source.detail().is_some_and(|detail| detail.contains("with replica instances"))
 }
 
-/// Batch size and time limit, adapted to the speed of the connection.
-#[derive(Debug, PartialEq, Eq)]
-struct Pace {
-    /// Time limit on a fast connection.
-    min_limit: Duration,
-    limit: Duration,
-    max_batch: usize,
-}
-
-impl Pace {
-    fn new(min_limit: Duration) -> Self {
-        Self { min_limit, limit: min_limit, max_batch: MAX_BATCH }
-    }
-
-    /// Adapts to a batch that was answered within `took`.
-    fn answered(&mut self, took: Duration) {
-        self.limit = (took * 4).clamp(self.min_limit, self.limit.max(self.min_limit));
-        if took < self.min_limit / 2 {
-            self.max_batch = (self.max_batch * 2).min(MAX_BATCH);
-        }
-    }
-
-    /// Adapts to a batch that was not answered in time.
-    fn timed_out(&mut self) {
-        self.limit = (self.limit * 2).min(MAX_LIMIT);
-        self.max_batch = (self.max_batch / 2).max(1);
-    }
-}
-
 /// Returns the first error of a refused batch, which has one error for each event: it has the code, and fits one line.
 fn first(source: RedisError) -> RedisError {
     let errors = source.clone().into_server_errors();
     let first = errors.and_then(|errors| errors.first().map(|(_, error)| error.clone()));
     first.map_or(source, RedisError::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: fn(u64) -> Duration = Duration::from_millis;
-
-    #[test]
-    fn batches_that_time_out_get_smaller_and_get_more_time() {
-        let mut pace = Pace::new(MS(250));
-        for _ in 0..20 {
-            pace.timed_out();
-        }
-        assert_eq!(pace, Pace { min_limit: MS(250), limit: MAX_LIMIT, max_batch: 1 });
-    }
-
-    #[test]
-    fn a_slow_connection_keeps_a_size_and_a_limit_that_suffice() {
-        let mut pace = Pace::new(MS(250));
-        pace.timed_out();
-        pace.timed_out();
-        for _ in 0..20 {
-            pace.answered(MS(200));
-        }
-        assert_eq!(pace, Pace { min_limit: MS(250), limit: MS(800), max_batch: 128 });
-    }
-
-    #[test]
-    fn a_connection_that_is_fast_again_gets_full_batches_and_the_minimum_limit() {
-        let mut pace = Pace { min_limit: MS(250), limit: MAX_LIMIT, max_batch: 1 };
-        for _ in 0..9 {
-            pace.answered(MS(5));
-        }
-        assert_eq!(pace, Pace::new(MS(250)));
-    }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Arguments<'a> {
 impl Arguments<'_> {
     /// Returns the field of the consumers' hash; the server adds its time as `at`.
     fn state(&self) -> serde_json::Value {
-        json!({
+        let mut state = json!({
             "v": 1,
             "lease": millis(self.delivery.lease),
             "received": self.counts.received,
@@ -47,7 +47,11 @@ impl Arguments<'_> {
             "skipped": self.counts.skipped,
             "inFlight": self.counts.in_flight,
             "handler": self.handler,
-        })
+        });
+        if let Some(id) = self.counts.oldest_unfetchable {
+            state["unfetchable"] = id.to_string().into();
+        }
+        state
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventbus_core::facts::{
     ConsumerFacts, ConsumerSource, DeadLetterFacts, GroupFacts, Heartbeat, StreamFacts,
 };
-use eventbus_core::names::{DELAYED, GroupName, SUSPECT, StreamKey};
+use eventbus_core::names::{DELAYED, EntryId, GroupName, SUSPECT, StreamKey};
 use redis::Value;
 use serde::Deserialize;
 
@@ -99,6 +99,7 @@ pub async fn snapshot(
 fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFacts)> {
     let (consumers, dead_letters) = (group.value("consumers")?, group.value("dead_letters")?);
     let (listed, consumer_source) = consumer_list(consumers, server_ms)?;
+    let unfetchable = oldest_unfetchable(consumers, server_ms);
     let problems: Vec<String> = [consumers, dead_letters].into_iter().filter_map(text).collect();
     let facts = GroupFacts {
         pending: group.number("pending")?,
@@ -111,6 +112,7 @@ fn group_facts(group: &Record<'_>, server_ms: u64) -> Decoded<(String, GroupFact
         oldest_undelivered: entry_id(group.value("oldest_undelivered")?),
         registered_consumers: group.number("registered_consumers")?,
         consumers: listed,
+        unfetchable,
         consumer_source,
         dead_letters: list(dead_letters)
             .map(|fields| dead_letter_facts(fields, dropped_of(consumers)))
@@ -157,6 +159,14 @@ fn consumer_list(reply: &Value, server_ms: u64) -> Decoded<(Vec<ConsumerFacts>, 
     Ok((consumers, source))
 }
 
+/// Returns the oldest entry that a live consumer cannot fetch.
+fn oldest_unfetchable(consumers: &Value, server_ms: u64) -> Option<EntryId> {
+    let rows = list(consumers)?.get(1).and_then(list)?;
+    let stored = rows.iter().filter_map(|row| stored(list(row)?.get(3)?));
+    let live = stored.filter(|stored| stored.heartbeat().is_live(server_ms));
+    live.filter_map(|stored| stored.unfetchable?.parse().ok()).min()
+}
+
 fn dead_letter_facts(fields: &[Value], dropped: Option<u64>) -> Decoded<DeadLetterFacts> {
     let [length, last, replays] = fields else { return Err("dead letters") };
     Ok(DeadLetterFacts {
@@ -179,30 +189,42 @@ fn dropped_of(consumers: &Value) -> Option<u64> {
     }
 }
 
+/// The part of a consumer's field that is read.
+#[derive(Deserialize)]
+struct Stored {
+    at: u64,
+    lease: u64,
+    unfetchable: Option<String>,
+}
+
+impl Stored {
+    fn heartbeat(&self) -> Heartbeat {
+        let lease = Duration::from_millis(self.lease).min(MAX_LEASE);
+        Heartbeat { at_ms: self.at, lease }
+    }
+}
+
+fn stored(value: &Value) -> Option<Stored> {
+    let Value::BulkString(json) = value else { return None };
+    serde_json::from_slice(json).ok()
+}
+
 /// Returns a consumer's heartbeat. A field that cannot be read is another program's, so the consumer counts as foreign.
 fn heartbeat_of(value: &Value) -> Option<Heartbeat> {
-    #[derive(Deserialize)]
-    struct Stored {
-        at: u64,
-        lease: u64,
-    }
-    let Value::BulkString(json) = value else { return None };
-    let stored: Stored = serde_json::from_slice(json).ok()?;
-    let lease = Duration::from_millis(stored.lease).min(MAX_LEASE);
-    Some(Heartbeat { at_ms: stored.at, lease })
+    stored(value).map(|stored| stored.heartbeat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn stored(json: &str) -> Option<Heartbeat> {
+    fn heartbeat(json: &str) -> Option<Heartbeat> {
         heartbeat_of(&Value::BulkString(json.as_bytes().to_vec()))
     }
 
     #[test]
     fn case_06_a_lease_that_others_wrote_is_at_most_an_hour() {
-        let lease = |json| stored(json).map(|heartbeat| heartbeat.lease.as_secs());
+        let lease = |json| heartbeat(json).map(|heartbeat| heartbeat.lease.as_secs());
         assert_eq!(lease(r#"{"at":1,"lease":30000}"#), Some(30));
         assert_eq!(lease(r#"{"at":1,"lease":18446744073709551615}"#), Some(3_600));
         for none in [r#"{"at":1,"lease":-1}"#, r#"{"at":"1","lease":1}"#, "[1,2,3]", "{", ""] {

@@ -4,7 +4,8 @@ mod attributes;
 
 use std::fmt::Write;
 
-use eventbus::Delivery;
+use axum::body::Bytes;
+use eventbus::{Delivery, Payload};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -42,7 +43,7 @@ pub struct EventRequest {
     /// Headers.
     pub headers: HeaderMap,
     /// Body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Number of the entry's fields that the request does not hold.
     pub omitted_fields: u64,
 }
@@ -68,7 +69,7 @@ pub fn build(delivery: &Delivery, format: Format) -> EventRequest {
         Format::CloudEventBinary => {
             omitted_fields += usize::from(event.key() != partition_key(event));
             put_attributes(&mut headers, delivery, &attributes);
-            ("application/json", event.payload().as_str().as_bytes().to_vec())
+            ("application/json", Bytes::from_owner(Text(event.payload().clone())))
         }
         Format::CloudEventStructured => {
             ("application/cloudevents+json", serialized(&CloudEvent::of(delivery, attributes)))
@@ -218,8 +219,17 @@ fn raw(delivery: &Delivery) -> &RawValue {
         .expect("a payload is checked to be JSON")
 }
 
-fn serialized(object: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(object).expect("texts and checked JSON can be serialized")
+fn serialized(object: &impl Serialize) -> Bytes {
+    serde_json::to_vec(object).expect("texts and checked JSON can be serialized").into()
+}
+
+/// A payload that is a body without a copy of its own.
+struct Text(Payload);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_str().as_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventbus::config::{Setting, SettingDescription};
 use eventbus::consume::DeliveryOrder;
 use eventbus::{ConsumerName, GroupName, Start, TypeFilter};
-use eventbus_core::settings::{number, socket_address, span, text, yes_or_no};
+use eventbus_core::settings::{bytes, number, socket_address, span, text, yes_or_no};
 
 use crate::handler::request::Format;
 
@@ -66,6 +66,12 @@ pub(super) const DELIVERY_BATCH_SIZE: Setting<usize> = Setting::new(
     number::<usize, 1, 1_000>,
 )
 .with_default("16");
+pub(super) const DELIVERY_MAX_BYTES: Setting<u64> = Setting::new(
+    "DELIVERY_MAX_BYTES",
+    "Maximum size of the events in flight in bytes, 1 MiB to 1 TiB: fewer are read at once where they are large",
+    bytes::<1_048_576, 1_099_511_627_776>,
+)
+.with_default("67108864");
 pub(super) const DELIVERY_LEASE: Setting<Duration> =
     Setting::new("DELIVERY_LEASE", "Lease: time without a heartbeat after which other consumers claim a consumer's events, 5s to 1h", span::<5_000, HOUR>).with_default("30s");
 pub(super) const DELIVERY_BACKOFF_INITIAL: Setting<Duration> = Setting::new(
@@ -131,7 +137,7 @@ pub(super) const LISTEN: Setting<SocketAddr> =
         .with_default("[::]:9090");
 
 /// Settings of `consumer run`, without [`eventbus::config::SETTINGS`].
-pub const RUN: [SettingDescription; 23] = [
+pub const RUN: [SettingDescription; 24] = [
     EVENT_GROUP.description(),
     EVENT_CONSUMER.description(),
     EVENT_TYPES.description(),
@@ -143,6 +149,7 @@ pub const RUN: [SettingDescription; 23] = [
     DELIVERY_TIMEOUT.description(),
     DELIVERY_CONCURRENCY.description(),
     DELIVERY_BATCH_SIZE.description(),
+    DELIVERY_MAX_BYTES.description(),
     DELIVERY_LEASE.description(),
     DELIVERY_BACKOFF_INITIAL.description(),
     DELIVERY_BACKOFF_MAX.description(),

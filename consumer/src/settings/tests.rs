@@ -41,6 +41,7 @@ fn a_group_and_a_url_are_enough() {
     let delivery = &subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(30));
     assert_eq!((delivery.concurrency, delivery.batch_size), (8, 16));
+    assert_eq!(delivery.max_bytes, 67_108_864);
     assert_eq!((delivery.max_attempts, delivery.ordering), (5, DeliveryOrder::None));
     assert_eq!(delivery.lease, Duration::from_secs(30));
     assert_eq!(delivery.backoff, Backoff::default());
@@ -58,6 +59,7 @@ fn every_setting_has_its_effect() {
         ("DELIVERY_TIMEOUT", "1h"),
         ("DELIVERY_CONCURRENCY", "256"),
         ("DELIVERY_BATCH_SIZE", "1000"),
+        ("DELIVERY_MAX_BYTES", "1048576"),
         ("DELIVERY_LEASE", "5s"),
         ("DELIVERY_BACKOFF_INITIAL", "1ms"),
         ("DELIVERY_BACKOFF_MAX", "24h"),
@@ -82,6 +84,7 @@ fn every_setting_has_its_effect() {
     let delivery = subscriber.delivery;
     assert_eq!(delivery.timeout, Duration::from_secs(3600));
     assert_eq!((delivery.concurrency, delivery.batch_size), (256, 1000));
+    assert_eq!(delivery.max_bytes, 1_048_576);
     assert_eq!(delivery.max_attempts, 100);
     assert_eq!((delivery.lease, delivery.grace), (Duration::from_secs(5), Duration::from_secs(7)));
     let backoff = Backoff {
@@ -117,6 +120,8 @@ fn a_value_outside_of_its_bounds_is_refused_by_its_name() {
         ("DELIVERY_CONCURRENCY", "257"),
         ("DELIVERY_CONCURRENCY", "-1"),
         ("DELIVERY_BATCH_SIZE", "1001"),
+        ("DELIVERY_MAX_BYTES", "1048575"),
+        ("DELIVERY_MAX_BYTES", "64Mi"),
         ("DELIVERY_LEASE", "4999ms"),
         ("DELIVERY_BACKOFF_INITIAL", "6m"),
         ("DELIVERY_BACKOFF_MAX", "25h"),

@@ -3,8 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::DurationText;
 use crate::scalars::where_span;
+use crate::{ByteSize, DurationText};
 
 /// Delivery of a group's events to its handler: batches, concurrency, time limits and retries.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Delivery {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1, max = 1000))]
     pub batch_size: u32,
+    /// Maximum size of the entries that a pod has in flight: fewer are read at once where they are large. A number of bytes,
+    /// or one with the unit Mi or Gi, from 1Mi to 1024Gi. Default: 64Mi.
+    #[serde(default = "max_bytes")]
+    pub max_bytes: ByteSize,
     /// Time without a heartbeat after which other consumers claim the events of a consumer; 5s to 1h. Default: 30s.
     #[serde(default = "thirty_seconds")]
     pub lease: DurationText,
@@ -45,6 +49,7 @@ impl Default for Delivery {
             timeout: thirty_seconds(),
             concurrency: None,
             batch_size: batch_size(),
+            max_bytes: max_bytes(),
             lease: thirty_seconds(),
             backoff: Backoff::default(),
         }
@@ -95,6 +100,10 @@ fn max_attempts() -> u32 {
 
 fn batch_size() -> u32 {
     16
+}
+
+fn max_bytes() -> ByteSize {
+    "64Mi".into()
 }
 
 fn multiplier() -> u32 {

@@ -17,7 +17,7 @@ pub use definition::{definition, yaml};
 pub use delivery::{Backoff, Delivery};
 pub use handler::{Format, Handler, Http, Log, ServiceRef};
 pub use resource_id::ResourceId;
-pub use scalars::DurationText;
+pub use scalars::{ByteSize, DurationText};
 pub use spec::{EventConsumerGroup, EventConsumerGroupSpec, RedisRef, StartAt};
 pub use status::{
     ClaimStatus, ConsumerStatus, ConsumersStatus, DeadLetterStatus, Display,

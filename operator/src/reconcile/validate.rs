@@ -140,12 +140,16 @@ fn delivery(delivery: &api::Delivery) -> Result<DeliverySettings, Refusal> {
     let span = |field: &str, text: &api::DurationText| {
         duration::parse(&text.0).map_err(|error| Refusal::template(field, error))
     };
+    let max_bytes = delivery.max_bytes.bytes().ok_or_else(|| {
+        Refusal::template("delivery.maxBytes", "must be a size such as 64Mi, from 1Mi to 1024Gi")
+    })?;
     let backoff = &delivery.backoff;
     Ok(DeliverySettings {
         max_attempts: delivery.max_attempts,
         timeout: span("delivery.timeout", &delivery.timeout)?,
         concurrency: delivery.concurrency.unwrap_or(8),
         batch_size: delivery.batch_size,
+        max_bytes,
         lease: span("delivery.lease", &delivery.lease)?,
         backoff: Backoff {
             initial: span("delivery.backoff.initial", &backoff.initial)?,

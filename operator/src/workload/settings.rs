@@ -60,6 +60,8 @@ pub struct DeliverySettings {
     pub concurrency: u32,
     /// Maximum number of entries per read.
     pub batch_size: u32,
+    /// Maximum size of the entries that a pod has in flight, in bytes.
+    pub max_bytes: u64,
     /// Time without a heartbeat after which other consumers claim the events of a consumer.
     pub lease: Duration,
     /// Wait before a failed event is retried.

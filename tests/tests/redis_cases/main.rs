@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod case_01;
+mod case_02;
 mod case_03;
 mod case_06;
 mod case_07;

@@ -10,6 +10,7 @@ use super::DAY;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MAX_WORKERS: usize = 10_000;
+const MIB: usize = 1024 * 1024;
 
 /// Limits and times of delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct DeliveryConfig {
     pub concurrency: usize,
     /// Maximum number of entries per read, 1 to 1000. Default 16. At most `concurrency + batch_size` are in flight.
     pub batch_size: usize,
+    /// Maximum size of the entries that are in flight, in bytes, from 1 MiB: so many are read as fit if each is as large as
+    /// the largest one lately. One entry is read in any case. Default 64 MiB.
+    pub max_bytes: usize,
     /// Time without a heartbeat after which other consumers claim a consumer's entries, 1 s to 1 h. Default 30 s.
     pub lease: Duration,
     /// Delay before a failed event is retried.
@@ -52,6 +56,7 @@ impl Default for DeliveryConfig {
             timeout: Duration::from_secs(30),
             concurrency: 8,
             batch_size: 16,
+            max_bytes: 64 * MIB,
             lease: Duration::from_secs(30),
             backoff: Backoff::default(),
             ordering: DeliveryOrder::None,
@@ -84,6 +89,7 @@ impl DeliveryConfig {
         check("concurrency", &self.concurrency, ok, allowed);
         let ok = (1..=1000).contains(&self.batch_size);
         check("batch_size", &self.batch_size, ok, "must be between 1 and 1000");
+        check("max_bytes", &self.max_bytes, self.max_bytes >= MIB, "must be at least 1048576");
         let ok = (Duration::from_secs(1)..=HOUR).contains(&self.lease);
         check("lease", &self.lease, ok, "must be between 1s and 1h");
         check("backoff.max", &backoff.max, backoff.max <= DAY, "must be at most 24h");
@@ -117,6 +123,7 @@ mod tests {
             timeout: zero,
             concurrency: 0,
             batch_size: 1001,
+            max_bytes: MIB - 1,
             lease: Duration::from_millis(999),
             backoff: Backoff { initial: zero, max: DAY * 2, multiplier: 0, jitter_percent: 101 },
             ordering: DeliveryOrder::None,
@@ -128,6 +135,7 @@ mod tests {
             "timeout",
             "concurrency",
             "batch_size",
+            "max_bytes",
             "lease",
             "backoff.max",
             "backoff.initial",

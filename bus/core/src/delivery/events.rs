@@ -3,11 +3,12 @@
 use crate::event::RawEntry;
 
 use super::in_flight::Stage;
+use super::lost::Failures;
 use super::machine::{ConnectionState, Machine, Origin};
 use super::mode::{CLAIM_EVERY, Mode};
 use super::settle::{Disposition, settle};
 use super::{
-    Claimed, DelayRequest, EntryRef, HeartbeatReport, Moment, Outcome, Output, Pool, Source,
+    Claimed, Cut, DelayRequest, EntryRef, HeartbeatReport, Moment, Outcome, Output, Pool, Source,
     WriteResult,
 };
 
@@ -22,7 +23,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_disconnected(&mut self, reading: bool) {
+    pub(super) fn on_disconnected(&mut self, reading: bool, cut: Option<Cut>) {
+        self.lose_replies(reading, cut);
         self.connection = ConnectionState::Down;
         self.outstanding.clear(reading);
         self.suspects.clear();
@@ -42,7 +44,9 @@ impl Machine {
 
     /// Forgets the pending entries. Running handlers may finish; the end of their calls has no effect.
     pub(super) fn on_no_group(&mut self, reading: bool) {
-        self.on_disconnected(reading);
+        self.on_disconnected(reading, None);
+        self.lost.clear();
+        self.failures = Failures::default();
         self.skipped.clear();
         self.dropped = false;
         self.in_flight.retain(|_, state| match &mut state.stage {
@@ -55,7 +59,10 @@ impl Machine {
     }
 
     pub(super) fn on_read(&mut self, sent: Moment, entries: Vec<RawEntry>, now: Moment) {
-        self.outstanding.read = false;
+        self.outstanding.read = None;
+        if !entries.is_empty() {
+            self.fetch.pace.answered(entries.len(), now - sent);
+        }
         let origin = Origin { source: Source::Stream, pool: None, sent };
         for entry in entries {
             self.receive(origin, 1, entry, now);
@@ -71,6 +78,9 @@ impl Machine {
     ) {
         let asked = self.outstanding.claimable();
         self.outstanding.claim = None;
+        if !entries.is_empty() {
+            self.fetch.pace.answered(entries.len(), now - origin.sent);
+        }
         let next = if entries.len() < asked { now + CLAIM_EVERY } else { now };
         let is_suspect = origin.pool == Some(Pool::Suspect);
         if is_suspect && entries.is_empty() {

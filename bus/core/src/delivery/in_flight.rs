@@ -16,6 +16,8 @@ pub(super) struct EntryState {
     pub leased_until: Moment,
     /// The attempt that its handler call is.
     pub attempt: u32,
+    /// Size of its fields in bytes.
+    pub bytes: usize,
     pub stage: Stage,
 }
 
@@ -47,6 +49,19 @@ impl EntryState {
     fn is_leased(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_) | Stage::Running { forgotten: false })
     }
+
+    /// Returns the size of what is kept of the entry: a handler has its fields or will have them.
+    fn kept_bytes(&self) -> usize {
+        match self.stage {
+            Stage::Waiting(_) | Stage::Running { .. } => self.bytes,
+            _ => 0,
+        }
+    }
+
+    /// Returns `true` if the entry is due for any consumer as soon as it is delayed.
+    fn is_released(&self) -> bool {
+        matches!(&self.stage, Stage::Delaying { request, .. } if request.delay.is_zero())
+    }
 }
 
 /// The entries in flight, with an index by stage, so that an input costs no scan of all of them.
@@ -72,6 +87,10 @@ struct Index {
     /// Waiting or running, from the delayed pool.
     retrying: usize,
     suspects: usize,
+    /// To be delayed by no time.
+    released: usize,
+    /// Size of all entries that a handler has or will have.
+    bytes: usize,
 }
 
 impl Index {
@@ -92,6 +111,7 @@ impl Index {
             _ => {}
         }
         self.count(state, |count| count + 1);
+        self.bytes += state.kept_bytes();
     }
 
     fn remove(&mut self, entry: EntryRef, state: &EntryState) {
@@ -100,6 +120,7 @@ impl Index {
         self.finished.remove(&entry);
         self.unsettled.remove(&entry);
         self.count(state, |count| count - 1);
+        self.bytes -= state.kept_bytes();
     }
 
     fn count(&mut self, state: &EntryState, change: impl Fn(usize) -> usize) {
@@ -110,6 +131,7 @@ impl Index {
             (&mut self.running, runs),
             (&mut self.retrying, (waits || runs) && state.pool == Some(Pool::Delayed)),
             (&mut self.suspects, state.pool == Some(Pool::Suspect)),
+            (&mut self.released, state.is_released()),
         ];
         for (count, _) in counts.into_iter().filter(|(_, applies)| *applies) {
             *count = change(*count);
@@ -192,6 +214,16 @@ impl InFlight {
         self.index.suspects > 0
     }
 
+    /// Returns the size of the entries that a handler has or will have, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.index.bytes
+    }
+
+    /// Returns `true` if an entry is on its way to the delayed ones that is due there at once.
+    pub fn is_releasing(&self) -> bool {
+        self.index.released > 0
+    }
+
     pub fn running(&self) -> usize {
         self.index.running
     }
@@ -261,7 +293,7 @@ mod tests {
     fn running(pool: Option<Pool>, lease: u64) -> EntryState {
         let leased_until = Moment::START + Duration::from_secs(lease);
         let stage = Stage::Running { forgotten: false };
-        EntryState { pool, since: Moment::START, leased_until, attempt: 1, stage }
+        EntryState { pool, since: Moment::START, leased_until, attempt: 1, bytes: 7, stage }
     }
 
     #[test]
@@ -271,8 +303,10 @@ mod tests {
         in_flight.insert(entry(2), running(Some(Pool::Suspect), 20));
         assert_eq!((in_flight.running(), in_flight.retrying()), (2, 1));
         assert!(in_flight.has_suspect());
+        assert_eq!(in_flight.bytes(), 14);
         in_flight.update(entry(1), |state| state.stage = Stage::Finished { sent: false });
         assert_eq!((in_flight.running(), in_flight.retrying(), in_flight.finished()), (1, 0, 1));
+        assert_eq!(in_flight.bytes(), 7);
         in_flight.remove(entry(2));
         assert_eq!((in_flight.running(), in_flight.only_finished()), (0, Some(entry(1))));
         in_flight.retain(|_, _| false);

@@ -1,9 +1,13 @@
 //! The state machine itself.
 
+use std::time::Duration;
+
 use crate::event::TypeFilter;
 use crate::names::{GroupName, StreamKey};
 
+use super::fetch::Fetch;
 use super::in_flight::InFlight;
+use super::lost::{Failures, LostReply};
 use super::mode::{Mode, Ordered, Replays, Unordered};
 use super::outstanding::Outstanding;
 use super::{Counts, DeliveryConfig, DeliveryOrder, EntryRef, Input, Moment, Output, Pool, Source};
@@ -40,6 +44,10 @@ pub struct Machine {
     pub(super) mode: Mode,
     pub(super) in_flight: InFlight,
     pub(super) outstanding: Outstanding,
+    pub(super) fetch: Fetch,
+    /// Commands whose replies did not arrive: their entries may be pending here without being known.
+    pub(super) lost: Vec<LostReply>,
+    pub(super) failures: Failures,
     pub(super) connection: ConnectionState,
     pub(super) connected_at: Moment,
     pub(super) next_heartbeat: Moment,
@@ -74,10 +82,13 @@ impl Machine {
             stream,
             group,
             types,
+            fetch: Fetch::new(&config),
             config,
             mode,
             in_flight: InFlight::default(),
             outstanding: Outstanding::default(),
+            lost: Vec::new(),
+            failures: Failures::default(),
             connection: ConnectionState::Down,
             connected_at: Moment::START,
             next_heartbeat: Moment::START,
@@ -96,8 +107,9 @@ impl Machine {
         let mut out = Vec::new();
         match input {
             Input::Connected => self.on_connected(now),
-            Input::Disconnected { reading } => self.on_disconnected(reading),
+            Input::Disconnected { reading, cut } => self.on_disconnected(reading, cut),
             Input::NoGroup { reading } => self.on_no_group(reading),
+            Input::ReadFailed => self.on_read_failed(),
             Input::Read { sent, entries } => self.on_read(sent, entries, now),
             Input::Claimed { sent, source, pool, entries } => {
                 self.on_claimed(Origin { source, pool: Some(pool), sent }, entries, now, &mut out);
@@ -107,6 +119,9 @@ impl Machine {
                     self.on_acked_with_next(id, mine);
                 }
                 self.on_next(sent, next, now, &mut out);
+            }
+            Input::Pending { source, entries } => {
+                self.on_pending((source, &entries), now, random, &mut out);
             }
             Input::Arrived => self.on_arrived(),
             Input::Handled(calls) => {
@@ -134,7 +149,22 @@ impl Machine {
     /// Returns the counts since the start, and the number of entries in flight.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts { in_flight: self.in_flight.len() as u64, ..self.counts }
+        let mut unfetchable = self.failures.unfetchable();
+        let oldest_unfetchable = unfetchable.next();
+        Counts {
+            in_flight: self.in_flight.len() as u64,
+            unfetchable: u64::from(oldest_unfetchable.is_some()) + unfetchable.count() as u64,
+            oldest_unfetchable: oldest_unfetchable
+                .filter(|entry| entry.source == Source::Stream)
+                .map(|entry| entry.id),
+            ..self.counts
+        }
+    }
+
+    /// Returns the time limit of replies: it grows while they do not arrive in time.
+    #[must_use]
+    pub fn reply_limit(&self) -> Duration {
+        self.fetch.pace.limit()
     }
 
     pub(super) fn is_ordered(&self) -> bool {

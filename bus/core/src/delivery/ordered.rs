@@ -63,6 +63,7 @@ impl Machine {
         self.outstanding.fetch_next = false;
         match next {
             Some(NextInOrder::Entry { pool, claimed }) => {
+                self.fetch.pace.answered(1, now - sent);
                 let origin = Origin { source: Source::Stream, pool, sent };
                 self.receive_claimed(origin, claimed, now, out);
             }

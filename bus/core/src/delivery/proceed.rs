@@ -53,7 +53,10 @@ impl Machine {
                 if now >= self.next_heartbeat && self.outstanding.heartbeat.is_none() {
                     self.heartbeat(now, out);
                 }
+                self.list_pending(out);
                 match self.mode {
+                    // Their entries are given back first: nothing on its way may be taken for one of them.
+                    _ if !self.lost.is_empty() => {}
                     Mode::Ordered(mode) => self.fetch_next(mode, now, out),
                     Mode::Unordered(mode) => {
                         self.claim(mode, now, out);
@@ -114,6 +117,7 @@ impl Machine {
 
     fn heartbeat(&mut self, now: Moment, out: &mut Vec<Output>) {
         let entries = self.in_flight.renewable();
+        self.failures.expire(now);
         let may_search = now >= self.connected_at + self.config.lease && !self.stopping;
         let search = match (may_search, self.is_ordered()) {
             (false, _) => vec![],
@@ -183,8 +187,10 @@ impl Machine {
 
     /// Leaves the group last, when nothing is in flight and nothing outstanding.
     fn leave(&mut self, out: &mut Vec<Output>) {
-        let is_idle =
-            self.in_flight.is_empty() && self.skipped.is_empty() && self.outstanding.is_empty();
+        let is_idle = self.in_flight.is_empty()
+            && self.skipped.is_empty()
+            && self.outstanding.is_empty()
+            && self.lost.is_empty();
         if self.stopping && is_idle {
             self.outstanding.leave = true;
             out.push(Output::Leave(self.counts()));
@@ -193,7 +199,7 @@ impl Machine {
 
     /// Stops at once if nothing is in flight: a name that stays behind holds no entry.
     fn stop_without_connection(&self, out: &mut Vec<Output>) {
-        let is_idle = self.in_flight.is_empty() && !self.dropped && !self.outstanding.read;
+        let is_idle = self.in_flight.is_empty() && !self.dropped && self.outstanding.read.is_none();
         if self.stopping && is_idle {
             out.push(Output::Stopped);
         }

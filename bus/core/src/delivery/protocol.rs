@@ -103,6 +103,24 @@ pub enum WriteResult {
     Trimmed,
 }
 
+/// End of a connection that the size of a reply may have caused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection was closed, or the reply refused.
+    Closed,
+    /// There was no reply in time.
+    Late,
+}
+
+/// An entry that the server lists as pending at this consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingEntry {
+    /// Entry ID.
+    pub id: EntryId,
+    /// Number of times it was delivered, at least 1.
+    pub deliveries: u32,
+}
+
 /// Event that the state machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -112,13 +130,17 @@ pub enum Input {
     Disconnected {
         /// `true` if the read is outstanding.
         reading: bool,
+        /// Set if a reply that was too large or too slow may have been the cause.
+        cut: Option<Cut>,
     },
     /// The group or the stream is missing; no outstanding command will be answered, except the read.
     NoGroup {
         /// `true` if the read is outstanding.
         reading: bool,
     },
-    /// The outstanding read was answered, or failed without entries.
+    /// The outstanding read, sent on a connection before the present one, failed.
+    ReadFailed,
+    /// The outstanding read was answered.
     Read {
         /// Moment at which it was sent.
         sent: Moment,
@@ -144,6 +166,13 @@ pub enum Input {
         done: Option<(EntryId, bool)>,
         /// The next entry; `None` to ask again, because the acknowledged one was another consumer's.
         next: Option<NextInOrder>,
+    },
+    /// [`Output::ListPending`] was answered.
+    Pending {
+        /// Stream of the entries.
+        source: Source,
+        /// The entries that are pending at this consumer, the oldest first.
+        entries: Vec<PendingEntry>,
     },
     /// [`Output::WaitForEntry`] was answered: there may be a new entry.
     Arrived,
@@ -199,6 +228,13 @@ pub enum Output {
         /// The entry handled last.
         done: Option<EntryId>,
     },
+    /// List the entries that are pending at this consumer, the oldest first; answered by [`Input::Pending`].
+    ListPending {
+        /// Stream of the entries.
+        source: Source,
+        /// At most this many.
+        count: usize,
+    },
     /// Wait for an entry after this one without reading it; answered by [`Input::Arrived`].
     WaitForEntry {
         /// The last entry that was delivered.
@@ -232,6 +268,8 @@ pub enum Output {
     Leave(Counts),
     /// Log that this entry was trimmed from the stream before it was done.
     Trimmed(EntryRef),
+    /// Log that this entry cannot be fetched, although nothing else was asked for with it.
+    Unfetchable(EntryRef),
     /// The consumer has stopped.
     Stopped,
 }
@@ -263,7 +301,7 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-/// Counts of a consumer since its start, for people and metrics; no decision depends on them.
+/// Counts of a consumer since its start, and what it cannot fetch, for people and metrics; no decision depends on them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Entries read or claimed.
@@ -283,4 +321,8 @@ pub struct Counts {
     pub lost: u64,
     /// Entries in flight now.
     pub in_flight: u64,
+    /// Entries that cannot be fetched now, although nothing else was asked for with them; they stay pending.
+    pub unfetchable: u64,
+    /// The oldest of them that is in the stream.
+    pub oldest_unfetchable: Option<EntryId>,
 }

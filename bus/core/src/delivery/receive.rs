@@ -18,6 +18,7 @@ impl Machine {
         out: &mut Vec<Output>,
     ) {
         let Claimed { id, attempt, entry } = claimed;
+        self.failures.forget(EntryRef { source: origin.source, id });
         if let Some(entry) = entry {
             self.receive(origin, attempt, entry, now);
         } else {
@@ -30,6 +31,8 @@ impl Machine {
     pub(super) fn receive(&mut self, origin: Origin, attempt: u32, raw: RawEntry, now: Moment) {
         let entry = EntryRef { source: origin.source, id: raw.id() };
         let leased_until = origin.sent + self.config.lease;
+        let bytes = raw.size();
+        self.fetch.note(bytes);
         let is_known = self.in_flight.update(entry, |state| {
             // Delivered again while its handler still runs, after the group was lost: the one call serves both.
             state.leased_until = leased_until;
@@ -50,8 +53,14 @@ impl Machine {
             return;
         }
         let stage = self.first_stage(entry, origin.pool, attempt, raw);
-        let state =
-            EntryState { pool: origin.pool, since: origin.sent, leased_until, attempt, stage };
+        let state = EntryState {
+            pool: origin.pool,
+            since: origin.sent,
+            leased_until,
+            attempt,
+            bytes,
+            stage,
+        };
         self.in_flight.insert(entry, state);
     }
 

@@ -10,6 +10,7 @@ mod reconnects;
 mod replays;
 mod settling;
 mod stopping;
+mod unreceived;
 mod work;
 
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::names::{EntryId, GroupName, StreamKey};
 
 use super::{
     Answer, Claimed, DeadLetter, DelayRequest, DeliveryConfig, EntryRef, HeartbeatReport, Input,
-    Machine, Moment, Outcome, Output, Pool, Source, WriteResult,
+    Machine, Moment, Outcome, Output, PendingEntry, Pool, Source, WriteResult,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -112,7 +113,10 @@ impl Story {
         assert_eq!(config.lease, LEASE);
         let (stream, group) = (StreamKey::new("s").unwrap(), GroupName::new("g").unwrap());
         let types = TypeFilter::parse(["t"]).unwrap();
-        Self { machine: Machine::new(stream, group, types, config), now: Moment::START }
+        let mut machine = Machine::new(stream, group, types, config);
+        // Some entry was fetched before, so that full batches are asked for.
+        machine.fetch.note(1);
+        Self { machine, now: Moment::START }
     }
 
     /// Connected, with a heartbeat, reading, with no delayed entry found.
@@ -144,6 +148,10 @@ impl Story {
 
     fn claimed(&mut self, pool: Pool, entries: Vec<Claimed>) -> Vec<Output> {
         self.on(Input::Claimed { sent: self.now, source: Source::Stream, pool, entries })
+    }
+
+    fn listed(&mut self, entries: Vec<PendingEntry>) -> Vec<Output> {
+        self.on(Input::Pending { source: Source::Stream, entries })
     }
 
     fn heartbeat_answered(&mut self, report: HeartbeatReport) -> Vec<Output> {
@@ -292,7 +300,7 @@ fn abandoned_entries_are_searched_only_after_a_whole_lease_on_one_connection() {
         story.heartbeat_answered(HeartbeatReport::default());
     }
     assert_eq!(searched, [0, 0, 2, 2]);
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     let (_, search) = heartbeat_of(&story.on(Input::Connected)).unwrap();
     assert_eq!(search, []);
 }
@@ -319,7 +327,7 @@ fn a_suspect_stays_alone_over_heartbeats_that_report_no_other() {
 #[test]
 fn an_unwanted_event_past_its_lease_is_acknowledged_only_where_it_is_still_ours() {
     let mut story = Story::reading(1, 1);
-    story.on(Input::Disconnected { reading: true });
+    story.on(Input::Disconnected { reading: true, cut: None });
     let mut unwanted = entry(1);
     unwanted.fields[0].1 = b"other".to_vec();
     story.read(vec![unwanted]);

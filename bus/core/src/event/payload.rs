@@ -1,14 +1,15 @@
 //! Payload of an event: JSON text, checked once and never reformatted.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// JSON text exactly as it is in the entry. `Debug` shows only its length, because payloads may hold personal data.
+/// JSON text exactly as it is in the entry; clones share it. `Debug` shows only its length, because payloads may hold personal data.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Payload(String);
+pub struct Payload(Arc<String>);
 
 /// Syntax error of a payload. The message has its position, never the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ impl Payload {
     /// [`PayloadError`] with the position of the first error.
     pub fn from_text(text: String) -> Result<Self, PayloadError> {
         match serde_json::from_str::<IgnoredAny>(&text) {
-            Ok(_) => Ok(Self(text)),
+            Ok(_) => Ok(Self(Arc::new(text))),
             Err(error) => Err(PayloadError { line: error.line(), column: error.column() }),
         }
     }
@@ -35,7 +36,7 @@ impl Payload {
     /// # Errors
     /// The error of `serde_json` for a value without JSON form, such as a map whose keys are not text.
     pub fn from_value(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::to_string(value).map(Self)
+        serde_json::to_string(value).map(|text| Self(Arc::new(text)))
     }
 
     /// Returns the text.

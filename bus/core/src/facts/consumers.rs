@@ -52,9 +52,16 @@ impl ConsumerFacts {
     /// Returns `true` if the consumer's lease has not expired at `server_ms`.
     #[must_use]
     pub fn is_live(&self, server_ms: u64) -> bool {
+        self.heartbeat.is_some_and(|heartbeat| heartbeat.is_live(server_ms))
+    }
+}
+
+impl Heartbeat {
+    /// Returns `true` if it is not older than its lease at `server_ms`.
+    #[must_use]
+    pub fn is_live(&self, server_ms: u64) -> bool {
         // Further in the future than its lease it was not written by a server with a clock a little ahead.
-        let from = |at_ms| Duration::from_millis(server_ms.abs_diff(at_ms));
-        self.heartbeat.is_some_and(|heartbeat| from(heartbeat.at_ms) < heartbeat.lease)
+        Duration::from_millis(server_ms.abs_diff(self.at_ms)) < self.lease
     }
 }
 

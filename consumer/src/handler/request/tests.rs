@@ -52,7 +52,7 @@ fn the_structured_form_holds_the_payload_unchanged_as_data() {
     let expected = format!(
         r#"{{"specversion":"1.0","id":"e-1","source":"applications","type":"application.submitted","time":"2026-11-06T08:49:37Z","datacontenttype":"application/json","data":{PAYLOAD}}}"#
     );
-    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    assert_eq!(String::from_utf8(body.into()).unwrap(), expected);
     assert_eq!(header(&headers, "content-type"), Some("application/cloudevents+json"));
     assert_eq!(header(&headers, "ce-id"), None);
     assert_eq!(header(&headers, "idempotency-key"), Some("e-1"));
@@ -64,7 +64,7 @@ fn the_json_form_is_the_event_as_one_object() {
     let expected = format!(
         r#"{{"id":"1700000000000-3","event_id":"stream:events/1700000000000-3","type":"application.submitted","timestamp":"2026-11-06T08:49:37Z","payload":{PAYLOAD},"source_service":"applications","key":null,"attributes":{{}},"attempt":2}}"#
     );
-    assert_eq!(String::from_utf8(body).unwrap(), expected);
+    assert_eq!(String::from_utf8(body.into()).unwrap(), expected);
     assert_eq!(header(&headers, "content-type"), Some("application/json"));
 }
 
@@ -131,14 +131,14 @@ fn case_13_other_fields_are_members_of_the_structured_form() {
     let expected = format!(
         r#""partitionkey":"o-1","dataschema":"https://s/1","subject":"a/1","tenantid":"t é","data":{PAYLOAD}}}"#
     );
-    assert!(String::from_utf8(body).unwrap().ends_with(&expected));
+    assert!(String::from_utf8(body.into()).unwrap().ends_with(&expected));
 }
 
 #[test]
 fn case_13_other_fields_are_key_and_attributes_of_the_json_form() {
     let EventRequest { body, .. } = build(&delivery(&FIELDS), Format::Json);
     let expected = r#""key":"o-1","attributes":{"dataschema":"https://s/1","subject":"a/1","tenantid":"t é"},"attempt":2}"#;
-    assert!(String::from_utf8(body).unwrap().ends_with(expected));
+    assert!(String::from_utf8(body.into()).unwrap().ends_with(expected));
 }
 
 /// Returns the names of the headers beyond those of an event without other fields, and the number of fields left out.
@@ -210,6 +210,6 @@ fn case_13_a_key_that_is_too_large_for_a_header_is_in_bodies_only() {
     for format in [Format::CloudEventStructured, Format::Json] {
         let request = build(&delivery(&fields), format);
         assert_eq!(request.omitted_fields, 0);
-        assert!(String::from_utf8(request.body).unwrap().contains(&key));
+        assert!(String::from_utf8(request.body.into()).unwrap().contains(&key));
     }
 }

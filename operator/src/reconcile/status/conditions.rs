@@ -85,7 +85,8 @@ fn ready(
     let has_work = snapshot.view.backlog() != Some(0);
     if snapshot.is_stalled && has_work && replicas > 0 {
         let message = "pods are ready and the backlog is not empty, but for 60 s nothing was delivered or acknowledged";
-        return no(reasons::STALLED, message.to_owned());
+        let cause = unfetchable_message(desired, group).map(|cause| format!("; {cause}"));
+        return no(reasons::STALLED, format!("{message}{}", cause.unwrap_or_default()));
     }
     working(desired, consumers, has_work)
 }
@@ -122,6 +123,17 @@ fn ahead_message(desired: &Desired, snapshot: &GroupSnapshot, group: &GroupFacts
          delivered; set its position with XGROUP SETID {stream} {group_name} {last_entry} (new entries only) or \
          XGROUP SETID {stream} {group_name} 0 (all entries)"
     )
+}
+
+/// Returns what to do about an entry that a consumer cannot fetch.
+fn unfetchable_message(desired: &Desired, group: &GroupFacts) -> Option<String> {
+    let stream = &desired.target.stream;
+    group.unfetchable.map(|id| {
+        format!(
+            "consumers cannot fetch entry {id}, although they ask for nothing else with it; it stays pending: raise the limit \
+             that cuts the reply (client-output-buffer-limit, a proxy's), or delete the entry with XDEL {stream} {id}"
+        )
+    })
 }
 
 /// Returns the reason, and so the STATE, for a failure.
@@ -194,8 +206,9 @@ fn group_ready(desired: &Desired, redis: &RedisState, failures: &Failures) -> Co
             ConditionDraft::new(type_, Some(false), reasons::GROUP_AHEAD_OF_STREAM, message)
         }
         Some(group) => {
-            // An unreadable key beside the stream does not affect the group.
-            let message = group.problem.clone().unwrap_or_default();
+            // Neither an entry that cannot be fetched nor an unreadable key beside the stream affects the group.
+            let problems = [unfetchable_message(desired, group), group.problem.clone()];
+            let message = problems.into_iter().flatten().collect::<Vec<_>>().join("; ");
             ConditionDraft::new(type_, Some(true), reasons::EXISTS, message)
         }
     }

@@ -49,7 +49,7 @@ fn nothing_is_asked_for_twice() {
 fn after_an_outage_at_the_end_of_the_stream_it_asks_again() {
     let mut story = ordered();
     story.next(empty());
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     story.on(Input::Connected);
     assert_eq!(story.heartbeat_answered(HeartbeatReport::default()), [NEXT_IN_ORDER]);
 }

@@ -142,7 +142,7 @@ fn an_outage_repeats_the_acknowledgement_that_it_cut_off() {
     let mut story = ordered();
     story.next_entry(1, 1);
     story.on(done(1));
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     assert_eq!(story.on(Input::Connected), [ack(&[1])]);
     assert!(heartbeat_of(&story.on(acked(1))).is_some());
     assert_eq!(story.heartbeat_answered(HeartbeatReport::default()), [NEXT_IN_ORDER]);

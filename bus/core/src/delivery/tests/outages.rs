@@ -11,7 +11,7 @@ use super::{
 fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     assert_eq!(story.on(done(1)), []);
     story.now += Duration::from_secs(2);
     let outputs = story.on(Input::Connected);
@@ -24,7 +24,7 @@ fn after_an_outage_what_finished_is_acknowledged_before_anything_else() {
 fn past_its_lease_an_entry_is_acknowledged_only_where_it_is_still_ours() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     story.on(done(1));
     story.after(31);
     let outputs = story.on(Input::Connected);
@@ -36,7 +36,7 @@ fn a_settlement_that_an_outage_cut_off_is_repeated() {
     let mut story = Story::reading(1, 1);
     story.read(vec![entry(1)]);
     story.on(retry(1));
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     story.on(Input::Connected);
     let outputs = story.heartbeat_answered(HeartbeatReport::default());
     assert_eq!(outputs[0], delay(delayed(1, 1, 9)));
@@ -67,7 +67,7 @@ fn an_entry_delivered_again_while_its_handler_runs_is_not_handled_twice() {
 fn stopping_without_a_connection_is_not_done_while_the_server_counts_entries_as_ours() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     story.on(Input::Stop);
     assert_eq!(story.after(31), [Output::Cancel(of_stream(1))]);
 }
@@ -75,14 +75,14 @@ fn stopping_without_a_connection_is_not_done_while_the_server_counts_entries_as_
 #[test]
 fn a_read_that_outlives_its_connection_is_claimed_in() {
     let mut story = Story::reading(1, 1);
-    story.on(Input::Disconnected { reading: true });
+    story.on(Input::Disconnected { reading: true, cut: None });
     assert_eq!(started(&story.read(vec![entry(1)])), [(1, 1)]);
 }
 
 #[test]
 fn no_second_read_is_sent_beside_one_that_outlived_its_connection() {
     let mut story = Story::reading(1, 1);
-    story.on(Input::Disconnected { reading: true });
+    story.on(Input::Disconnected { reading: true, cut: None });
     story.on(Input::Connected);
     story.heartbeat_answered(HeartbeatReport::default());
     let outputs = story.claimed(Pool::Delayed, vec![]);
@@ -93,7 +93,7 @@ fn no_second_read_is_sent_beside_one_that_outlived_its_connection() {
 #[test]
 fn stopping_without_a_connection_awaits_a_read_that_may_bring_something() {
     let mut story = Story::reading(1, 1);
-    story.on(Input::Disconnected { reading: true });
+    story.on(Input::Disconnected { reading: true, cut: None });
     assert_eq!(story.on(Input::Stop), []);
     assert_eq!(story.read(vec![]), [Output::Stopped]);
 }

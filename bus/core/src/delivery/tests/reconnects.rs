@@ -7,7 +7,7 @@ use super::{
     done, entry, heartbeat_of, of_stream,
 };
 
-const GONE: Input = Input::Disconnected { reading: false };
+const GONE: Input = Input::Disconnected { reading: false, cut: None };
 
 #[test]
 fn only_the_end_of_a_lease_is_due_while_redis_is_unreachable() {
@@ -29,6 +29,8 @@ fn after_an_outage_it_reads_and_claims_again() {
     story.on(GONE);
     story.on(Input::Connected);
     let outputs = story.heartbeat_answered(HeartbeatReport::default());
+    assert!(matches!(outputs.as_slice(), [Output::ListPending { .. }]), "{outputs:?}");
+    let outputs = story.listed(vec![]);
     assert_eq!(outputs, [claim(Pool::Delayed, 1), Output::Read { count: 1 }]);
 }
 

@@ -23,7 +23,7 @@ fn what_finishes_while_others_still_run_is_acknowledged_at_once() {
 fn nothing_begins_any_more_although_redis_is_away() {
     let mut story = Story::reading(1, 2);
     story.read(vec![entry(1), entry(2)]);
-    story.on(Input::Disconnected { reading: false });
+    story.on(Input::Disconnected { reading: false, cut: None });
     assert_eq!(story.on(Input::Stop), [], "something is in flight");
     assert_eq!(started(&story.on(done(1))), []);
 }

@@ -98,6 +98,25 @@ fn a_backlog_without_progress_is_stalled() {
 }
 
 #[test]
+fn case_02_an_entry_that_cannot_be_fetched_is_named_with_what_to_do() {
+    let unfetchable = changed(|group| {
+        group.unfetchable = Some(eventbus::EntryId { ms: 7, seq: 1 });
+        group.pending = 1;
+    });
+    let named = |all: &[ConditionDraft], type_: &str| {
+        let condition = all.iter().find(|condition| condition.type_ == type_).unwrap();
+        condition.message.contains("cannot fetch entry 7-1")
+            && condition.message.contains("XDEL s 7-1")
+    };
+    let going_on = all(&desired(), &running(unfetchable.clone(), 2));
+    assert_eq!((going_on[0].reason, named(&going_on, "GroupReady")), ("Consuming", true));
+    let RedisState::Read(mut snapshot) = unfetchable else { panic!() };
+    snapshot.is_stalled = true;
+    let stalled = all(&desired(), &running(RedisState::Read(snapshot), 2));
+    assert_eq!((stalled[0].reason, named(&stalled, "Ready")), ("Stalled", true));
+}
+
+#[test]
 fn the_maximum_of_delayed_entries_is_a_retry_backlog() {
     let full = changed(|group| group.delayed = 10_000);
     assert_eq!(state(&desired(), &running(full, 2)), ("RetryBacklog", false));
