@@ -41,6 +41,13 @@ fn group_on(endpoint: &str) -> Value {
     json!({"stream": "orders", "group": "billing", "replicas": 2, "redis": {"name": endpoint}})
 }
 
+/// Makes a resource for the group on this endpoint, and waits until it runs.
+async fn run(namespace: &Namespace, name: &str, endpoint: &str) {
+    namespace.apply(name, group_on(endpoint)).await;
+    namespace.run_pods(name, 2).await;
+    namespace.until_state(name, "Idle").await;
+}
+
 /// Waits until the operator has decided about the last change of the resource, and returns its STATE.
 async fn state(namespace: &Namespace, resource: &EventConsumerGroup) -> String {
     let generation = resource.metadata.generation;
@@ -65,12 +72,8 @@ async fn a_resource_that_is_edited_to_an_endpoint_it_may_not_use_stops_nobody() 
     let platform = Platform::create().await;
     let (team, shop) = (&platform.team, &platform.shop);
     let _operator = platform.operator(&[&shop.name]).await;
-    team.apply("theirs", group_on("default")).await;
-    team.run_pods("theirs", 2).await;
-    team.until_state("theirs", "Idle").await;
-    shop.apply("ours", group_on("other")).await;
-    shop.run_pods("ours", 2).await;
-    shop.until_state("ours", "Idle").await;
+    run(team, "theirs", "default").await;
+    run(shop, "ours", "other").await;
     let edited = team.apply("theirs", group_on("other")).await;
     assert_eq!(state(team, &edited).await, "EndpointNotAllowed");
     assert_runs(shop, "ours", group_on("other")).await;
@@ -82,12 +85,8 @@ async fn a_resource_that_is_edited_to_another_server_claims_its_group_last() {
     let platform = Platform::create().await;
     let (team, shop) = (&platform.team, &platform.shop);
     let _operator = platform.operator(&["*"]).await;
-    team.apply("theirs", group_on("default")).await;
-    team.run_pods("theirs", 2).await;
-    team.until_state("theirs", "Idle").await;
-    shop.apply("ours", group_on("other")).await;
-    shop.run_pods("ours", 2).await;
-    shop.until_state("ours", "Idle").await;
+    run(team, "theirs", "default").await;
+    run(shop, "ours", "other").await;
     let edited = team.apply("theirs", group_on("other")).await;
     assert_eq!(state(team, &edited).await, "Conflict");
     assert_runs(shop, "ours", group_on("other")).await;
@@ -105,9 +104,7 @@ async fn an_older_resource_that_becomes_valid_takes_no_group_that_another_one_ru
     let operator = platform.operator(&[&shop.name]).await;
     let older = team.apply("theirs", group_on("other")).await;
     assert_eq!(state(team, &older).await, "EndpointNotAllowed");
-    shop.apply("ours", group_on("other")).await;
-    shop.run_pods("ours", 2).await;
-    shop.until_state("ours", "Idle").await;
+    run(shop, "ours", "other").await;
     operator.end().await;
     // The administrator allows it for all, and moves the endpoint to another server at the same time.
     let moved = Platform { other: RedisServer::start(), ..platform };
