@@ -169,19 +169,23 @@ fn http(reader: &mut SettingReader<'_>) -> Option<HandlerSettings> {
     match HandlerUrl::parse(&text, &policy) {
         Ok(url) => Some(HandlerSettings::Http(HttpSettings { url, format, policy })),
         Err(allowed) => {
-            reader.refuse_shown(&HANDLER_URL, &without_credentials(&text), allowed);
+            reader.refuse_shown(&HANDLER_URL, &without_secrets(&text), allowed);
             None
         }
     }
 }
 
-/// Hides the part of a URL before an `@`.
-fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
+/// Hides the part of a URL before an `@`, and its query, which may hold a token.
+fn without_secrets(url: &str) -> String {
+    let mut shown = match (url.split_once("://"), url.rsplit_once('@')) {
         (_, None) => url.to_owned(),
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
         (None, Some((_, rest))) => format!("***@{rest}"),
+    };
+    if let Some(query) = shown.find('?') {
+        shown.replace_range(query.., "?***");
     }
+    shown
 }
 
 #[cfg(test)]

@@ -16,3 +16,4 @@ pub mod settings;
 #[cfg(test)]
 mod testing;
 pub mod workload;
+mod yaml;

@@ -117,6 +117,28 @@ fn started(files: &TempDir, more: &[(&str, &str)]) -> Running {
 }
 
 #[tokio::test]
+async fn a_file_that_is_malformed_is_told_by_the_place_and_not_by_its_text() {
+    let (server, _) = api_server().await;
+    let files = files(server, json!({}));
+    let torn = [
+        ("KUBECONFIG", "users:\n- name: a\n  user:\n    token: [hunter2\n"),
+        ("KUBECONFIG", "apiVersion: v1\nkind: Config\nclusters: hunter2\n"),
+        ("ENDPOINTS_FILE", "endpoints:\n- name: a\n  redis://u:hunter2@h: x\n"),
+        ("ENDPOINTS_FILE", "endpoints:\n- {name: a, url: 'redis://u:hunter2@h\n"),
+    ];
+    for (setting, text) in torn {
+        let path = files.path().join("torn");
+        std::fs::write(&path, text).unwrap();
+        let mut program = started(&files, &[(setting, path.to_str().unwrap())]);
+        let status = program.ended(SOON).await;
+        let output = program.output();
+        assert!(!status.success() && !output.contains("hunter2"), "{text}: {output}");
+        assert!(output.contains("malformed: line "), "{text}: {output}");
+        assert_eq!(output.lines().count(), 1, "{output}");
+    }
+}
+
+#[tokio::test]
 async fn case_14_a_proxy_of_the_environment_is_ignored_with_one_warning() {
     let (server, asked) = api_server().await;
     let files = files(server, json!({}));

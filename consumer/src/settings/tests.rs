@@ -216,6 +216,10 @@ fn a_handler_on_this_host_is_allowed_outside_of_a_pod_or_by_its_setting() {
 
 #[test]
 fn credentials_in_the_handlers_url_are_refused_and_not_shown() {
+    let shown = |url: &str| refused(&[("HANDLER_URL", url)]).concat();
+    let errors = shown("http://h:99999/events?token=hunter2");
+    assert!(errors.starts_with(r#"HANDLER_URL="http://h:99999/events?***": "#), "{errors}");
+    assert!(!shown("http://me:hunter2?@h/").contains("hunter2"));
     let errors = refused(&[("HANDLER_URL", "http://me:hunter2@h/events")]).concat();
     assert!(errors.starts_with(r#"HANDLER_URL="http://***@h/events": "#), "{errors}");
 }

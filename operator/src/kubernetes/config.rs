@@ -6,6 +6,7 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::error::Error;
+use crate::yaml;
 
 /// Variables of the environment that name a proxy.
 const PROXIES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
@@ -33,7 +34,7 @@ pub async fn configuration(lookup: Lookup<'_>) -> Result<Config, Error> {
         Ok(config) => config,
         Err(of_file) => {
             return Config::incluster().map_err(|of_pod| {
-                let (of_file, of_pod) = (chain(&of_file), chain(&of_pod));
+                let (of_file, of_pod) = (reported(&of_file), chain(&of_pod));
                 let why = format!("kubeconfig: {of_file}; service account: {of_pod}");
                 Error::Configuration(why.into())
             });
@@ -49,6 +50,17 @@ pub async fn configuration(lookup: Lookup<'_>) -> Result<Config, Error> {
         return Err(Error::Configuration(why.into()));
     }
     Ok(config)
+}
+
+/// Describes an error of the kubeconfig. That of its form is its place alone: the library's own text quotes the file, which
+/// has keys and tokens.
+fn reported(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => {
+            format!("it is malformed: {} is not what is expected there", yaml::place(error))
+        }
+        error => chain(error),
+    }
 }
 
 async fn from_kubeconfig(mut kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {

@@ -8,6 +8,8 @@ use eventbus::config::{CredentialFiles, RedisConfig};
 use eventbus_core::pattern;
 use serde::Deserialize;
 
+use crate::yaml;
+
 /// Name of the endpoint of a resource that names none.
 pub const DEFAULT: &str = "default";
 
@@ -177,13 +179,10 @@ impl Endpoints {
 /// Describes an error of the file's form by its place: the library's own text quotes what it found there, which may be a
 /// URL with a password.
 fn malformed(error: &serde_yaml::Error) -> String {
-    let place = error.location().map_or_else(
-        || "it".to_owned(),
-        |place| format!("line {}, column {}", place.line(), place.column()),
-    );
     format!(
-        "the endpoints file is malformed: {place} is not what is expected there; the file has one key, \
+        "the endpoints file is malformed: {} is not what is expected there; the file has one key, \
          \"endpoints\": a list whose items have the keys {}, of which name and url are required",
+        yaml::place(error),
         KEYS.join(", ")
     )
 }

@@ -124,14 +124,14 @@ async fn a_client_that_does_not_read_its_answer_loses_its_connection() {
 #[tokio::test]
 async fn connections_without_a_request_make_room_for_a_new_one() {
     let address = start(Limits { connections: 8, ..WIDE }).await;
-    let mut held = Vec::new();
+    let mut unfinished = Vec::new();
     for _ in 0..100 {
-        held.push(sent(address, "GET /livez HTTP/1.1\r\n").await);
+        unfinished.push(sent(address, "GET /livez HTTP/1.1\r\n").await);
         assert_alive(address).await;
     }
-    let first = held.remove(0);
+    let first = unfinished.remove(0);
     assert_eq!(rest(first).await, "");
-    let mut last = held.pop().unwrap();
+    let mut last = unfinished.pop().unwrap();
     last.write_all(b"Host: h\r\nConnection: close\r\n\r\n").await.unwrap();
     assert!(rest(last).await.starts_with("HTTP/1.1 200"));
 }
