@@ -106,7 +106,7 @@ async fn steps(resource: &EventConsumerGroup, context: &Context) -> Result<Actio
         Err(refusal) => return refuse(context, resource, last, &refusal).await,
     };
     // Reads from the caches, the API server and the observers of Redis.
-    let Some(observed) = observe(context, &desired, last).await? else {
+    let Some(observed) = observe(context, &desired).await? else {
         return Ok(Action::requeue(FIRST_READ));
     };
     // Pure.
@@ -149,6 +149,7 @@ async fn refuse(
 ) -> Result<Action, Error> {
     let id = ResourceId::of(resource);
     context.observers.leave(&id.uid);
+    context.memory.owned().remove(&id.uid);
     let deployment = observe::deployment(context, &id).await?;
     let new = status::refused(&id, refusal, &deployment, last, context::wall_clock());
     let again = status::write(context, resource, last, new, false).await?;

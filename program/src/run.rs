@@ -55,7 +55,12 @@ impl Program<'_> {
                 let of_logs = logging.err().into_iter().flatten().map(|error| error.to_string());
                 let of_program =
                     settings.err().into_iter().flatten().map(|error| error.to_string());
-                return refuse(&of_logs.chain(of_program).collect::<Vec<_>>().join("\n"));
+                let errors = of_logs.chain(of_program).collect::<Vec<_>>().join("\n");
+                // A check beside a running program is not the end of its container.
+                if !self.check {
+                    termination::report(&errors);
+                }
+                return refuse(&errors);
             }
         };
         if self.check {
@@ -77,7 +82,6 @@ impl Program<'_> {
 fn refuse(errors: &str) -> ExitCode {
     // If standard error is closed, the exit status reports the failure.
     writeln!(io::stderr().lock(), "{errors}").ok();
-    termination::report(errors);
     ExitCode::from(INVALID_SETTINGS)
 }
 

@@ -83,7 +83,7 @@ fn names(list: &Value) -> impl Iterator<Item = &str> {
 /// What the operator needs in one scope.
 fn needed(scope: &str) -> BTreeSet<String> {
     [
-        ("eventbus.seraaj.dev/eventconsumergroups", "get list watch"),
+        ("eventbus.seraaj.dev/eventconsumergroups", "list watch"),
         ("eventbus.seraaj.dev/eventconsumergroups/status", "patch"),
         ("apps/deployments", "get list watch create patch"),
         ("/pods", "list"),

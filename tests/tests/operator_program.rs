@@ -140,14 +140,14 @@ async fn a_file_that_is_malformed_is_told_by_the_place_and_not_by_its_text() {
 
 #[tokio::test]
 async fn case_14_a_proxy_of_the_environment_is_ignored_with_one_warning() {
-    let (server, asked) = api_server().await;
-    let files = files(server, json!({}));
     for (name, value) in [
         ("HTTPS_PROXY", "http://127.0.0.1:1"),
         ("https_proxy", "socks5://user:hunter2@127.0.0.1:1"),
         ("HTTPS_PROXY", "proxy:3128"),
         ("HTTPS_PROXY", "not a URL"),
     ] {
+        let (server, asked) = api_server().await;
+        let files = files(server, json!({}));
         let program = started(&files, &[(name, value), ("NO_PROXY", "127.0.0.1")]);
         let what = format!("the API server is asked in spite of {name}={value}");
         wait::within(&what, SOON, asked.notified()).await;

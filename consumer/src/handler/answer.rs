@@ -75,9 +75,6 @@ fn judge_body(reply: &Reply<'_>) -> Answer {
     if !may_be_a_verdict(reply) {
         return Answer::Done;
     }
-    if reply.is_encoded {
-        return retry("a JSON body in an encoding that was not asked for");
-    }
     if reply.is_cut {
         return retry("a JSON body that is too long to be read");
     }
@@ -87,7 +84,11 @@ fn judge_body(reply: &Reply<'_>) -> Answer {
         return Answer::Done;
     }
     let Ok(verdict) = serde_json::from_slice::<Verdict>(reply.body) else {
-        return retry("a body that is not JSON");
+        return retry(if reply.is_encoded {
+            "a body in an encoding that was not asked for"
+        } else {
+            "a body that is not JSON"
+        });
     };
     match verdict.status.as_ref().map(Value::as_str) {
         None | Some(Some("SUCCESS")) => Answer::Done,

@@ -129,7 +129,8 @@ async fn answered(mut response: Response) -> Answer {
         status: response.status().as_u16(),
         retry_after: header(RETRY_AFTER),
         content_type: header(CONTENT_TYPE),
-        is_encoded: header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity"),
+        is_encoded: header(CONTENT_ENCODING)
+            .is_some_and(|encoding| !matches!(&*encoding.to_ascii_lowercase(), "" | "identity")),
         body: &body,
         is_cut,
     };

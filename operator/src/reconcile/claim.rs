@@ -1,6 +1,6 @@
 //! Ownership of a group that several resources claim: whoever runs it keeps it, else the oldest claim gets it. Pure.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 
 use eventbus_api::{ClaimStatus, EventConsumerGroup, EventConsumerGroupStatus, reasons};
@@ -24,6 +24,28 @@ pub enum Claim {
     },
 }
 
+/// Resource that may claim a group.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// The resource.
+    pub resource: &'a EventConsumerGroup,
+    /// Its last status.
+    pub last: Option<EventConsumerGroupStatus>,
+    /// Group that this process last decided to be its own: its status is written later.
+    pub owned: Option<GroupKey>,
+}
+
+/// Degree to which a resource is the owner of a group already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// It is not.
+    None,
+    /// It was when its endpoint had another address.
+    Former,
+    /// It is.
+    Present,
+}
+
 /// Resource that claims a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
@@ -33,8 +55,8 @@ pub struct Contender {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// True if it is the group's owner, by its status.
-    pub holds: bool,
+    /// Its present hold of the group.
+    pub hold: Hold,
     /// Time of its claim; `None` if it is a new one, which is younger than every other.
     pub claimed_at: Option<Timestamp>,
     /// `metadata.creationTimestamp`.
@@ -42,48 +64,49 @@ pub struct Contender {
 }
 
 impl Contender {
+    /// Returns the claim of `candidate` on the group `key`.
+    ///
+    /// A claim is bound to the Redis server that was asked for when it was made: asking for another one is a new claim.
+    /// Another address of the same endpoint, which only the administrator can give, and another name of the same address are
+    /// none.
+    fn of(candidate: &Candidate<'_>, key: &GroupKey, endpoints: &Endpoints) -> Self {
+        let (resource, last) = (candidate.resource, candidate.last.as_ref());
+        let created = resource.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let claim = last.and_then(|last| last.claim.as_ref());
+        let hash = target_hash(&key.address);
+        let is_there = |claim: &ClaimStatus| claim.target_hash == hash;
+        let current = claim
+            .filter(|claim| is_there(claim) || endpoints.address(&claim.endpoint) == key.address);
+        let claimed_at = match (claim, last) {
+            (Some(_), _) => current.map(|claim| claim.claimed_at.0),
+            (None, Some(last)) if is_refused(last) => None,
+            (None, _) => created,
+        };
+        let has_run = |claim: &&ClaimStatus| {
+            let last = last.filter(|last| last.group_origin.is_some());
+            last.is_some_and(|last| last.target_hash() == Some(&claim.target_hash))
+        };
+        let hold = match current.filter(has_run) {
+            _ if candidate.owned.as_ref() == Some(key) => Hold::Present,
+            Some(claim) if is_there(claim) => Hold::Present,
+            Some(_) => Hold::Former,
+            None => Hold::None,
+        };
+        Self {
+            namespace: resource.namespace().unwrap_or_default(),
+            name: resource.name_any(),
+            uid: resource.uid().unwrap_or_default(),
+            hold,
+            claimed_at,
+            created,
+        }
+    }
+
     /// Returns true if `self` comes first: the owner, else the older claim, else the older resource, else the smaller UID.
     fn is_before(&self, other: &Self) -> bool {
         let last = |time: Option<Timestamp>| time.map_or((1, Timestamp::MAX), |time| (0, time));
-        let rank = |c: &Self| (!c.holds, last(c.claimed_at), last(c.created));
+        let rank = |c: &Self| (Reverse(c.hold), last(c.claimed_at), last(c.created));
         rank(self).cmp(&rank(other)).then_with(|| self.uid.cmp(&other.uid)) == Ordering::Less
-    }
-}
-
-/// Returns the claim of `resource` on the group `key`, which it asks for, by the last status `last`.
-///
-/// A claim is bound to the Redis server that was asked for when it was made: asking for another one is a new claim. Another
-/// address of the same endpoint, which only the administrator can give, and another name of the same address are none.
-#[must_use]
-pub fn contender(
-    resource: &EventConsumerGroup,
-    last: Option<&EventConsumerGroupStatus>,
-    key: &GroupKey,
-    endpoints: &Endpoints,
-) -> Contender {
-    let created = resource.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let claim = last.and_then(|last| last.claim.as_ref());
-    let hash = target_hash(&key.address);
-    let asks_for_it = |claim: &&ClaimStatus| {
-        claim.target_hash == hash || endpoints.address(&claim.endpoint) == key.address
-    };
-    let current = claim.filter(asks_for_it);
-    let claimed_at = match (claim, last) {
-        (Some(_), _) => current.map(|claim| claim.claimed_at.0),
-        (None, Some(last)) if is_refused(last) => None,
-        (None, _) => created,
-    };
-    let holds = current.is_some_and(|claim| {
-        let last = last.filter(|last| last.group_origin.is_some());
-        last.is_some_and(|last| last.target_hash() == Some(&claim.target_hash))
-    });
-    Contender {
-        namespace: resource.namespace().unwrap_or_default(),
-        name: resource.name_any(),
-        uid: resource.uid().unwrap_or_default(),
-        holds,
-        claimed_at,
-        created,
     }
 }
 
@@ -93,30 +116,27 @@ fn is_refused(status: &EventConsumerGroupStatus) -> bool {
     status.ready().is_some_and(|ready| refusals.contains(&&*ready.reason))
 }
 
-/// Selects those of `resources` that claim the group `key`. A refused one claims nothing new; it keeps the group that it
-/// owns, because its pods continue to run. `image` and
-/// `api_server` are those of [`validate`].
+/// Selects those of `candidates` that claim the group `key`. A refused one claims nothing new; it keeps the group that it
+/// owns, because its pods continue to run. `image` and `api_server` are those of [`validate`].
 #[must_use]
 pub fn contenders<'a>(
-    resources: impl IntoIterator<Item = &'a EventConsumerGroup>,
+    candidates: impl IntoIterator<Item = Candidate<'a>>,
     key: &GroupKey,
     endpoints: &Endpoints,
     image: &str,
     api_server: Option<IpAddr>,
 ) -> Vec<Contender> {
-    let claims = |resource: &'a EventConsumerGroup| {
-        let status = resource.status.as_ref();
-        let contender = || contender(resource, status, key, endpoints);
-        if validate(resource, endpoints, image, api_server).is_ok() {
-            return (GroupKey::of(resource, endpoints) == *key).then(contender);
+    let claims = |candidate: Candidate<'a>| {
+        let asked_for = GroupKey::of(candidate.resource, endpoints);
+        if !asked_for.is_alike(key) {
+            return None;
         }
-        Some(contender()).filter(|contender| contender.holds)
+        let contender = Contender::of(&candidate, key, endpoints);
+        let is_valid = validate(candidate.resource, endpoints, image, api_server).is_ok();
+        let counts = if is_valid { asked_for == *key } else { contender.hold == Hold::Present };
+        counts.then_some(contender)
     };
-    let could = |resource: &&EventConsumerGroup| {
-        resource.spec.stream == key.stream
-            && resource.spec.group.as_ref().unwrap_or(&resource.name_any()) == &key.group
-    };
-    resources.into_iter().filter(could).filter_map(claims).collect()
+    candidates.into_iter().filter_map(claims).collect()
 }
 
 /// Decides the owner of the group that `me` and the `others` claim; `me` may be one of the `others`.
@@ -140,7 +160,7 @@ mod tests {
     fn claimed(name: &str, uid: &str, second: i64) -> Contender {
         let (namespace, name, uid) = ("ns".to_owned(), name.to_owned(), uid.to_owned());
         let claimed_at = Some(at(second));
-        Contender { namespace, name, uid, holds: false, claimed_at, created: Some(at(1)) }
+        Contender { namespace, name, uid, hold: Hold::None, claimed_at, created: Some(at(1)) }
     }
 
     #[test]
@@ -164,11 +184,15 @@ mod tests {
 
     #[test]
     fn whoever_runs_the_group_keeps_it_from_an_older_claim() {
-        let holder = Contender { holds: true, ..claimed("holder", "2", 9) };
+        let holder = Contender { hold: Hold::Present, ..claimed("holder", "2", 9) };
+        let moved = Contender { hold: Hold::Former, ..claimed("moved", "3", 5) };
         let older = claimed("older", "1", 1);
-        let all = [holder.clone(), older.clone()];
+        let all = [older.clone(), moved.clone(), holder.clone()];
         assert_eq!(decide(&holder, &all), Claim::Ours);
-        assert_eq!(decide(&older, &all), Claim::Other { name: Some("holder".into()) });
+        for loser in [&moved, &older] {
+            assert_eq!(decide(loser, &all), Claim::Other { name: Some("holder".into()) });
+        }
+        assert_eq!(decide(&moved, &all[..2]), Claim::Ours);
     }
 
     #[test]
@@ -222,22 +246,28 @@ mod tests {
         resource
     }
 
-    fn found(resource: &EventConsumerGroup, endpoint: &str, yaml: &str) -> Option<Contender> {
+    /// Hold and time of the resource's claim on its group on `endpoint`, with these endpoints.
+    fn claim_by(
+        resource: &EventConsumerGroup,
+        endpoint: &str,
+        yaml: &str,
+    ) -> Option<(Hold, Option<i64>)> {
         let endpoints = endpoints(yaml);
         let mut key = GroupKey::of(resource, &endpoints);
         key.address = endpoints.address(endpoint);
-        contenders([resource], &key, &endpoints, "img", None).pop()
+        let candidate = Candidate { resource, last: resource.status.clone(), owned: None };
+        let found = contenders([candidate], &key, &endpoints, "img", None).pop()?;
+        Some((found.hold, found.claimed_at.map(|time| time.as_second())))
     }
 
-    fn claim_of(resource: &EventConsumerGroup, endpoint: &str) -> Option<(bool, Option<i64>)> {
-        let found = found(resource, endpoint, ENDPOINTS)?;
-        Some((found.holds, found.claimed_at.map(|time| time.as_second())))
+    fn claim_of(resource: &EventConsumerGroup, endpoint: &str) -> Option<(Hold, Option<i64>)> {
+        claim_by(resource, endpoint, ENDPOINTS)
     }
 
     #[test]
     fn the_first_claim_is_as_old_as_its_resource_unless_that_was_refused() {
         let mut new = resource("new", "default");
-        assert_eq!(claim_of(&new, "default"), Some((false, Some(10))));
+        assert_eq!(claim_of(&new, "default"), Some((Hold::None, Some(10))));
         assert_eq!(claim_of(&new, "shared"), None);
         let refused = eventbus_api::conditions::ConditionDraft::new(
             eventbus_api::conditions::READY,
@@ -247,22 +277,43 @@ mod tests {
         );
         let conditions = vec![refused.complete(&[], 1, at(15))];
         new.status = Some(EventConsumerGroupStatus { conditions, ..Default::default() });
-        assert_eq!(claim_of(&new, "default"), Some((false, None)));
+        assert_eq!(claim_of(&new, "default"), Some((Hold::None, None)));
     }
 
     #[test]
     fn asking_for_another_server_is_a_new_claim_and_another_name_of_the_same_one_is_none() {
-        assert_eq!(claim_of(&owner("a", "default", "default"), "default"), Some((true, Some(20))));
-        assert_eq!(claim_of(&owner("a", "default", "alias"), "alias"), Some((true, Some(20))));
-        assert_eq!(claim_of(&owner("a", "default", "shared"), "shared"), Some((false, None)));
+        assert_eq!(
+            claim_of(&owner("a", "default", "default"), "default"),
+            Some((Hold::Present, Some(20)))
+        );
+        assert_eq!(
+            claim_of(&owner("a", "default", "alias"), "alias"),
+            Some((Hold::Present, Some(20)))
+        );
+        assert_eq!(claim_of(&owner("a", "default", "shared"), "shared"), Some((Hold::None, None)));
         assert_eq!(claim_of(&owner("a", "default", "shared"), "default"), None);
     }
 
     #[test]
-    fn another_address_of_its_endpoint_keeps_the_time_of_a_claim() {
-        let moved = ENDPOINTS.replace("redis://one", "redis://three");
-        let found = found(&owner("a", "default", "default"), "default", &moved).unwrap();
-        assert_eq!(found.claimed_at, Some(at(20)));
+    fn another_address_of_its_endpoint_keeps_the_time_of_a_claim_and_holds_nothing_there() {
+        let moved = ENDPOINTS.replace("redis://one", "redis://two");
+        let (r, s) = (owner("r", "default", "default"), owner("s", "shared", "shared"));
+        assert_eq!(claim_by(&r, "default", &moved), Some((Hold::Former, Some(20))));
+        assert_eq!(claim_by(&s, "shared", &moved), Some((Hold::Present, Some(20))));
+        let mut refused = r;
+        refused.spec.redis.as_mut().unwrap().name = Some("private".to_owned());
+        assert_eq!(claim_by(&refused, "default", &moved), None);
+    }
+
+    #[test]
+    fn a_group_that_was_decided_to_be_its_own_is_held_before_the_status_is_written() {
+        let (endpoints, resource) = (endpoints(ENDPOINTS), resource("a", "default"));
+        let key = GroupKey::of(&resource, &endpoints);
+        let other = GroupKey { address: "another".to_owned(), ..key.clone() };
+        for (owned, hold) in [(Some(key.clone()), Hold::Present), (Some(other), Hold::None)] {
+            let candidate = Candidate { resource: &resource, last: None, owned };
+            assert_eq!(Contender::of(&candidate, &key, &endpoints).hold, hold);
+        }
     }
 
     #[test]
@@ -270,7 +321,7 @@ mod tests {
         assert_eq!(claim_of(&resource("a", "private"), "private"), None);
         let edited = owner("a", "default", "private");
         assert_eq!(claim_of(&edited, "private"), None);
-        assert_eq!(claim_of(&edited, "default"), Some((true, Some(20))));
+        assert_eq!(claim_of(&edited, "default"), Some((Hold::Present, Some(20))));
     }
 
     #[test]
@@ -280,7 +331,7 @@ mod tests {
         let claim = status.claim.as_mut().unwrap();
         claim.target_hash = target_hash(&endpoints(ENDPOINTS).address("shared"));
         claim.endpoint = "shared".to_owned();
-        assert_eq!(claim_of(&edited, "shared"), Some((false, Some(20))));
+        assert_eq!(claim_of(&edited, "shared"), Some((Hold::None, Some(20))));
     }
 
     #[test]

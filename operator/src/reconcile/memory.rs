@@ -7,9 +7,17 @@ use std::time::{Duration, Instant};
 use eventbus::admin::Declaration;
 use eventbus_api::{EventConsumerGroupStatus, GroupOrigin};
 
+use crate::redis::GroupKey;
+
 /// Memory of all resources, by UID.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<String, Remembered>>);
+pub struct Memory {
+    resources: Mutex<HashMap<String, Remembered>>,
+    owned: Mutex<Owned>,
+}
+
+/// Groups that resources were decided to own, by the resource's UID.
+pub type Owned = HashMap<String, GroupKey>;
 
 #[derive(Clone, Debug, Default)]
 struct Remembered {
@@ -108,13 +116,19 @@ impl Memory {
         }
     }
 
+    /// Returns the groups that resources own; nobody else decides while the result is kept.
+    pub fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets every resource for which `exists` returns false.
     pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.owned().retain(|uid, _| exists(uid));
         self.locked().retain(|uid, _| exists(uid));
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

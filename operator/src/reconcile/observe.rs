@@ -1,6 +1,6 @@
 //! Observes one resource: reads from the caches, the API server and the observers of Redis.
 
-use eventbus_api::{EventConsumerGroupStatus, ResourceId};
+use eventbus_api::ResourceId;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,9 +12,10 @@ use crate::redis::state::RedisState;
 use crate::redis::{GroupKey, target_hash};
 use crate::workload::{self, DeploymentView};
 
-use super::claim::{self, Claim};
+use super::claim::{self, Candidate, Claim};
 use super::context::Context;
 use super::desired::Desired;
+use super::last_status;
 use super::observed::Observed;
 use super::outcome::Applied;
 
@@ -26,11 +27,10 @@ use super::outcome::Applied;
 pub(super) async fn observe(
     context: &Context,
     desired: &Desired,
-    last: Option<&EventConsumerGroupStatus>,
 ) -> Result<Option<Observed>, Error> {
     let deployment = deployment(context, &desired.resource).await?;
     let target_hash = target_hash(&context.endpoints.address(&desired.target.endpoint));
-    let Some((claim, claimed_at)) = claim(context, desired, last) else {
+    let Some((claim, claimed_at)) = claim(context, desired) else {
         // Deleted meanwhile: a further step could interfere with the next owner.
         return Ok(None);
     };
@@ -54,13 +54,9 @@ pub(super) async fn observe(
     }))
 }
 
-/// Decides the owner among the cached resources, and returns the time of the claim of `desired`, whose status is `last`;
-/// `None` if it is no longer one of the resources.
-fn claim(
-    context: &Context,
-    desired: &Desired,
-    last: Option<&EventConsumerGroupStatus>,
-) -> Option<(Claim, Option<Timestamp>)> {
+/// Decides the owner among the cached resources, and returns the time of the claim of `desired`; `None` if it is no longer
+/// one of the resources.
+fn claim(context: &Context, desired: &Desired) -> Option<(Claim, Option<Timestamp>)> {
     let endpoints = &context.endpoints;
     let key = GroupKey {
         address: endpoints.address(&desired.target.endpoint),
@@ -68,15 +64,26 @@ fn claim(
         group: desired.group.to_string(),
     };
     let resources = context.caches.resources();
-    let readable = || resources.iter().filter_map(|resource| resource.0.as_ref().ok());
+    let readable = resources.iter().filter_map(|resource| resource.0.as_ref().ok());
+    let alike = readable.filter(|resource| GroupKey::of(resource, endpoints).is_alike(&key));
+    // Two resources that are reconciled at once must not both find the group without an owner.
+    let mut owned = context.memory.owned();
+    let candidates = alike.map(|resource| Candidate {
+        resource,
+        last: last_status(context, resource),
+        owned: resource.metadata.uid.as_ref().and_then(|uid| owned.get(uid)).cloned(),
+    });
     let settings = &context.settings;
     let (image, api_server) = (&settings.consumer_image, settings.api_server);
-    let contenders = claim::contenders(readable(), &key, endpoints, image, api_server);
-    let uid = Some(&*desired.resource.uid);
-    let me = readable().find(|resource| resource.metadata.uid.as_deref() == uid)?;
-    // The cache may not have the last status yet.
-    let me = claim::contender(me, last, &key, endpoints);
-    Some((claim::decide(&me, &contenders), me.claimed_at))
+    let contenders = claim::contenders(candidates, &key, endpoints, image, api_server);
+    let uid = &desired.resource.uid;
+    let me = contenders.iter().find(|contender| contender.uid == *uid)?;
+    let claim = claim::decide(me, &contenders);
+    match claim {
+        Claim::Ours => owned.insert(uid.clone(), key),
+        Claim::Other { .. } => owned.remove(uid),
+    };
+    Some((claim, me.claimed_at))
 }
 
 /// Returns the last state of the group; `None` if it was not read yet. Only the owner's group is observed.

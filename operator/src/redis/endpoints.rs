@@ -118,13 +118,13 @@ impl Endpoints {
     pub fn parse(yaml: &str, exists: &dyn Fn(&Path) -> bool) -> Result<Self, Vec<String>> {
         let file: File = serde_yaml::from_str(yaml).map_err(|error| vec![malformed(&error)])?;
         let (mut endpoints, mut errors) = (BTreeMap::new(), Vec::new());
-        for entry in file.endpoints {
+        for (number, entry) in (1..).zip(file.endpoints) {
             let name = entry.name.clone();
             match endpoint(entry, exists) {
-                Err(error) => errors.push(format!("endpoint {name:?}: {error}")),
+                Err(error) => errors.push(format!("endpoint {}: {error}", shown(&name, number))),
                 Ok(endpoint) => {
                     if endpoints.insert(name.clone(), endpoint).is_some() {
-                        errors.push(format!("endpoint {name:?} is defined twice"));
+                        errors.push(format!("endpoint {} is defined twice", shown(&name, number)));
                     }
                 }
             }
@@ -174,6 +174,15 @@ impl Endpoints {
     fn names(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
     }
+}
+
+/// Returns the name of an endpoint, or its number if the name is none and so may be another text of the file.
+fn shown(name: &str, number: usize) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !name.is_empty() && name.len() <= 63 && name.chars().all(is_plain) {
+        return format!("{name:?}");
+    }
+    format!("number {number}")
 }
 
 /// Describes an error of the file's form by its place: the library's own text quotes what it found there, which may be a
@@ -287,10 +296,12 @@ endpoints:
 - {name: c, url: 'redis://h', secretName: s}
 - {name: d, url: 'redis://h'}
 - {name: d, url: 'redis://h'}
+- {name: 'redis://user:hunter2@h', url: 'http://h'}
 ",
         )
         .unwrap_err();
-        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert_eq!(errors.len(), 5, "{errors:?}");
+        assert!(errors[4].starts_with("endpoint number 6: "), "{errors:?}");
         assert!(!errors.join(" ").contains("hunter2"));
     }
 

@@ -39,6 +39,12 @@ impl GroupKey {
             group: spec.group.clone().unwrap_or_else(|| resource.name_any()),
         }
     }
+
+    /// Returns true if `other` is a group of the same names, on the same Redis or another one.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        (&self.stream, &self.group) == (&other.stream, &other.group)
+    }
 }
 
 /// Returns the name of the endpoint that `resource` asks for.

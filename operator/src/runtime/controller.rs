@@ -193,7 +193,8 @@ fn on_event(event: &Event<MaybeInvalid>, context: &Context, requeue: &Requeue) {
     }
 }
 
-/// Requeues the other resources that declare the group of `changed`, because its owner may have changed.
+/// Requeues the other resources that declare a group of this stream and name, because its owner may have changed. They may
+/// be on another Redis, which `changed` may have asked for before.
 fn requeue_contenders(changed: &MaybeInvalid, context: &Context, requeue: &Requeue) {
     let Ok(changed) = &changed.0 else {
         return;
@@ -203,7 +204,7 @@ fn requeue_contenders(changed: &MaybeInvalid, context: &Context, requeue: &Reque
         let Ok(other) = &resource.0 else {
             continue;
         };
-        if GroupKey::of(other, &context.endpoints) == key && other.uid() != changed.uid() {
+        if GroupKey::of(other, &context.endpoints).is_alike(&key) && other.uid() != changed.uid() {
             requeue.now(&other.namespace().unwrap_or_default(), &other.name_any());
         }
     }

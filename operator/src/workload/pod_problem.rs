@@ -33,7 +33,7 @@ fn of_pod(pod: &Pod) -> Option<String> {
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
     if let Some(condition) = unscheduled {
         let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
-        return Some(sentence(reason, condition.message.as_deref()));
+        return Some(sentence(reason, condition.message.as_deref().map(shown)));
     }
     containers(pod).find_map(of_container)
 }
@@ -41,7 +41,7 @@ fn of_pod(pod: &Pod) -> Option<String> {
 fn of_container(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
-        return Some(sentence(ended.reason.as_deref().unwrap_or("Error"), Some(&end(ended))));
+        return Some(sentence(ended.reason.as_deref().unwrap_or("Error"), Some(end(ended))));
     }
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
@@ -49,7 +49,7 @@ fn of_container(container: &ContainerStatus) -> Option<String> {
         return None;
     }
     let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-    Some(sentence(reason, last.map(end).as_deref().or(waiting.message.as_deref())))
+    Some(sentence(reason, last.map(end).or_else(|| waiting.message.as_deref().map(shown))))
 }
 
 /// Returns the exit code of a container, and its termination message if it left one.
@@ -86,9 +86,9 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
 }
 
-fn sentence(reason: &str, message: Option<&str>) -> String {
+fn sentence(reason: &str, message: Option<String>) -> String {
     match message {
-        Some(message) if !message.is_empty() => format!("{reason}: {}", shown(message)),
+        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
         _ => reason.to_owned(),
     }
 }

@@ -135,9 +135,11 @@ async fn hold(stream: TcpStream, connection: Connection, shared: Shared) {
     let mut is_ending = false;
     loop {
         tokio::select! {
+            // A connection that has to be closed begins no further request.
+            biased;
+            () = connection.closed() => return,
             // Its error is the client's: a header that is too long, too slow or malformed.
             _ = serving.as_mut() => return,
-            () = connection.closed() => return,
             () = shared.stop.cancelled(), if !is_ending => {
                 serving.as_mut().graceful_shutdown();
                 is_ending = true;

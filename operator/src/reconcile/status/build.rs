@@ -41,7 +41,7 @@ pub(in crate::reconcile) fn build(
     status.group = Some(desired.group.to_string());
     status.claim = Some(ClaimStatus {
         endpoint: desired.target.endpoint.clone(),
-        target_hash: observed.target_hash.clone(),
+        target_hash: claim_hash(observed, last).to_owned(),
         claimed_at: Time(observed.claimed_at.unwrap_or(now)),
     });
     status.conditions = complete(conditions, &desired.resource, last, now);
@@ -52,7 +52,9 @@ pub(in crate::reconcile) fn build(
     let hash = target_hash(observed, last);
     // The numbers of another Redis server must not be used for this one.
     let last = last.filter(|last| last.target_hash() == Some(hash));
-    status.group_origin = after.origin.or_else(|| last.and_then(|last| last.group_origin));
+    // The group of another server that was asked for is not the one that has this origin.
+    let same = last.filter(|_| observed.claimed_at.is_some());
+    status.group_origin = after.origin.or_else(|| same.and_then(|last| last.group_origin));
     status.dead_letter = Some(DeadLetterStatus {
         stream: Some(desired.target.stream.dead_letters(&desired.group).to_string()),
         ..DeadLetterStatus::default()
@@ -78,6 +80,15 @@ fn target_hash<'a>(observed: &'a Observed, last: Option<&'a EventConsumerGroupSt
     match &observed.redis {
         RedisState::Read(_) => &observed.target_hash,
         RedisState::Failed(_) | RedisState::NotRead => before.unwrap_or(&observed.target_hash),
+    }
+}
+
+/// Returns the hash of the Redis server of the claim: of a claim that is not new, another one only after it has responded.
+fn claim_hash<'a>(observed: &'a Observed, last: Option<&'a EventConsumerGroupStatus>) -> &'a str {
+    let before = last.and_then(|last| last.claim.as_ref()).map(|claim| &*claim.target_hash);
+    match (&observed.redis, observed.claimed_at) {
+        (RedisState::Read(_), _) | (_, None) => &observed.target_hash,
+        (_, Some(_)) => before.unwrap_or(&observed.target_hash),
     }
 }
 

@@ -71,10 +71,13 @@ async fn a_header_that_does_not_end_in_time_closes_its_connection() {
     for begun in ["", "GET", unfinished] {
         rest(sent(address, begun).await).await;
     }
-    // Alike between two requests on one connection.
-    let kept = request("GET", "/livez", "");
-    assert!(rest(sent(address, &kept).await).await.starts_with("HTTP/1.1 200"));
-    assert_alive(address).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_another_request_in_time_is_closed() {
+    let address = start(Limits { header_time: Duration::from_secs(1), ..WIDE }).await;
+    let kept = rest(sent(address, &request("GET", "/livez", "")).await).await;
+    assert!(kept.starts_with("HTTP/1.1 200"), "{kept}");
 }
 
 #[tokio::test]

@@ -154,6 +154,23 @@ fn a_claim_keeps_its_time_and_a_new_one_gets_the_present_one() {
 }
 
 #[test]
+fn a_claim_moves_to_another_address_when_that_answers_and_a_new_one_at_once() {
+    let mut before = built(&running(|_| ()), None);
+    before.group_origin = Some(eventbus_api::GroupOrigin::Created);
+    before.redis.as_mut().unwrap().target_hash = Some("former".into());
+    before.claim.as_mut().unwrap().target_hash = "former".into();
+    let claimed_at = Some(Timestamp::from_second(7).unwrap());
+    let failed = RedisState::Failed(ReadFailure::Unreachable("down".into()));
+    let claimed = |redis: RedisState, claimed_at| {
+        let status = built(&Observed { claimed_at, ..observed(redis) }, Some(&before));
+        (status.claim.unwrap().target_hash, status.group_origin.is_some())
+    };
+    assert_eq!(claimed(failed.clone(), claimed_at), ("former".to_owned(), true));
+    assert_eq!(claimed(read(Some(0)), claimed_at), ("hash".to_owned(), false));
+    assert_eq!(claimed(failed, None), ("hash".to_owned(), false));
+}
+
+#[test]
 fn a_refused_resource_keeps_the_claim_and_the_position_of_its_group() {
     let before = built(&running(|_| ()), None);
     let refusal = Refusal { reason: "InvalidTemplate", message: "handler.http.url: …".into() };
