@@ -100,12 +100,12 @@ impl SubscriberConfig {
 pub struct DeadLetters {
     /// The stream, in the hash slot of the events'; [`StreamKey::dead_letters`] names the usual one.
     pub stream: StreamKey,
-    /// Approximate number of dead letters to keep, the newest; at least 1.
+    /// Maximum number of dead letters that are kept, the newest; at least 1. At most 10,000 are dropped at once.
     pub max_length: u64,
 }
 
 impl DeadLetters {
-    /// Returns the defaults of a group: the stream `P:dlq:<group>`, about 10,000 dead letters.
+    /// Returns the defaults of a group: the stream `P:dlq:<group>`, at most 10,000 dead letters.
     #[must_use]
     pub fn of(stream: &StreamKey, group: &GroupName) -> Self {
         Self { stream: stream.dead_letters(group), max_length: 10_000 }
@@ -117,7 +117,7 @@ impl DeadLetters {
         Self { stream, ..self }
     }
 
-    /// Sets the approximate number of dead letters to keep, the newest; at least 1.
+    /// Sets the maximum number of dead letters that are kept, the newest; at least 1.
     #[must_use]
     pub fn with_max_length(self, max_length: u64) -> Self {
         Self { max_length, ..self }

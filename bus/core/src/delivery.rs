@@ -80,10 +80,10 @@ impl Delivery {
 pub enum Answer {
     /// The event is handled and will be acknowledged.
     Done,
-    /// The attempt failed. The event is retried after the backoff or after `after`; after the last attempt it becomes a
-    /// dead letter.
+    /// The attempt failed. The event is retried after the backoff, or after `after` if that is longer; after the last
+    /// attempt it becomes a dead letter.
     Retry {
-        /// Wait until the retry instead of the backoff, at most 24 h.
+        /// Minimum wait until the retry, at most 24 h.
         after: Option<Duration>,
         /// Reason for logs and for the dead letter; without the payload.
         reason: String,

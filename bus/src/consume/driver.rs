@@ -10,9 +10,9 @@ use eventbus_core::delivery::{
 };
 use eventbus_core::names::EntryId;
 use eventbus_core::retry::outage::Outage;
-use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -239,12 +239,21 @@ where
         self.replies = FuturesUnordered::new();
         let wait = self.record_failure(error);
         self.connect(wait);
-        if let Some(reading) = &mut self.reading {
-            reading.current = false;
-        }
-        let reading = self.reading.is_some();
+        let reading = self.still_reads();
         let cut = cut(error);
         if is_no_group { Input::NoGroup { reading } } else { Input::Disconnected { reading, cut } }
+    }
+
+    /// Returns `true` if the read is outstanding on the lost connection. If it failed with that, it is dropped: it may be
+    /// the one whose reply was too large, behind a command that went out in the same write.
+    fn still_reads(&mut self) -> bool {
+        let Some(reading) = &mut self.reading else { return false };
+        match reading.reply.as_mut().now_or_never() {
+            Some(Err(_)) => self.reading = None,
+            Some(Ok(input)) => reading.reply = Box::pin(ready(Ok(input))),
+            None => {}
+        }
+        self.reading.as_mut().map(|reading| reading.current = false).is_some()
     }
 
     /// Records a failure and logs it at intervals. Returns the wait before the next attempt to connect.

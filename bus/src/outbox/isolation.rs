@@ -28,13 +28,13 @@ pub(super) enum Step {
 pub(super) struct Isolation {
     max_batch: usize,
     /// End of the event that was refused alone, with the number of times.
-    suspect: Option<(Position, u32)>,
+    refused_alone: Option<(Position, u32)>,
     in_a_row: u32,
 }
 
 impl Default for Isolation {
     fn default() -> Self {
-        Self { max_batch: usize::MAX, suspect: None, in_a_row: 0 }
+        Self { max_batch: usize::MAX, refused_alone: None, in_a_row: 0 }
     }
 }
 
@@ -46,8 +46,8 @@ impl Isolation {
 
     /// Returns `true` if the event that ends at `end` was refused alone. Before it is sent again, another command has to
     /// show that the connection works.
-    pub fn is_suspect(&self, end: Position) -> bool {
-        self.suspect.is_some_and(|(suspect, _)| suspect == end)
+    pub fn was_refused_alone(&self, end: Position) -> bool {
+        self.refused_alone.is_some_and(|(refused, _)| refused == end)
     }
 
     /// Records that Redis accepted a batch.
@@ -66,9 +66,9 @@ impl Isolation {
             // A connection is closed for other reasons too.
             return if class == Some(Class::Closed) { Step::Wait } else { Step::SendFewer };
         }
-        let before = self.suspect.filter(|(suspect, _)| *suspect == end);
+        let before = self.refused_alone.filter(|(refused, _)| *refused == end);
         let tries = before.map_or(0, |(_, tries)| tries) + 1;
-        self.suspect = Some((end, tries));
+        self.refused_alone = Some((end, tries));
         let is_own_fault = class == Some(Class::TooLarge);
         if tries < MAX_TRIES || (!is_own_fault && self.in_a_row >= MAX_IN_A_ROW) {
             return Step::Wait;
@@ -78,7 +78,7 @@ impl Isolation {
 
     /// Records that the event refused last was set aside.
     pub fn set_aside(&mut self, class: Option<Class>) {
-        self.suspect = None;
+        self.refused_alone = None;
         self.in_a_row += u32::from(class != Some(Class::TooLarge));
     }
 }
@@ -130,7 +130,7 @@ mod tests {
             isolation.refused(TOO_LARGE, 1, at(9));
         }
         assert_eq!(isolation.refused(TOO_LARGE, 1, at(10)), Step::Wait);
-        assert!(isolation.is_suspect(at(10)) && !isolation.is_suspect(at(9)));
+        assert!(isolation.was_refused_alone(at(10)) && !isolation.was_refused_alone(at(9)));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Sender {
 
     async fn send(&mut self, records: &[(Body, Position)]) {
         let Some((_, first)) = records.first() else { return };
-        if self.isolation.is_suspect(*first)
+        if self.isolation.was_refused_alone(*first)
             && let Err(error) = self.ordered.probe().await
         {
             return self.fail(&error).await;

@@ -113,23 +113,25 @@ impl Inner {
     async fn run(&self) {
         loop {
             self.requested.notified().await;
-            let mut logged = self.logged.lock().await;
-            if let Err(error) = self.round(&mut logged).await
-                && is_due(&mut logged.failed, uptime())
+            if let Err(error) = self.round().await
+                && is_due(&mut self.logged.lock().await.failed, uptime())
             {
                 let (stream, error) = (&self.stream, chain(&error));
                 tracing::warn!(%stream, %error, "cannot trim the stream; retrying");
             }
-            drop(logged);
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn round(&self, logged: &mut Logged) -> Result<(), Error> {
-        // Repeats at once only where one script was not enough.
-        while self.trim(logged).await?.is_some_and(|trimmed| {
-            trimmed.removed > 0 && trimmed.length >= self.retention.max_entries + SLACK
-        }) {}
+    /// Trims until one script is enough. A publisher at the hard cap may trim between two of them.
+    async fn round(&self) -> Result<(), Error> {
+        loop {
+            let trimmed = self.trim(&mut *self.logged.lock().await).await?;
+            let max = self.retention.max_entries + SLACK;
+            if !trimmed.is_some_and(|trimmed| trimmed.removed > 0 && trimmed.length >= max) {
+                break;
+            }
+        }
         if let Some(cap) = self.drops() {
             self.drop_down_to(cap).await?;
         }

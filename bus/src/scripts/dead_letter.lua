@@ -10,6 +10,7 @@ local group, consumer, id, max_length = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local replay = source == dead_letters
 -- `unpack` fails near 8,000 values.
 local MAX_FIELDS = 3900
+local MAX_DROPPED = 10000
 -- Fields that a replayed dead letter keeps from the first time.
 local KEPT = { ['dlq.id'] = true, ['dlq.first'] = true, ['dlq.raw'] = true }
 
@@ -47,6 +48,10 @@ else
   end
 end
 local before = redis.call('XLEN', dead_letters)
+-- Other clients wait meanwhile: a maximum that was lowered is reached in steps.
+if before + 1 - MAX_DROPPED > tonumber(max_length) then
+  max_length = string.format('%.0f', before + 1 - MAX_DROPPED)
+end
 -- Exactly: `~` removes whole nodes only, and a server may keep all entries in one.
 redis.call('XADD', dead_letters, 'MAXLEN', max_length, '*', unpack(fields))
 redis.call('XACK', source, group, id)

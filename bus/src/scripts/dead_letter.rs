@@ -20,7 +20,7 @@ pub(crate) struct Arguments<'a> {
     pub consumers: &'a str,
     pub group: &'a GroupName,
     pub consumer: &'a ConsumerName,
-    /// About so many dead letters are kept, the newest; the others are dropped and counted.
+    /// Maximum number of dead letters that are kept, the newest; the others are dropped and counted, at most 10,000 at once.
     pub max_length: u64,
     pub letter: &'a DeadLetter,
     /// Time of this attempt.

@@ -118,7 +118,8 @@ fn trimmed(reply: &Value, keep: u64) -> Option<Trimmed> {
 /// Removes entries that every group has acknowledged, down to `keep` entries, in one script; at most 10,000 of them.
 ///
 /// Whole nodes of the stream are removed; where there is none, and 200 entries or more could go, these are removed one by
-/// one, at most 1,000 of them. After a call that removed nothing, fewer than 200 finished entries beyond `keep` are left.
+/// one, at most 1,000 of them. After a call that removed nothing and has no [`TrimHold::Node`], fewer than 200 finished
+/// entries beyond `keep` are left.
 ///
 /// Nothing is removed while there is no group, a declared group is missing, or a group is ahead of the stream. A missing group
 /// that no resource owns holds trimming back for `missing_hold` only, by the server's clock, from when this script

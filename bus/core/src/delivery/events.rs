@@ -208,11 +208,11 @@ impl Machine {
             out.push(Output::Trimmed(entry));
         }
         // Refused: it stays pending here under its lease, and is claimed when that ends.
-        if let Mode::Unordered(mode) = &mut self.mode
-            && result == WriteResult::Done
-            && entry.source == Source::Stream
-        {
-            mode.delayed += 1;
+        match (&mut self.mode, entry.source) {
+            _ if result != WriteResult::Done => {}
+            (_, Source::DeadLetters) => self.replays.count += 1,
+            (Mode::Unordered(mode), Source::Stream) => mode.delayed += 1,
+            (Mode::Ordered(_), Source::Stream) => {}
         }
         self.in_flight.remove(entry);
     }

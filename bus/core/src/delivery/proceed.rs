@@ -199,7 +199,10 @@ impl Machine {
 
     /// Stops at once if nothing is in flight: a name that stays behind holds no entry.
     fn stop_without_connection(&self, out: &mut Vec<Output>) {
-        let is_idle = self.in_flight.is_empty() && !self.dropped && self.outstanding.read.is_none();
+        let is_idle = self.in_flight.is_empty()
+            && !self.dropped
+            && self.outstanding.read.is_none()
+            && self.lost.is_empty();
         if self.stopping && is_idle {
             out.push(Output::Stopped);
         }

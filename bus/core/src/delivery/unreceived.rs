@@ -11,6 +11,7 @@ use super::{Cut, DelayRequest, EntryRef, Moment, Output, PendingEntry, Pool, Sou
 
 /// Entries listed beyond those that are known.
 const PAGE: usize = 256;
+
 impl Machine {
     /// Notes the commands whose replies are lost with their connection, and adapts the size of the next ones. The reply that
     /// was cut is that of the read, if it failed too: the other connection fails for it only where it is the other's.
@@ -63,7 +64,13 @@ impl Machine {
         let Some((_, asked)) = self.outstanding.list.take() else { return };
         let of_source = || self.lost.iter().filter(|lost| lost.source == source);
         let is_alone = of_source().any(|lost| lost.is_alone);
-        let is_suspect = of_source().any(|lost| lost.pool == Some(Pool::Suspect));
+        let pool = if of_source().any(|lost| lost.pool == Some(Pool::Suspect)) {
+            Some(Pool::Suspect)
+        } else if of_source().all(|lost| lost.pool == Some(Pool::Delayed)) {
+            Some(Pool::Delayed)
+        } else {
+            None
+        };
         let unreceived: Vec<_> = entries
             .iter()
             .map(|entry| (EntryRef { source, id: entry.id }, entry.deliveries))
@@ -78,7 +85,7 @@ impl Machine {
             Mode::Ordered(mode) if source == Source::Stream => mode.next_fetch = now + wait,
             _ => {
                 for (entry, deliveries) in unreceived {
-                    self.give_back(entry, deliveries, (is_suspect, wait), now);
+                    self.give_back(entry, deliveries, (pool, wait), now);
                 }
             }
         }
@@ -107,18 +114,21 @@ impl Machine {
         wait.unwrap_or_default()
     }
 
-    /// Gives an entry back that was not received: the delivery was no attempt. If no attempt is left it becomes a suspect:
-    /// delayed, it would be taken for a refused dead letter and be dead-lettered without a handler call.
+    /// Gives an entry back that was not received: the delivery was no attempt. It goes to `pool`, the only one that it can
+    /// have come from. Without one, an entry with no attempt left becomes a suspect, which is begun once more: delayed, it
+    /// would be taken for a refused dead letter and be dead-lettered without a handler call.
     fn give_back(
         &mut self,
         entry: EntryRef,
         deliveries: u32,
-        (is_suspect, delay): (bool, Duration),
+        (pool, delay): (Option<Pool>, Duration),
         now: Moment,
     ) {
-        let attempts = deliveries.saturating_sub(1);
-        let is_suspect = is_suspect || attempts >= self.config.max_attempts;
-        let pool = if is_suspect { Pool::Suspect } else { Pool::Delayed };
+        // Another client may have raised the count.
+        let attempts = deliveries.saturating_sub(1).min(self.config.max_attempts);
+        let has_none_left = attempts >= self.config.max_attempts;
+        let by_attempts = if has_none_left { Pool::Suspect } else { Pool::Delayed };
+        let pool = pool.unwrap_or(by_attempts);
         let request = DelayRequest { id: entry.id, attempts, delay, pool };
         let state = EntryState {
             pool: None,
@@ -133,7 +143,7 @@ impl Machine {
             return;
         }
         match (&mut self.mode, entry.source) {
-            _ if is_suspect => {
+            _ if pool == Pool::Suspect => {
                 if !self.suspects.contains(&entry.source) {
                     self.suspects.push(entry.source);
                 }

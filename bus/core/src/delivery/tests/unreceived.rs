@@ -117,6 +117,38 @@ fn case_02_an_entry_without_an_attempt_left_is_given_back_as_a_suspect() {
 }
 
 #[test]
+fn case_06_a_count_that_another_client_raised_leaves_one_attempt() {
+    let mut story = Story::reading(1, 1);
+    story.on(Input::Disconnected { reading: false, cut: CLOSED });
+    reconnect(&mut story);
+    let outputs = story.listed(vec![listed(1, 1_000)]);
+    assert_eq!(outputs[0], delay(DelayRequest { pool: Pool::Suspect, ..delayed(1, 5, 0) }));
+}
+
+#[test]
+fn a_refused_dead_letter_whose_claim_was_lost_is_not_handled_again() {
+    let mut story = Story::reading(1, 1);
+    story.after(1);
+    story.on(Input::Disconnected { reading: true, cut: CLOSED });
+    reconnect(&mut story);
+    story.read(vec![]);
+    let outputs = story.listed(vec![listed(1, 6)]);
+    assert_eq!(outputs[0], delay(delayed(1, 5, 0)), "it came from the delayed ones");
+}
+
+#[test]
+fn a_consumer_that_stops_gives_back_what_it_did_not_receive() {
+    let mut story = Story::reading(1, 4);
+    story.on(Input::Disconnected { reading: false, cut: CLOSED });
+    assert_eq!(story.on(Input::Stop), [], "entries are pending under its name");
+    reconnect(&mut story);
+    let outputs = story.listed(vec![listed(1, 1)]);
+    assert_eq!(outputs, [delay(delayed(1, 0, 0))]);
+    let outputs = story.on(Input::Delayed(vec![(of_stream(1), WriteResult::Done)]));
+    assert!(outputs.iter().any(|output| matches!(output, Output::Leave(_))), "{outputs:?}");
+}
+
+#[test]
 fn case_02_an_entry_that_fails_alone_three_times_is_named_and_waits_ever_longer() {
     let mut story = Story::reading(1, 1);
     let mut waits = Vec::new();
