@@ -5,9 +5,33 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::cluster::{Namespace, file, health, install, kubectl, redis_cli};
 use tests::wait;
+
+const REDIS_URL: &str = "redis://eventbus-redis.eventbus-system.svc:6379";
+
+/// A pod of this name and one container, which passes Pod Security restricted.
+fn pod(name: &str, container: &Value) -> Value {
+    let mut container = container.clone();
+    container["name"] = name.into();
+    container["imagePullPolicy"] = "IfNotPresent".into();
+    container["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "OnFailure",
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}
+            },
+            "containers": [container],
+        },
+    })
+}
 
 /// A group's pending entries, by XPENDING's summary.
 fn pending(namespace: &Namespace, group: &str) -> u64 {
@@ -46,34 +70,44 @@ async fn events_published_as_plain_xadd_reach_the_handler_and_are_acknowledged()
 async fn events_published_by_the_library_reach_the_handler_and_are_acknowledged() {
     let namespace = Namespace::new("library");
     namespace.apply("g", json!({}));
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "publish"},
-        "spec": {
-            "restartPolicy": "OnFailure",
-            "automountServiceAccountToken": false,
-            "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}
-            },
-            "containers": [{
-                "name": "publish",
-                "image": "localhost/eventbus-examples:dev",
-                "imagePullPolicy": "IfNotPresent",
-                "command": ["publish", "--count", "50"],
-                "env": [
-                    {"name": "REDIS_URL", "value": "redis://eventbus-redis.eventbus-system.svc:6379"},
-                    {"name": "REDIS_STREAM_NAME", "value": namespace.stream()},
-                ],
-                "securityContext": {
-                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}
-                },
-            }],
-        },
-    });
+    let pod = pod(
+        "publish",
+        &json!({
+            "image": "localhost/eventbus-examples:dev",
+            "command": ["publish", "--count", "50"],
+            "env": [
+                {"name": "REDIS_URL", "value": REDIS_URL},
+                {"name": "REDIS_STREAM_NAME", "value": namespace.stream()},
+            ],
+        }),
+    );
     kubectl(&format!("-n {} create -f -", namespace.name()), &pod.to_string());
     namespace.handled(50).await;
     namespace.until("all are acknowledged", || pending(&namespace, "g") == 0).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn case_11_a_program_that_cannot_start_leaves_its_reason_in_the_status_of_its_pod() {
+    let namespace = Namespace::new("reason");
+    let consumer = json!({
+        "image": "localhost/eventbus-consumer:dev",
+        "args": ["run"],
+        "env": [
+            {"name": "REDIS_URL", "value": REDIS_URL},
+            {"name": "EVENT_GROUP", "value": "g"},
+            {"name": "HANDLER_URL", "value": "http://h:99999/e"},
+        ],
+    });
+    let mut pod = pod("misconfigured", &consumer);
+    pod["spec"]["restartPolicy"] = "Never".into();
+    kubectl(&format!("-n {} create -f -", namespace.name()), &pod.to_string());
+    let ended = "get pod misconfigured -o jsonpath={.status.containerStatuses[0].state.terminated}";
+    namespace.until("it has ended", || !namespace.kubectl(ended).is_empty()).await;
+    let ended: Value = serde_json::from_str(&namespace.kubectl(ended)).unwrap();
+    assert_eq!(ended["exitCode"], 2);
+    let message = ended["message"].as_str().unwrap();
+    assert!(message.starts_with(r#"HANDLER_URL="http://h:99999/e": must be a URL"#), "{message}");
 }
 
 #[tokio::test]
