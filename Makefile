@@ -23,7 +23,7 @@ TEST :=
 export RUST_TEST_THREADS ?= 8
 
 .PHONY: help demo seraaj report test check lint deny check-core advisories msrv fmt test-unit test-redis test-servers \
-	test-api test-cluster test-outage bench images crds listings setup cluster-up cluster-down clean-cluster
+	test-api test-cluster test-outage test-memory bench images crds listings setup cluster-up cluster-down clean-cluster
 # The targets share the machine's cores, its cargo and its one cluster.
 .NOTPARALLEL:
 
@@ -91,6 +91,9 @@ test-cluster: ## Run the tests that need a whole cluster; KEEP_CLUSTER=1 leaves 
 
 test-outage: ## Run the outbox through an outage of 2 minutes at 1,000 events a second
 	OUTBOX_OUTAGE_SECONDS=120 cargo test --locked --workspace --test redis_outbox_outage -- --nocapture
+
+test-memory: ## Measure the memory of a consumer with events of 1 MB and 16 MB; an optimised build
+	cargo test --locked --release --workspace --test redis_cases -- a_consumer_keeps_to_its_budget --nocapture
 
 bench: ## Compare the library with a raw client, as ratios; TEST=word runs only some rows
 	cargo bench --locked --workspace --bench bus -- $(TEST)

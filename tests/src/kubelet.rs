@@ -35,10 +35,10 @@ mod tests {
 
     #[test]
     fn a_dollar_sign_is_doubled_or_begins_a_variable() {
-        let defined = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
+        let defined = BTreeMap::from([("HOME".to_owned(), "/home/app".to_owned())]);
         let cases = [
             ("plain", "plain"),
-            ("$(HOME)/x", "/root/x"),
+            ("$(HOME)/x", "/home/app/x"),
             ("$$(HOME)", "$(HOME)"),
             ("$(UNKNOWN)", "$(UNKNOWN)"),
             ("a$$b", "a$b"),
